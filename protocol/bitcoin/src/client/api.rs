@@ -1,0 +1,406 @@
+//! What the application says to the client and hears from it: plain data.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::str::FromStr;
+use core::time::Duration;
+
+use andon_kernel::{ConnId, Disconnect, UnixTime};
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::{Amount, BlockHash, Network, OutPoint, ScriptBuf, Txid};
+
+use super::Misbehaviour;
+
+/// How a client is built. [`Config::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose chain.
+    pub network: Network,
+    /// Where every random choice comes from. Secret; from the operating system, except in a simulation.
+    pub seed: [u8; 32],
+    /// The peers to connect to. More can be added by [`Command::AddPeer`].
+    pub peers: Vec<Endpoint>,
+    /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
+    pub user_agent: String,
+    /// How long a peer may take from the dial to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// How long a peer may send nothing of what it was asked for before another is asked.
+    pub stall_timeout: Duration,
+    /// How long a connection may be silent before it is pinged, and how often it is pinged.
+    pub ping_interval: Duration,
+    /// How long a ping may go unanswered while nothing else comes either.
+    pub ping_timeout: Duration,
+    /// How long after a failure a peer is first dialled again; it doubles with each further one, up to a hundredfold.
+    pub retry_delay: Duration,
+}
+
+impl Config {
+    /// The defaults for a network; `seed` as in [`Config::seed`].
+    pub fn new(network: Network, seed: [u8; 32]) -> Self {
+        Self {
+            network,
+            seed,
+            peers: Vec::new(),
+            user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
+            // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
+            handshake_timeout: Duration::from_secs(60),
+            // Long enough for a slow disk on the other side, short enough that a silent peer costs little.
+            stall_timeout: Duration::from_secs(20),
+            // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
+            ping_interval: Duration::from_secs(120),
+            ping_timeout: Duration::from_secs(1200),
+            retry_delay: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a peer is: a socket address, or a host name to look up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `203.0.113.5:8333`, `[2001:db8::1]:8333`.
+    Address(SocketAddr),
+    /// `node.example.org:8333`. All its addresses stand for one peer.
+    Host {
+        /// Without the port.
+        name: String,
+        /// Of the Bitcoin node.
+        port: u16,
+    },
+}
+
+impl Endpoint {
+    /// Reads `HOST[:PORT]`; without a port it is the network's default one. An IPv6 address with a port is in brackets.
+    ///
+    /// # Errors
+    /// If the text is neither an address nor a host name, or the port is not a number from 1 to 65535.
+    pub fn parse(text: &str, network: Network) -> Result<Self, EndpointError> {
+        let default = default_port(network);
+        if let Ok(addr) = SocketAddr::from_str(text) {
+            return if addr.port() == 0 { Err(EndpointError::Port) } else { Ok(Self::Address(addr)) };
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = IpAddr::from_str(bare) {
+            return Ok(Self::Address(SocketAddr::new(ip, default)));
+        }
+        let (name, port) = match text.rsplit_once(':') {
+            None => (text, default),
+            Some((name, port)) => {
+                let port = port.parse().ok().filter(|&port| port != 0);
+                (name, port.ok_or(EndpointError::Port)?)
+            }
+        };
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        let labels = name.strip_suffix('.').unwrap_or(name);
+        if labels.len() > 253 || !labels.split('.').all(label) {
+            return Err(EndpointError::Host);
+        }
+        // A resolver would read 1.2.3 as 1.2.0.3; whoever writes four numbers, or too few, means an address.
+        if labels.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(EndpointError::Host);
+        }
+        Ok(Self::Host { name: name.into(), port })
+    }
+}
+
+/// The port that nodes of a network listen on unless told otherwise.
+pub const fn default_port(network: Network) -> u16 {
+    match network {
+        Network::Bitcoin => 8333,
+        Network::Testnet => 18333,
+        Network::Testnet4 => 48333,
+        Network::Signet => 38333,
+        Network::Regtest => 18444,
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Host { name, port } => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// Why a text is no [`Endpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// It is neither an address nor a host name.
+    Host,
+    /// The port is not a number from 1 to 65535.
+    Port,
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "neither an IP address nor a host name",
+            Self::Port => "the port is not a number from 1 to 65535",
+        })
+    }
+}
+
+impl core::error::Error for EndpointError {}
+
+/// What an application asks of the client.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Connect to one more peer.
+    AddPeer(Endpoint),
+    /// Watch these scripts (output scripts, `scriptPubKey`) too, in blocks from `from` on.
+    ///
+    /// What is watched is remembered. Scripts that are watched already from there on, or from before, change nothing.
+    /// Others take the search back to `from`: [`Event::Rescan`] says so, and findings from there on are told anew.
+    Watch {
+        /// Duplicates and empty ones do no harm.
+        scripts: Vec<ScriptBuf>,
+        /// The first block that can touch them.
+        from: Birthday,
+    },
+    /// As [`Watch`](Self::Watch), and forget every other script with what was found for it.
+    WatchOnly {
+        /// Duplicates and empty ones do no harm.
+        scripts: Vec<ScriptBuf>,
+        /// The first block that can touch them.
+        from: Birthday,
+    },
+}
+
+/// The first block of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birthday {
+    /// The block at this height.
+    Height(u32),
+    /// The first block from two hours before this time on: block times are that loose.
+    Time(UnixTime),
+}
+
+/// A block by height and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockId {
+    /// Blocks before it.
+    pub height: u32,
+    /// Of its header.
+    pub hash: BlockHash,
+}
+
+/// What the client tells the application. Findings and their taking back are derived from what is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// What was stored has been read. Recorded findings follow, as [`Event::Touched`], then news.
+    Started {
+        /// The best block known.
+        tip: BlockId,
+        /// Everything up to this height has been checked already.
+        checked: Option<u32>,
+    },
+    /// The client can't work with what is stored; it does nothing more.
+    Failed(Failure),
+    /// A peer finished the handshake.
+    PeerConnected {
+        /// The connection.
+        peer: ConnId,
+        /// As it was given.
+        endpoint: Endpoint,
+        /// As the peer says.
+        user_agent: String,
+        /// As the peer says.
+        services: ServiceFlags,
+        /// The height of its chain, as the peer says.
+        height: u32,
+    },
+    /// A peer could not be reached, or is gone. It will be dialled again.
+    PeerDisconnected {
+        /// As it was given.
+        endpoint: Endpoint,
+        /// Whether the handshake had been finished.
+        connected: bool,
+        /// Why.
+        reason: Reason,
+    },
+    /// A peer claims a longer chain than it shows: it may be syncing itself. It is asked again.
+    PeerWithholds {
+        /// As it was given.
+        endpoint: Endpoint,
+        /// The height that it claimed in its handshake.
+        claimed: u32,
+    },
+    /// How far everything is. At most ten times a second, and once more at [`Event::Synced`].
+    Progress(Progress),
+    /// Another branch has more work: the blocks above `fork` are no longer in the best chain.
+    ///
+    /// What had been found in them comes right after, as [`Event::TakenBack`].
+    Reorganised {
+        /// The last block that both branches have.
+        fork: BlockId,
+        /// The tip that was.
+        old_tip: BlockId,
+        /// The tip that is.
+        new_tip: BlockId,
+    },
+    /// The search goes back: findings at this height and above are void, and those that stand are told anew.
+    Rescan {
+        /// The first height that is searched again.
+        from: u32,
+    },
+    /// A block's filter matched a watched script, and the block was read. What touched a script follows; nothing, if
+    /// the filter matched by chance (once in 784,931 scripts and blocks).
+    Matched(BlockId),
+    /// A transaction of the best chain pays a watched script, or spends what one received.
+    Touched(Touch),
+    /// A finding is void: its block is no longer in the best chain.
+    TakenBack(Touch),
+    /// Each block up to this one has been checked, and what was found in it has been told. Never goes up by more than
+    /// was told before; goes down at [`Event::Reorganised`] and [`Event::Rescan`].
+    Checked(BlockId),
+    /// Everything up to the tip has been checked, and no connected peer knows of a better one. Once for each tip.
+    Synced(BlockId),
+}
+
+/// A payment to a watched script, or one from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The block it is in.
+    pub block: BlockId,
+    /// The transaction.
+    pub txid: Txid,
+    /// Which way.
+    pub kind: TouchKind,
+    /// The watched script.
+    pub script: ScriptBuf,
+    /// Received or spent.
+    pub amount: Amount,
+}
+
+/// Which way a payment goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TouchKind {
+    /// An output pays the script.
+    Received {
+        /// The output's index.
+        output: u32,
+    },
+    /// An input spends an output that had paid it.
+    Spent {
+        /// The input's index.
+        input: u32,
+        /// What it spends.
+        outpoint: OutPoint,
+    },
+}
+
+/// How far each part is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Block headers; the total is the highest that a peer claims.
+    pub headers: Count,
+    /// Filter headers, up to the block headers' tip.
+    pub filter_headers: Count,
+    /// Filters from the birthday to the tip.
+    pub filters: Count,
+    /// Blocks whose filters matched.
+    pub blocks: Count,
+    /// Bytes received since the start.
+    pub bytes_received: u64,
+    /// Bytes sent since the start.
+    pub bytes_sent: u64,
+}
+
+/// A part of a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Of them, these are done.
+    pub done: u32,
+    /// Of all that are known of now.
+    pub total: u32,
+}
+
+/// Why a client can't work with what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It is another network's.
+    OtherNetwork {
+        /// Whose it is.
+        found: Network,
+    },
+    /// It was written in another format.
+    OtherVersion {
+        /// Its version.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// It contradicts itself.
+    Damaged {
+        /// Where.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherNetwork { found } => write!(f, "the data is of another network: {found}"),
+            Self::OtherVersion { found, expected } => {
+                write!(f, "the data is in format {found}, and this program reads format {expected}")
+            }
+            Self::Damaged { what } => write!(f, "the data is damaged: {what}"),
+        }
+    }
+}
+
+/// Why a peer is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The connection ended, or could not be opened.
+    Connection(Disconnect),
+    /// The host name has no address, or the look-up failed.
+    Unresolved,
+    /// It closed the connection without a word: it may be of another network, full, or have banned us.
+    ClosedBeforeVersion,
+    /// It broke the protocol.
+    Misbehaved(Misbehaviour),
+    /// It lacks services that a light client needs.
+    MissingServices(ServiceFlags),
+    /// It speaks a version of the protocol from before 70013.
+    ObsoleteVersion(u32),
+    /// It is this client.
+    SelfConnection,
+    /// It did not finish the handshake in time.
+    HandshakeTimeout,
+    /// It did not answer a ping, and sent nothing else.
+    PingTimeout,
+    /// It did not answer a request for headers.
+    HeadersTimeout,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(disconnect) => disconnect.fmt(f),
+            Self::Unresolved => f.write_str("the host name has no address"),
+            Self::ClosedBeforeVersion => f.write_str(
+                "it closed the connection without a word (of another network, full, or it banned us)",
+            ),
+            Self::Misbehaved(misbehaviour) => misbehaviour.fmt(f),
+            Self::MissingServices(services) => write!(f, "it lacks services: {services}"),
+            Self::ObsoleteVersion(version) => {
+                write!(f, "it speaks an obsolete version of the protocol: {version}")
+            }
+            Self::SelfConnection => f.write_str("it is ourselves"),
+            Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
+            Self::PingTimeout => f.write_str("it did not answer a ping"),
+            Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
+        }
+    }
+}

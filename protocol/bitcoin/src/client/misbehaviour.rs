@@ -1,0 +1,76 @@
+//! What a peer can do wrong. Each ends its connection, and has a name that the application sees.
+
+use core::fmt;
+
+use crate::wire::CommandName;
+
+/// A breach of the protocol by a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// A message began with another network's four bytes.
+    WrongNetwork([u8; 4]),
+    /// A message claims more than 4,000,000 bytes.
+    MessageTooLong(u32),
+    /// A message's checksum is not that of its contents.
+    WrongChecksum(CommandName),
+    /// A message's contents are not what its name says.
+    Malformed(CommandName),
+    /// A message came where the handshake has no place for it.
+    OutOfTurn(CommandName),
+    /// An answer came to a question that was not asked, or not to this peer.
+    Unrequested(CommandName),
+    /// An answer does not fit the question.
+    WrongAnswer(CommandName),
+    /// More headers than a message may have.
+    TooManyHeaders,
+    /// Headers of one message that do not follow each other.
+    HeadersDiscontinuous,
+    /// Header after header whose parents are unknown.
+    HeadersUnconnected,
+    /// A header without the proof of work that it claims, or one that claims less than the network demands.
+    WrongProofOfWork,
+    /// A header with a time or a version that the rules forbid.
+    InvalidHeader,
+    /// Branches without end, none of them the best.
+    TooManyBranches,
+    /// Filter headers that do not follow from those before them.
+    FilterHeadersDiscontinuous,
+    /// A filter that is not the one its header names.
+    WrongFilter,
+    /// A filter that its header names and that can't be decoded.
+    UndecodableFilter,
+    /// A block whose transactions are not those its header names.
+    WrongBlock,
+    /// More bytes without being asked than a peer may send.
+    Flooding,
+}
+
+impl fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongNetwork([a, b, c, d]) => {
+                write!(f, "it is of another network (its messages begin with {a:02x}{b:02x}{c:02x}{d:02x})")
+            }
+            Self::MessageTooLong(length) => write!(f, "it announced a message of {length} bytes"),
+            Self::WrongChecksum(command) => write!(f, "a {command} message has a wrong checksum"),
+            Self::Malformed(command) => write!(f, "a {command} message is malformed"),
+            Self::OutOfTurn(command) => write!(f, "a {command} message came out of turn"),
+            Self::Unrequested(command) => write!(f, "a {command} message came that was not asked for"),
+            Self::WrongAnswer(command) => write!(f, "a {command} message does not answer what was asked"),
+            Self::TooManyHeaders => f.write_str("it sent more than 2000 headers in a message"),
+            Self::HeadersDiscontinuous => f.write_str("it sent headers that do not follow each other"),
+            Self::HeadersUnconnected => f.write_str("it kept sending headers whose parents are unknown"),
+            Self::WrongProofOfWork => f.write_str("it sent a header without the proof of work that is due"),
+            Self::InvalidHeader => f.write_str("it sent a header with a forbidden time or version"),
+            Self::TooManyBranches => f.write_str("it sent too many branches of too little work"),
+            Self::FilterHeadersDiscontinuous => {
+                f.write_str("it sent filter headers that do not follow from those before")
+            }
+            Self::WrongFilter => f.write_str("it sent a filter that its filter header does not name"),
+            Self::UndecodableFilter => f.write_str("it sent a filter that can't be decoded"),
+            Self::WrongBlock => f.write_str("it sent a block whose transactions are not those its header names"),
+            Self::Flooding => f.write_str("it sent too much that was not asked for"),
+        }
+    }
+}

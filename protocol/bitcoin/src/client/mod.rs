@@ -1,0 +1,5 @@
+//! The light client.
+
+mod api;
+
+pub use api::*;
