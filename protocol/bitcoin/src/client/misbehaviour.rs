@@ -69,7 +69,9 @@ impl fmt::Display for Misbehaviour {
             }
             Self::WrongFilter => f.write_str("it sent a filter that its filter header does not name"),
             Self::UndecodableFilter => f.write_str("it sent a filter that can't be decoded"),
-            Self::WrongBlock => f.write_str("it sent a block whose transactions are not those its header names"),
+            Self::WrongBlock => {
+                f.write_str("it sent a block whose transactions are not those its header names")
+            }
             Self::Flooding => f.write_str("it sent too much that was not asked for"),
         }
     }
