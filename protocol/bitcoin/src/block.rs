@@ -84,9 +84,8 @@ fn check_witness(coinbase: &Transaction, others: &[Transaction], segwit: bool) -
         Some(&script[COMMITMENT_PREFIX.len()..COMMITMENT_LEN])
     });
     let Some(commitment) = commitment.filter(|_| segwit) else {
-        let has_witness = |transaction: &Transaction| {
-            transaction.input.iter().any(|input| !input.witness.is_empty())
-        };
+        let has_witness =
+            |transaction: &Transaction| transaction.input.iter().any(|input| !input.witness.is_empty());
         return if has_witness(coinbase) || others.iter().any(has_witness) {
             Err(BlockError::UnexpectedWitness)
         } else {

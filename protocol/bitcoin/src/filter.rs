@@ -10,12 +10,14 @@ use bitcoin::hashes::{Hash, HashEngine, siphash24};
 use bitcoin::opcodes::all::OP_RETURN;
 use bitcoin::{Block, BlockHash, FilterHash, FilterHeader, OutPoint};
 
+use crate::wire::{Reader, write_compact_size};
+
 /// Bits of a distance that are written as they are.
 const REMAINDER_BITS: u32 = 19;
 /// One in so many elements of other blocks matches by chance.
 const FALSE_POSITIVE_RATE: u64 = 784_931;
-/// No filter has more elements than Bitcoin Core's limit on any count. It also keeps their number times
-/// [`FALSE_POSITIVE_RATE`] within 64 bits.
+/// No filter has more elements than the limit on any count in the protocol, which decoding holds to as well. So their
+/// number times [`FALSE_POSITIVE_RATE`] fits in 64 bits.
 const MAX_ELEMENTS: u64 = 0x0200_0000;
 
 /// Builds the filter that holds `scripts`, keyed by the block's hash. Duplicates count once, empty ones not at all.
@@ -128,10 +130,9 @@ impl Query {
         filter: &[u8],
         scratch: &mut Vec<u64>,
     ) -> Result<bool, DecodeError> {
-        let (count, rest) = read_compact_size(filter)?;
-        if count > MAX_ELEMENTS {
-            return Err(DecodeError::TooManyElements);
-        }
+        let mut front = Reader::new(filter);
+        let count = front.compact_size().map_err(|_| DecodeError::Count)? as u64;
+        let rest = front.rest();
         // An element takes a bit to end its quotient, and its remainder: what can't be there need not be looked for.
         if count * u64::from(1 + REMAINDER_BITS) > rest.len() as u64 * 8 {
             return Err(DecodeError::Truncated);
@@ -183,12 +184,10 @@ impl core::error::Error for MissingPrevout {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
+    /// The number of elements is missing, not in its shortest form, or above 2^25.
+    Count,
     /// Whole bytes follow the last element.
     Excess,
-    /// The number of elements is not written in its shortest form.
-    NonMinimalCount,
-    /// It claims more elements than any filter has.
-    TooManyElements,
     /// It ends before the last element.
     Truncated,
 }
@@ -196,9 +195,8 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Count => "the filter's number of elements is not well-formed",
             Self::Excess => "the filter goes on after its last element",
-            Self::NonMinimalCount => "the filter's count is not in its shortest form",
-            Self::TooManyElements => "the filter claims more elements than any filter has",
             Self::Truncated => "the filter ends before its last element",
         })
     }
@@ -335,35 +333,4 @@ impl<'a> BitReader<'a> {
     fn whole_bytes_left(&self) -> bool {
         self.bits >= 8 || !self.rest.is_empty()
     }
-}
-
-fn write_compact_size(out: &mut Vec<u8>, value: u64) {
-    match value {
-        0..=0xfc => out.push(value as u8),
-        0xfd..=0xffff => {
-            out.push(0xfd);
-            out.extend_from_slice(&(value as u16).to_le_bytes());
-        }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xfe);
-            out.extend_from_slice(&(value as u32).to_le_bytes());
-        }
-        _ => {
-            out.push(0xff);
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-    }
-}
-
-fn read_compact_size(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
-    let (&first, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;
-    let (width, least) = match first {
-        0xfd => (2, 0xfd),
-        0xfe => (4, 0x1_0000),
-        0xff => (8, 0x1_0000_0000),
-        _ => return Ok((u64::from(first), rest)),
-    };
-    let (digits, rest) = rest.split_at_checked(width).ok_or(DecodeError::Truncated)?;
-    let value = digits.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-    if value < least { Err(DecodeError::NonMinimalCount) } else { Ok((value, rest)) }
 }

@@ -10,5 +10,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod block;
 pub mod client;
+pub mod filter;
+#[cfg(feature = "fixture")]
+pub mod fixture;
+pub mod server;
 pub mod wire;

@@ -146,6 +146,7 @@ impl<E> Outbox<E> {
     /// Takes out the next effect.
     pub fn pop(&mut self) -> Option<Output<'_, E>> {
         let Some(operation) = self.queue.pop_front() else {
+            self.queue.shrink_to(KEPT_BYTES / size_of::<Operation<E>>());
             self.arena.clear();
             self.arena.shrink_to(KEPT_BYTES);
             self.changes.clear();
@@ -264,5 +265,25 @@ impl BatchWriter<'_> {
         self.arena.extend_from_slice(tail);
         let end = position(self.arena);
         self.changes.push(ChangeSpan { kind, space, start, middle, end });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emptied_outbox_gives_back_what_a_burst_took() {
+        let mut out = Outbox::<()>::new();
+        for index in 0..100_000 {
+            out.store(Ticket::new(index), |batch| batch.delete_from(Space::new("space"), b"key"));
+        }
+        while out.pop().is_some() {}
+        let kept = [
+            out.arena.capacity(),
+            out.queue.capacity() * size_of::<Operation<()>>(),
+            out.changes.capacity() * size_of::<ChangeSpan>(),
+        ];
+        assert!(kept.iter().all(|bytes| (1..=KEPT_BYTES).contains(bytes)), "{kept:?} bytes are kept");
     }
 }

@@ -1,0 +1,228 @@
+//! What a peer's messages do: the handshake (BIP155, BIP339), and which message is answered, ignored, or ends the
+//! connection.
+
+use alloc::string::{String, ToString};
+
+use super::answer::Answer;
+use super::peer::Phase;
+use super::session::Session;
+use super::{Event, Reason, Refusal};
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
+use bitcoin::p2p::ServiceFlags;
+
+use crate::wire::{
+    CommandName, Frame, INV_BLOCK, INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, Items, MAX_ADDRESSES,
+    MAX_HEADERS, MAX_INVENTORY, Message, PROTOCOL_VERSION, Reader, Version,
+};
+
+/// The oldest version of the protocol that Bitcoin Core talks to.
+const MIN_VERSION: u32 = 31_800;
+/// Versions from which on a peer knows certain messages, as Bitcoin Core has them.
+const PING_NONCE_SINCE: u32 = 60_001;
+const FEE_FILTER_SINCE: u32 = 70_013;
+const SEND_CMPCT_SINCE: u32 = 70_014;
+const WTXID_RELAY_SINCE: u32 = 70_016;
+const SEND_ADDR_V2_SINCE: u32 = 70_016;
+/// The version of compact blocks that Bitcoin Core offers (BIP152, with witnesses).
+const COMPACT_BLOCKS: u64 = 2;
+
+const ADDR: CommandName = CommandName::new("addr");
+const ADDRV2: CommandName = CommandName::new("addrv2");
+const HEADERS: CommandName = CommandName::new("headers");
+const MEMPOOL: CommandName = CommandName::new("mempool");
+const SENDCMPCT: CommandName = CommandName::new("sendcmpct");
+const BLOOM: [CommandName; 3] =
+    [CommandName::new("filteradd"), CommandName::new("filterclear"), CommandName::new("filterload")];
+
+impl Session<'_> {
+    /// Does what a message asks for. One that can't be decoded is ignored, as Bitcoin Core does.
+    pub(super) fn message(&mut self, frame: Frame<'_>) -> Result<(), Reason> {
+        let Phase::Introduced { common, connected, .. } = self.peer.phase else {
+            // The first thing that counts is the version.
+            return match Message::decode(frame.command, frame.payload) {
+                Ok(Message::Version(version)) => self.version(&version),
+                _ => Ok(()),
+            };
+        };
+        check_lengths(&frame, connected)?;
+        // What other peers gossip is not kept, so it need not be decoded.
+        if frame.command == ADDR || frame.command == ADDRV2 {
+            return Ok(());
+        }
+        let Ok(message) = Message::decode(frame.command, frame.payload) else { return Ok(()) };
+        match message {
+            Message::Verack if !connected => self.verack(),
+            Message::SendHeaders => {
+                self.peer.prefers_headers = true;
+                Ok(())
+            }
+            Message::SendAddrV2 | Message::WtxidRelay if connected => {
+                Err(Reason::Refused(Refusal::FeatureAfterVerack))
+            }
+            Message::SendAddrV2 => {
+                self.peer.wants_addrv2 = true;
+                Ok(())
+            }
+            _ if !connected => Ok(()),
+            Message::Ping(nonce) => {
+                if common >= PING_NONCE_SINCE {
+                    self.send(&Message::Pong(nonce));
+                }
+                Ok(())
+            }
+            Message::Pong(nonce) => {
+                self.pong(nonce);
+                Ok(())
+            }
+            Message::GetHeaders(request) => self.headers(&request),
+            Message::GetCFilters(request) => self.filters(&request),
+            Message::GetCFHeaders(request) => self.filter_headers(&request),
+            Message::GetCFCheckpt { filter_type, stop_hash } => self.checkpoints(filter_type, stop_hash),
+            Message::GetData(requests) => {
+                within_limit(requests.len(), MAX_INVENTORY, Refusal::LongInventory)?;
+                self.peer.answer = Some(Answer::Data { requests: requests.iter().collect(), done: 0 });
+                Ok(())
+            }
+            Message::GetAddr => {
+                self.addresses();
+                Ok(())
+            }
+            Message::Inv(inventory) => self.inventory(&inventory),
+            Message::Headers(headers) => {
+                if let Some(last) = headers.len().checked_sub(1).and_then(|last| headers.at(last)) {
+                    self.learn(&last.block_hash());
+                }
+                Ok(())
+            }
+            Message::Tx(_) if !self.shared.config.relay => Err(Reason::Refused(Refusal::Transaction)),
+            Message::Other(command, _) if command == MEMPOOL || BLOOM.contains(&command) => {
+                if self.shared.config.services.has(ServiceFlags::BLOOM) {
+                    return Ok(());
+                }
+                Err(Reason::Refused(Refusal::BloomFilter))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn version(&mut self, version: &Version<'_>) -> Result<(), Reason> {
+        // Bitcoin Core reads it as a signed number.
+        if (version.protocol as i32) < MIN_VERSION as i32 {
+            return Err(Reason::ObsoleteVersion(version.protocol));
+        }
+        let common = version.protocol.min(PROTOCOL_VERSION);
+        self.peer.phase = Phase::Introduced { common, relay: version.relay, connected: false };
+        self.peer.user_agent = printable(version.user_agent);
+        self.peer.services = version.services;
+
+        let nonce = self.shared.rng.u64();
+        let user_agent = self.shared.config.user_agent.clone();
+        self.send(&Message::Version(Version {
+            protocol: PROTOCOL_VERSION,
+            services: self.shared.config.services,
+            time: i64::try_from(self.now.unix.as_secs()).unwrap_or(i64::MAX),
+            nonce,
+            user_agent: user_agent.as_bytes(),
+            start_height: i32::try_from(self.shared.chain.height()).unwrap_or(i32::MAX),
+            relay: self.shared.config.relay,
+        }));
+        if common >= WTXID_RELAY_SINCE {
+            self.send(&Message::WtxidRelay);
+        }
+        if common >= SEND_ADDR_V2_SINCE {
+            self.send(&Message::SendAddrV2);
+        }
+        self.send(&Message::Verack);
+        Ok(())
+    }
+
+    fn verack(&mut self) -> Result<(), Reason> {
+        let Phase::Introduced { common, connected, .. } = &mut self.peer.phase else { return Ok(()) };
+        *connected = true;
+        let common = *common;
+        self.timers.cancel((self.conn, super::Alarm::Handshake));
+        self.out.event(Event::PeerConnected {
+            peer: self.conn,
+            remote: self.peer.remote,
+            user_agent: self.peer.user_agent.clone(),
+            services: self.peer.services,
+        });
+        if common >= SEND_CMPCT_SINCE {
+            self.send(&Message::SendCmpct { high_bandwidth: false, version: COMPACT_BLOCKS });
+        }
+        if common >= PING_NONCE_SINCE {
+            self.send_ping();
+        }
+        if self.shared.config.relay && common >= FEE_FILTER_SINCE {
+            self.send(&Message::FeeFilter(self.shared.config.fee_filter));
+        }
+        Ok(())
+    }
+
+    fn inventory(&mut self, inventory: &Items<'_, Inventory>) -> Result<(), Reason> {
+        within_limit(inventory.len(), MAX_INVENTORY, Refusal::LongInventory)?;
+        for Inventory { kind, hash } in inventory.iter() {
+            match kind {
+                INV_BLOCK => self.learn(&BlockHash::from_byte_array(hash)),
+                _ if is_transaction(kind) && !self.shared.config.relay => {
+                    return Err(Reason::Refused(Refusal::Transaction));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers `getaddr`, once.
+    fn addresses(&mut self) {
+        if core::mem::replace(&mut self.peer.was_told_addresses, true) {
+            return;
+        }
+        let drawn = self.shared.addresses.draw(self.now.instant, &mut self.shared.rng);
+        let v2 = self.peer.wants_addrv2;
+        let told = drawn.iter().filter(|address| v2 || matches!(address.host, crate::wire::Host::Ip(_)));
+        let told: alloc::vec::Vec<_> = told.copied().collect();
+        if !told.is_empty() {
+            self.send(&if v2 { Message::AddrV2(told) } else { Message::Addr(told) });
+        }
+    }
+}
+
+/// Whether an entry of an `inv` or `getdata` names a transaction.
+pub(super) fn is_transaction(kind: u32) -> bool {
+    const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
+    matches!(kind, INV_TX | INV_WTX | WITNESS_TX)
+}
+
+/// Refuses what Bitcoin Core refuses before it decodes the rest.
+fn check_lengths(frame: &Frame<'_>, connected: bool) -> Result<(), Reason> {
+    let (command, payload) = (frame.command, frame.payload);
+    if command == SENDCMPCT {
+        // Its first byte is a truth value, which must be 0 or 1.
+        return match payload {
+            [first, rest @ ..] if *first > 1 && rest.len() >= 8 => {
+                Err(Reason::Refused(Refusal::MalformedSendCmpct))
+            }
+            _ => Ok(()),
+        };
+    }
+    let (limit, refusal) = match command {
+        _ if !connected => return Ok(()),
+        ADDR | ADDRV2 => (MAX_ADDRESSES, Refusal::LongAddressList),
+        HEADERS => (MAX_HEADERS, Refusal::LongHeaders),
+        _ => return Ok(()),
+    };
+    let Ok(count) = Reader::new(payload).compact_size() else { return Ok(()) };
+    within_limit(count, limit, refusal)
+}
+
+fn within_limit(count: usize, limit: usize, refusal: Refusal) -> Result<(), Reason> {
+    if count > limit { Err(Reason::Refused(refusal)) } else { Ok(()) }
+}
+
+/// A peer chose the bytes: what is not plain text shows as `?`.
+fn printable(bytes: &[u8]) -> String {
+    let plain = |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '?' };
+    bytes.iter().map(plain).collect::<String>().trim().to_string()
+}

@@ -1,0 +1,173 @@
+//! A node that serves a chain it is given, as Bitcoin Core would: for tests, demonstrations and simulations.
+//!
+//! [`Server`] is a machine that only listens. Towards its peers it does what Bitcoin Core 28 does with default
+//! settings and `-blockfilterindex -peerblockfilters`: the same answers in the same order, the same limits, the same
+//! silences and the same disconnects (BIP31, 130, 133, 155, 157, 339, and the first protocol).
+//!
+//! What it does not do: it has no mempool and relays no transactions and no addresses; it takes no blocks from peers;
+//! it knows no bloom filters, no compact blocks (who asks for one gets the whole block, as for an old one), and does
+//! not answer `getblocks`; it bans nobody. Transport is version 1.
+//!
+//! Answers are made in slices: once 256 KiB are on their way to a peer, the server neither reads from it nor makes
+//! more for it until those have been handed to the socket. So what waits for a peer is bounded by a slice and a
+//! message, and by what one read brought.
+
+mod addresses;
+mod announce;
+mod answer;
+mod api;
+mod chain;
+mod handshake;
+mod peer;
+mod session;
+
+pub use api::{Command, Config, Event, Reason, Refusal, Rejection};
+pub use chain::{Chain, ChainError};
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use andon_kernel::{ConnId, Input, Instant, Link, Machine, Now, Outbox, Rng, Timers};
+
+use addresses::Addresses;
+use peer::{Alarm, Peer};
+use session::{Session, Shared};
+
+/// Serves a chain.
+#[derive(Debug)]
+pub struct Server {
+    shared: Shared,
+    peers: BTreeMap<ConnId, Peer>,
+    timers: Timers<(ConnId, Alarm)>,
+    stopped: bool,
+}
+
+impl Server {
+    /// A server of this chain.
+    pub fn new(mut config: Config, chain: Chain) -> Self {
+        let addresses = Addresses::new(core::mem::take(&mut config.addresses));
+        let rng = Rng::new(config.seed).fork("server");
+        let magic = config.network.magic().to_bytes();
+        Self {
+            shared: Shared { config, magic, chain, addresses, rng },
+            peers: BTreeMap::new(),
+            timers: Timers::new(),
+            stopped: false,
+        }
+    }
+
+    /// The chain that it serves.
+    pub fn chain(&self) -> &Chain {
+        &self.shared.chain
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId, remote: SocketAddr, out: &mut Outbox<Event>) {
+        if self.peers.len() >= self.shared.config.max_peers || self.stopped {
+            let reason = if self.stopped { Reason::Stopped } else { Reason::TooManyPeers };
+            out.close(conn, false);
+            out.event(Event::PeerDisconnected { peer: conn, remote, connected: false, reason });
+            return;
+        }
+        self.peers.insert(conn, Peer::new(remote, self.shared.magic, now));
+        self.timers.set((conn, Alarm::Handshake), now + self.shared.config.handshake_timeout);
+        self.timers.set((conn, Alarm::Inactivity), now + self.shared.config.inactivity_timeout);
+    }
+
+    /// Lets a peer's part run, and closes the connection if it says so.
+    fn run(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        out: &mut Outbox<Event>,
+        part: impl FnOnce(&mut Session<'_>) -> Result<(), Reason>,
+    ) {
+        let Self { shared, peers, timers, .. } = self;
+        let Some(peer) = peers.get_mut(&conn) else { return };
+        let mut session = Session { now, conn, peer, shared, timers, out };
+        if let Err(reason) = part(&mut session) {
+            out.close(conn, false);
+            self.forget(conn, reason, out);
+        }
+    }
+
+    fn forget(&mut self, conn: ConnId, reason: Reason, out: &mut Outbox<Event>) {
+        let Some(peer) = self.peers.remove(&conn) else { return };
+        for alarm in Alarm::ALL {
+            self.timers.cancel((conn, alarm));
+        }
+        let (remote, connected) = (peer.remote, peer.is_connected());
+        out.event(Event::PeerDisconnected { peer: conn, remote, connected, reason });
+    }
+
+    fn command(&mut self, now: Now, command: Command, out: &mut Outbox<Event>) {
+        let (fork_height, blocks) = match command {
+            Command::AddAddresses(addresses) => {
+                if !self.shared.addresses.add(addresses) {
+                    out.event(Event::Rejected(Rejection::TooManyAddresses));
+                }
+                return;
+            }
+            Command::Extend(blocks) => (self.shared.chain.height(), blocks),
+            Command::Reorganise { fork_height, blocks } => (fork_height, blocks),
+        };
+        let chain = &mut self.shared.chain;
+        if let Err(error) = chain.reorganise(fork_height, &blocks) {
+            out.event(Event::Rejected(Rejection::Blocks(error)));
+            return;
+        }
+        out.event(Event::ChainChanged { height: chain.height(), tip: chain.tip() });
+        let news = announce::news(chain, fork_height);
+        for conn in self.conns() {
+            self.run(now, conn, out, |session| session.hear(&news));
+        }
+    }
+
+    fn wake(&mut self, now: Now, out: &mut Outbox<Event>) {
+        while let Some((conn, alarm)) = self.timers.expire(now.instant) {
+            self.run(now, conn, out, |session| session.alarm(alarm));
+        }
+    }
+
+    fn stop(&mut self, out: &mut Outbox<Event>) {
+        self.stopped = true;
+        for conn in self.conns() {
+            out.close(conn, false);
+            self.forget(conn, Reason::Stopped, out);
+        }
+    }
+
+    fn conns(&self) -> Vec<ConnId> {
+        self.peers.keys().copied().collect()
+    }
+}
+
+impl Machine for Server {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle(&mut self, now: Now, input: Input<'_, Command>, out: &mut Outbox<Event>) {
+        match input {
+            Input::Stop => self.stop(out),
+            Input::Wake => self.wake(now, out),
+            Input::Command(command) => self.command(now, command, out),
+            Input::Connected { conn, remote, link: Link::Inbound } => {
+                self.connected(now.instant, conn, remote, out);
+            }
+            Input::Received { conn, bytes } => self.run(now, conn, out, |session| session.received(bytes)),
+            Input::Drained { conn } => self.run(now, conn, out, |session| session.drained()),
+            Input::Disconnected { conn, reason } => self.forget(conn, Reason::Connection(reason), out),
+            // It dials nobody, looks nothing up, stores nothing and takes no datagrams.
+            Input::Start
+            | Input::Connected { link: Link::Outbound, .. }
+            | Input::Datagram { .. }
+            | Input::Resolved { .. }
+            | Input::Loaded { .. }
+            | Input::Stored { .. } => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
