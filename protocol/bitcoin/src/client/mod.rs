@@ -1,7 +1,335 @@
-//! The light client.
+//! The light client: one machine that dispatches, and parts that each own one concern.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `dial` | the given peers: who is dialled, and when again |
+//! | `peer`, `session` | one connection: handshake, pings, what it owes |
+//! | `rules`, `chain`, `headers` | block headers: proof of work, branches, most work, asking for them |
+//! | `filter_headers` | the chain of filter headers (BIP157) |
+//! | `filters` | filters in chunks, checked and matched (BIP158) |
+//! | `blocks` | blocks whose filters matched |
+//! | `findings` | what is watched, and what touched it |
+//! | `search` | from filters to what the application is told, in order and durably |
+//! | `start`, `record` | what is stored, and reading it at the start |
 
 mod api;
+mod blocks;
+mod chain;
+mod dial;
+mod filter_headers;
+mod filters;
+mod findings;
+mod headers;
 mod misbehaviour;
+mod peer;
+mod record;
+mod rules;
+mod search;
+mod session;
+mod start;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers};
 
 pub use api::*;
 pub use misbehaviour::Misbehaviour;
+
+use chain::Chain;
+use dial::{TargetId, Targets};
+use filter_headers::FilterHeaders;
+use peer::Peer;
+use search::Search;
+use start::Loading;
+
+use crate::wire::Message;
+
+/// How often progress is told, at most.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The light client.
+///
+/// A [`Machine`]: give it to a driver, with commands and for events as in this module.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    magic: [u8; 4],
+    rng: Rng,
+    names: Names,
+    timers: Timers<Timer>,
+    phase: Phase,
+    targets: Targets,
+    peers: BTreeMap<ConnId, Peer>,
+    chain: Chain,
+    filter_headers: FilterHeaders,
+    /// The block with which the next range of filter headers ends, where it had to be loaded.
+    filter_header_stop: StopBlock,
+    search: Search,
+    /// What happens when a batch is durable.
+    stored: BTreeMap<Ticket, Durable>,
+    bytes_received: u64,
+    bytes_sent: u64,
+    progress: Told<Progress>,
+    synced: Option<BlockId>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing has happened yet.
+    New,
+    Loading(Box<Loading>),
+    Running,
+    /// What is stored can't be worked with, or the application has stopped us.
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Dial(TargetId),
+    Handshake(ConnId),
+    Headers(ConnId),
+    Ping(ConnId),
+    Progress,
+    Retry(ConnId),
+    Stall(ConnId),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum StopBlock {
+    #[default]
+    Unknown,
+    Loading(Ticket, u32),
+    Known(BlockId),
+}
+
+#[derive(Debug)]
+struct Durable {
+    events: Vec<Event>,
+    then: Then,
+}
+
+/// What a batch that is durable lets go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// Everything below this height has been searched, durably.
+    Searched(u32),
+    /// A page of findings was taken back.
+    TakeBack,
+}
+
+/// A value as it was told last.
+#[derive(Debug, Default)]
+struct Told<T> {
+    value: T,
+    at: Instant,
+}
+
+/// The time of a turn and where its effects go.
+struct Turn<'a> {
+    now: Now,
+    out: &'a mut Outbox<Event>,
+}
+
+impl Client {
+    /// A client that has done nothing yet.
+    pub fn new(mut config: Config) -> Self {
+        let magic = config.network.magic().to_bytes();
+        let rng = Rng::new(core::mem::take(&mut config.seed));
+        let chain = Chain::new(config.network);
+        Self {
+            magic,
+            rng,
+            names: Names::default(),
+            timers: Timers::new(),
+            phase: Phase::New,
+            targets: Targets::default(),
+            peers: BTreeMap::new(),
+            chain,
+            filter_headers: FilterHeaders::default(),
+            filter_header_stop: StopBlock::Unknown,
+            search: Search::new(),
+            stored: BTreeMap::new(),
+            bytes_received: 0,
+            bytes_sent: 0,
+            progress: Told::default(),
+            synced: None,
+            config,
+        }
+    }
+
+    fn input(&mut self, turn: &mut Turn<'_>, input: Input<'_, Command>) {
+        match input {
+            Input::Start => self.start(turn),
+            Input::Stop => self.stop(turn),
+            Input::Wake => self.expire_timers(turn),
+            Input::Command(command) => self.command(turn, command),
+            Input::Connected { conn, .. } => self.connected(turn, conn),
+            Input::Received { conn, bytes } => self.received(turn, conn, bytes),
+            Input::Disconnected { conn, reason } => self.disconnected(turn, conn, reason),
+            Input::Resolved { ticket, addrs } => self.resolved(turn, ticket, addrs),
+            Input::Loaded { ticket, rows, more } => self.loaded(turn, ticket, rows, more),
+            Input::Stored { ticket } => self.stored(turn, ticket),
+            // It sends little and takes no datagrams.
+            Input::Drained { .. } | Input::Datagram { .. } => {}
+        }
+    }
+
+    fn command(&mut self, turn: &mut Turn<'_>, command: Command) {
+        match command {
+            Command::AddPeer(endpoint) => self.add_peer(turn, endpoint),
+            Command::Watch { scripts, from } => self.search.order(scripts, from, false),
+            Command::WatchOnly { scripts, from } => self.search.order(scripts, from, true),
+        }
+    }
+
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        for conn in self.connections() {
+            turn.out.close(conn, false);
+        }
+        self.targets = Targets::default();
+        self.peers.clear();
+        self.timers = Timers::new();
+        self.phase = Phase::Stopped;
+    }
+
+    /// What there is to do now that the input has been taken in.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.ask_for_headers(turn);
+        self.ask_for_filter_headers(turn);
+        self.go_on_searching(turn);
+        self.watch_for_stalls(turn);
+        self.tell_progress(turn);
+        self.tell_synced(turn);
+    }
+
+    fn expire_timers(&mut self, turn: &mut Turn<'_>) {
+        while let Some(timer) = self.timers.expire(turn.now.instant) {
+            match timer {
+                Timer::Dial(target) => self.dial(turn, target),
+                Timer::Handshake(conn) => self.drop_peer(turn, conn, Reason::HandshakeTimeout),
+                Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
+                Timer::Ping(conn) => self.ping(turn, conn),
+                // Every turn tells progress that is due.
+                Timer::Progress => {}
+                Timer::Retry(conn) => self.ask_again(conn),
+                Timer::Stall(conn) => self.check_stall(turn, conn),
+            }
+        }
+    }
+
+    /// Sends a message.
+    fn send(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: &Message<'_>) {
+        let magic = self.magic;
+        let mut sent = 0;
+        turn.out.send(conn, |bytes| {
+            let before = bytes.len();
+            message.write(bytes, magic);
+            sent = bytes.len() - before;
+        });
+        self.bytes_sent += sent as u64;
+    }
+
+    /// Makes a batch durable, and does the rest then.
+    fn store(
+        &mut self,
+        turn: &mut Turn<'_>,
+        events: Vec<Event>,
+        then: Then,
+        write: impl FnOnce(&mut andon_kernel::BatchWriter<'_>),
+    ) {
+        let ticket = self.names.ticket();
+        turn.out.store(ticket, write);
+        if !events.is_empty() || then != Then::Nothing {
+            self.stored.insert(ticket, Durable { events, then });
+        }
+    }
+
+    fn stored(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
+        let Some(Durable { events, then }) = self.stored.remove(&ticket) else { return };
+        for event in events {
+            turn.out.event(event);
+        }
+        match then {
+            Then::Nothing => {}
+            Then::Searched(next) => self.search.searched(next),
+            Then::TakeBack => self.take_back_page(turn),
+        }
+    }
+
+    fn tell_progress(&mut self, turn: &mut Turn<'_>) {
+        let tip = self.chain.tip_height();
+        let claimed = self.peers.values().filter(|peer| peer.is_ready()).map(|peer| peer.claimed).max();
+        let mut progress = Progress {
+            headers: Count { done: tip, total: tip.max(claimed.unwrap_or(0)) },
+            filter_headers: Count { done: self.filter_headers.next().saturating_sub(1), total: tip },
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            ..Progress::default()
+        };
+        self.search.count(tip, &mut progress);
+        // Bytes alone are no progress: a ping would wake the application.
+        let told = Progress {
+            bytes_received: progress.bytes_received,
+            bytes_sent: progress.bytes_sent,
+            ..self.progress.value
+        };
+        if progress == told {
+            self.timers.cancel(Timer::Progress);
+            return;
+        }
+        let due = self.progress.at + PROGRESS_INTERVAL;
+        if turn.now.instant < due && self.progress.at != Instant::ZERO {
+            self.timers.set(Timer::Progress, due);
+            return;
+        }
+        self.timers.cancel(Timer::Progress);
+        self.progress = Told { value: progress, at: turn.now.instant };
+        turn.out.event(Event::Progress(progress));
+    }
+
+    /// Tells that everything is done, if it is, and has not been told for this tip.
+    fn tell_synced(&mut self, turn: &mut Turn<'_>) {
+        let tip = self.chain.tip();
+        let done = self.synced != Some(tip)
+            && self.headers_are_current()
+            && self.filter_headers.next() == tip.height + 1
+            && self.stored.is_empty()
+            && self.search.is_done(tip.height);
+        if !done {
+            return;
+        }
+        self.synced = Some(tip);
+        // The last word on progress is not held back.
+        self.progress.at = Instant::ZERO;
+        self.progress.value = Progress::default();
+        self.tell_progress(turn);
+        turn.out.event(Event::Synced(tip));
+    }
+
+    fn user_agent(&self) -> &String {
+        &self.config.user_agent
+    }
+}
+
+impl Machine for Client {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle(&mut self, now: Now, input: Input<'_, Command>, out: &mut Outbox<Event>) {
+        let mut turn = Turn { now, out };
+        self.input(&mut turn, input);
+        self.go_on(&mut turn);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}

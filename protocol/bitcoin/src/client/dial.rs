@@ -1,0 +1,118 @@
+//! The peers that were given: what each one's connection is at, and when to try again.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use andon_kernel::Ticket;
+
+use super::api::{Endpoint, Reason};
+
+/// Peers that can be given at most.
+const MAX_TARGETS: usize = 256;
+
+/// Addresses of one host name that are tried at most.
+const MAX_ADDRESSES: usize = 16;
+
+/// After this many failures in a row the delay grows no more: a hundredfold and a bit.
+const MAX_DOUBLINGS: u32 = 7;
+
+/// A peer that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TargetId(u32);
+
+/// The peers that were given, in order.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    targets: BTreeMap<TargetId, Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    endpoint: Endpoint,
+    at: Stage,
+    /// Of the host name, those that have not been tried.
+    untried: VecDeque<SocketAddr>,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Dialled, connected, or waiting for either.
+    Known,
+    Resolving(Ticket),
+}
+
+/// What to do about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Dial this address.
+    Dial(SocketAddr),
+    /// It has failed for now. Try it again after this time.
+    Wait(Duration),
+}
+
+impl Targets {
+    /// Adds a peer. `None`: it is there already, or there is no more room.
+    pub(super) fn add(&mut self, endpoint: Endpoint) -> Option<TargetId> {
+        if self.targets.len() >= MAX_TARGETS
+            || self.targets.values().any(|target| target.endpoint == endpoint)
+        {
+            return None;
+        }
+        let id = TargetId(self.targets.len() as u32);
+        self.targets.insert(id, Target { endpoint, at: Stage::Known, untried: VecDeque::new(), failures: 0 });
+        Some(id)
+    }
+
+    /// Where a peer is.
+    pub(super) fn endpoint(&self, id: TargetId) -> &Endpoint {
+        &self.target(id).endpoint
+    }
+
+    /// Notes that a peer's name is being looked up.
+    pub(super) fn resolving(&mut self, id: TargetId, ticket: Ticket) {
+        self.target_mut(id).at = Stage::Resolving(ticket);
+    }
+
+    /// Notes that a handshake was finished: past failures count no more.
+    pub(super) fn succeeded(&mut self, id: TargetId) {
+        let target = self.target_mut(id);
+        target.failures = 0;
+        target.untried.clear();
+    }
+
+    /// Takes the addresses of a name in. `None`: nobody asked.
+    pub(super) fn resolved(&mut self, ticket: Ticket, addrs: &[SocketAddr]) -> Option<TargetId> {
+        let (id, target) =
+            self.targets.iter_mut().find(|(_, target)| target.at == Stage::Resolving(ticket))?;
+        target.at = Stage::Known;
+        target.untried = addrs.iter().copied().take(MAX_ADDRESSES).collect();
+        Some(*id)
+    }
+
+    /// What comes next for a peer whose attempt or connection has ended, or whose name was looked up.
+    pub(super) fn next(&mut self, id: TargetId, retry_delay: Duration) -> Next {
+        let target = self.target_mut(id);
+        target.at = Stage::Known;
+        if let Some(addr) = target.untried.pop_front() {
+            return Next::Dial(addr);
+        }
+        let doublings = target.failures.min(MAX_DOUBLINGS);
+        target.failures += 1;
+        Next::Wait((retry_delay * (1 << doublings)).min(retry_delay * 100))
+    }
+
+    fn target(&self, id: TargetId) -> &Target {
+        self.targets.get(&id).expect("targets are never removed")
+    }
+
+    fn target_mut(&mut self, id: TargetId) -> &mut Target {
+        self.targets.get_mut(&id).expect("targets are never removed")
+    }
+}
+
+/// Whether another address of the same host may do better after a failure of this kind.
+pub(super) fn is_of_the_address(reason: &Reason) -> bool {
+    matches!(reason, Reason::Connection(_) | Reason::ClosedBeforeVersion | Reason::HandshakeTimeout)
+}

@@ -1,0 +1,137 @@
+//! Filter headers (BIP157): each follows from the one before it and its filter's hash, from the first block on.
+//!
+//! They are taken from one peer at a time, a few ranges in flight. Whether other peers agree is not asked here.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use andon_kernel::ConnId;
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, FilterHash, FilterHeader};
+
+use super::Misbehaviour;
+use super::api::BlockId;
+use super::chain::WINDOW;
+use crate::filter;
+use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Items, MAX_CFHEADERS};
+
+/// Ranges that are asked for ahead of the answer: enough to hide a round trip.
+const MAX_ASKED: usize = 4;
+
+/// Filter headers that are kept at most: below the block headers' window none is left that a branch could need.
+const KEPT: usize = 2 * WINDOW as usize;
+
+/// The chain of filter headers, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct FilterHeaders {
+    /// The last of them; the first one here is the one at height `next - window.len()`.
+    window: VecDeque<FilterHeader>,
+    /// The height of the first one that is not known.
+    next: u32,
+    asked: VecDeque<Asked>,
+    source: Option<ConnId>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    start: u32,
+    stop: BlockId,
+    answer: Option<(FilterHeader, Vec<FilterHash>)>,
+}
+
+impl FilterHeaders {
+    /// Takes up stored ones: the last of them, ending below height `next`.
+    pub(super) fn restore(next: u32, window: VecDeque<FilterHeader>) -> Self {
+        Self { window, next, asked: VecDeque::new(), source: None }
+    }
+
+    /// The height of the first one that is not known.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The one at a height, if it is at hand. The one below height zero is all zeros.
+    pub(super) fn before(&self, height: u32) -> Option<FilterHeader> {
+        let Some(height) = height.checked_sub(1) else { return Some(FilterHeader::all_zeros()) };
+        let back = self.next.checked_sub(height).filter(|&back| back > 0)? as usize;
+        self.window.get(self.window.len().checked_sub(back)?).copied()
+    }
+
+    /// Forgets those above `height`: the chain has left them. What was asked for is asked anew.
+    pub(super) fn truncate(&mut self, height: u32) -> Option<(ConnId, u32)> {
+        let surplus = self.next.saturating_sub(height + 1);
+        for _ in 0..surplus {
+            self.window.pop_back();
+        }
+        self.next -= surplus;
+        self.set_source(self.source)
+    }
+
+    /// The peer that is asked, if one is.
+    pub(super) fn source(&self) -> Option<ConnId> {
+        self.source
+    }
+
+    /// Asks this peer from now on. Returns the one that was asked before, with how many answers it owes.
+    pub(super) fn set_source(&mut self, source: Option<ConnId>) -> Option<(ConnId, u32)> {
+        let owed = self.asked.iter().filter(|asked| asked.answer.is_none()).count() as u32;
+        self.asked.clear();
+        core::mem::replace(&mut self.source, source).map(|before| (before, owed))
+    }
+
+    /// Whether the source owes an answer.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// The last height of the next range to ask for, up to `limit`, if there is room for one more.
+    pub(super) fn next_stop(&self, limit: u32) -> Option<u32> {
+        let start = self.next_start();
+        (self.asked.len() < MAX_ASKED && start <= limit).then(|| limit.min(start + MAX_CFHEADERS - 1))
+    }
+
+    /// Notes that the source is asked for the next range, which ends with `stop`.
+    pub(super) fn ask(&mut self, stop: BlockId) -> FilterRequest {
+        let start = self.next_start();
+        self.asked.push_back(Asked { start, stop, answer: None });
+        FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height: start, stop_hash: stop.hash }
+    }
+
+    fn next_start(&self) -> u32 {
+        self.asked.back().map_or(self.next, |asked| asked.stop.height + 1)
+    }
+
+    /// Takes an answer. Returns the heights and values that are new: in order, and possibly none yet.
+    pub(super) fn answer(
+        &mut self,
+        stop_hash: BlockHash,
+        previous: FilterHeader,
+        hashes: Items<'_, FilterHash>,
+    ) -> Result<Vec<(u32, FilterHeader)>, Misbehaviour> {
+        const COMMAND: crate::wire::CommandName = crate::wire::CommandName::new("cfheaders");
+        let asked =
+            self.asked.iter_mut().find(|asked| asked.stop.hash == stop_hash && asked.answer.is_none());
+        let asked = asked.ok_or(Misbehaviour::Unrequested(COMMAND))?;
+        if hashes.len() as u32 != asked.stop.height - asked.start + 1 {
+            return Err(Misbehaviour::WrongAnswer(COMMAND));
+        }
+        asked.answer = Some((previous, hashes.iter().collect()));
+        let mut new = Vec::new();
+        while let Some((previous, hashes)) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
+            self.asked.pop_front();
+            if self.before(self.next) != Some(previous) {
+                return Err(Misbehaviour::FilterHeadersDiscontinuous);
+            }
+            let mut header = previous;
+            for hash in hashes {
+                header = filter::header(hash, header);
+                new.push((self.next, header));
+                self.window.push_back(header);
+                self.next += 1;
+            }
+        }
+        let surplus = self.window.len().saturating_sub(KEPT);
+        self.window.drain(..surplus);
+        Ok(new)
+    }
+}

@@ -1,0 +1,180 @@
+//! One connection: how far its handshake is, what the peer has shown, what it owes, and what it may send unasked.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+
+use andon_kernel::{Instant, Now};
+use bitcoin::BlockHash;
+use bitcoin::p2p::ServiceFlags;
+
+use super::api::BlockId;
+use super::dial::TargetId;
+use crate::wire::FrameReader;
+
+/// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
+/// addresses need far less.
+const ALLOWANCE: u64 = 4_000_000;
+const ALLOWANCE_PER_SECOND: u64 = 20_000;
+
+/// Bytes of an answer that count as progress, over the time after which a peer is taken to stall: a link of 200 bytes
+/// a second is slower than any that is in use.
+const LEAST_PROGRESS: u64 = 4096;
+
+/// Blocks that may come late, after they were asked of another peer, before the oldest is forgotten.
+const MAX_LATE_BLOCKS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) target: TargetId,
+    pub(super) reader: FrameReader,
+    pub(super) handshake: Handshake,
+    /// In our `version`.
+    pub(super) nonce: u64,
+    pub(super) services: ServiceFlags,
+    pub(super) user_agent: String,
+    /// The height that it claims in its `version`.
+    pub(super) claimed: u32,
+    /// The best block that it has shown.
+    pub(super) best: Option<BlockId>,
+    pub(super) headers: Headers,
+    /// Messages in a row with headers whose parents are unknown.
+    pub(super) unconnected: u32,
+    /// It left requests unanswered: others are asked before this time.
+    pub(super) passed_over: Option<Instant>,
+    /// When anything came last.
+    pub(super) heard: Instant,
+    late_filter_headers: u32,
+    late_filters: u32,
+    late_blocks: VecDeque<BlockHash>,
+    /// Whether an answer came, and bytes that may be part of one, since progress was looked at last.
+    answered: bool,
+    bytes: u64,
+    allowance: u64,
+    allowance_at: Instant,
+}
+
+/// How far a handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// Our `version` is sent, the peer's has not come.
+    Version,
+    /// Its `verack` has not come.
+    Verack,
+    Done,
+}
+
+/// How far a peer's headers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// It is to be asked.
+    Wanted,
+    /// It has been asked.
+    Asked,
+    /// It has shown all that it has.
+    Done,
+    /// It has shown less than it claims: it is asked again later.
+    Withheld,
+}
+
+impl Peer {
+    pub(super) fn new(target: TargetId, magic: [u8; 4], nonce: u64, now: Now) -> Self {
+        Self {
+            target,
+            reader: FrameReader::new(magic),
+            handshake: Handshake::Version,
+            nonce,
+            services: ServiceFlags::NONE,
+            user_agent: String::new(),
+            claimed: 0,
+            best: None,
+            headers: Headers::Wanted,
+            unconnected: 0,
+            passed_over: None,
+            heard: now.instant,
+            late_filter_headers: 0,
+            late_filters: 0,
+            late_blocks: VecDeque::new(),
+            answered: false,
+            bytes: 0,
+            allowance: ALLOWANCE,
+            allowance_at: now.instant,
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.handshake == Handshake::Done
+    }
+
+    /// Notes that these bytes came unasked. False: they are more than it may send.
+    pub(super) fn charge(&mut self, bytes: usize, now: Instant) -> bool {
+        let seconds = now.since(self.allowance_at).as_secs();
+        if seconds > 0 {
+            self.allowance = (self.allowance + seconds.saturating_mul(ALLOWANCE_PER_SECOND)).min(ALLOWANCE);
+            self.allowance_at = now;
+        }
+        match self.allowance.checked_sub(bytes as u64) {
+            Some(rest) => {
+                self.allowance = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Notes that bytes came which may be part of an answer.
+    pub(super) fn note_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Notes that an answer came.
+    pub(super) fn note_answer(&mut self) {
+        self.answered = true;
+        self.passed_over = None;
+    }
+
+    /// Whether answers have come on since this was asked last.
+    pub(super) fn take_progress(&mut self) -> bool {
+        let progress = self.answered || self.bytes >= LEAST_PROGRESS;
+        self.answered = false;
+        self.bytes = 0;
+        progress
+    }
+
+    /// Filter headers that were asked for may still come, though nobody waits for them.
+    pub(super) fn expect_late_filter_headers(&mut self, messages: u32) {
+        self.late_filter_headers = self.late_filter_headers.saturating_add(messages);
+    }
+
+    /// Whether filter headers are some of those.
+    pub(super) fn take_late_filter_headers(&mut self) -> bool {
+        let late = self.late_filter_headers > 0;
+        self.late_filter_headers = self.late_filter_headers.saturating_sub(1);
+        late
+    }
+
+    /// Filters that were asked for may still come, though nobody waits for them.
+    pub(super) fn expect_late_filters(&mut self, count: u32) {
+        self.late_filters = self.late_filters.saturating_add(count);
+    }
+
+    /// Whether a filter is one of those.
+    pub(super) fn take_late_filter(&mut self) -> bool {
+        let late = self.late_filters > 0;
+        self.late_filters = self.late_filters.saturating_sub(1);
+        late
+    }
+
+    /// A block that was asked for may still come, though nobody waits for it.
+    pub(super) fn expect_late_block(&mut self, hash: BlockHash) {
+        if self.late_blocks.len() == MAX_LATE_BLOCKS {
+            self.late_blocks.pop_front();
+        }
+        self.late_blocks.push_back(hash);
+    }
+
+    /// Whether a block is one of those.
+    pub(super) fn take_late_block(&mut self, hash: &BlockHash) -> bool {
+        let place = self.late_blocks.iter().position(|late| late == hash);
+        place.and_then(|place| self.late_blocks.remove(place)).is_some()
+    }
+}

@@ -1,0 +1,377 @@
+//! Connections from the dial to the end: the handshake (BIP155, BIP339 between `version` and `verack`), messages to
+//! the parts they concern, pings (BIP31), and answers that do not come.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use andon_kernel::{ConnId, Disconnect, Ticket};
+use bitcoin::p2p::ServiceFlags;
+
+use super::dial::{Next, TargetId, is_of_the_address};
+use super::peer::{Handshake, Headers, Peer};
+use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
+use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
+
+/// The oldest version of the protocol that a peer may speak: with `sendheaders` (BIP130) and witnesses.
+const LEAST_PROTOCOL: u32 = 70013;
+
+/// How long a peer that left requests unanswered is passed over, in time-outs.
+const PASS_OVER: u32 = 3;
+
+impl Client {
+    pub(super) fn connections(&self) -> Vec<ConnId> {
+        self.peers.keys().copied().collect()
+    }
+
+    pub(super) fn add_peer(&mut self, turn: &mut Turn<'_>, endpoint: Endpoint) {
+        if let Some(target) = self.targets.add(endpoint)
+            && matches!(self.phase, Phase::Running)
+        {
+            self.dial(turn, target);
+        }
+    }
+
+    /// Tries to reach a peer.
+    pub(super) fn dial(&mut self, turn: &mut Turn<'_>, target: TargetId) {
+        match self.targets.endpoint(target) {
+            Endpoint::Address(addr) => {
+                let addr = *addr;
+                self.connect(turn, target, addr);
+            }
+            Endpoint::Host { name, port } => {
+                let ticket = self.names.ticket();
+                turn.out.resolve(ticket, name, *port);
+                self.targets.resolving(target, ticket);
+            }
+        }
+    }
+
+    fn connect(&mut self, turn: &mut Turn<'_>, target: TargetId, addr: SocketAddr) {
+        let conn = self.names.conn();
+        turn.out.connect(conn, addr);
+        let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
+        self.peers.insert(conn, Peer::new(target, self.magic, nonce, turn.now));
+        self.timers.set(Timer::Handshake(conn), turn.now.instant + self.config.handshake_timeout);
+    }
+
+    pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
+        if let Some(target) = self.targets.resolved(ticket, addrs) {
+            self.after_failure(turn, target, false, Reason::Unresolved, true);
+        }
+    }
+
+    pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get(&conn) else {
+            // It takes no connections from others.
+            if conn.is_accepted() {
+                turn.out.close(conn, false);
+            }
+            return;
+        };
+        let user_agent = self.user_agent().clone();
+        let version = Version {
+            protocol: PROTOCOL_VERSION,
+            services: ServiceFlags::NONE,
+            time: turn.now.unix.as_secs() as i64,
+            nonce: peer.nonce,
+            user_agent: user_agent.as_bytes(),
+            start_height: 0,
+            relay: false,
+        };
+        self.send(turn, conn, &Message::Version(version));
+    }
+
+    pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Disconnect) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let silent = peer.handshake == Handshake::Version && self.heard_nothing(conn);
+        let reason = match reason {
+            Disconnect::ClosedByPeer | Disconnect::Reset if silent => Reason::ClosedBeforeVersion,
+            other => Reason::Connection(other),
+        };
+        self.forget_peer(turn, conn, reason);
+    }
+
+    fn heard_nothing(&self, conn: ConnId) -> bool {
+        self.peers
+            .get(&conn)
+            .is_some_and(|peer| peer.services == ServiceFlags::NONE && peer.reader.pending() == 0)
+    }
+
+    /// Ends a connection.
+    pub(super) fn drop_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
+        if self.peers.contains_key(&conn) {
+            turn.out.close(conn, false);
+            self.forget_peer(turn, conn, reason);
+        }
+    }
+
+    fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
+        let Some(peer) = self.peers.remove(&conn) else { return };
+        let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
+        timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
+        self.search.release(conn);
+        if self.filter_headers.source() == Some(conn) {
+            self.filter_headers.set_source(None);
+        }
+        let again = is_of_the_address(&reason);
+        self.after_failure(turn, peer.target, peer.is_ready(), reason, again);
+    }
+
+    /// Tries a peer's next address, or tells that it has failed and tries it again later.
+    fn after_failure(
+        &mut self,
+        turn: &mut Turn<'_>,
+        target: TargetId,
+        connected: bool,
+        reason: Reason,
+        other_address: bool,
+    ) {
+        if !other_address {
+            self.targets.succeeded(target);
+        }
+        match self.targets.next(target, self.config.retry_delay) {
+            Next::Dial(addr) => self.connect(turn, target, addr),
+            Next::Wait(delay) => {
+                let endpoint = self.targets.endpoint(target).clone();
+                turn.out.event(Event::PeerDisconnected { endpoint, connected, reason });
+                self.timers.set(Timer::Dial(target), turn.now.instant + delay);
+            }
+        }
+    }
+
+    pub(super) fn received(&mut self, turn: &mut Turn<'_>, conn: ConnId, bytes: &[u8]) {
+        self.bytes_received += bytes.len() as u64;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.heard = turn.now.instant;
+        // The reader is out of its peer while the frames that it lends are looked at.
+        let mut reader = core::mem::replace(&mut peer.reader, FrameReader::new(self.magic));
+        let mut rest = bytes;
+        let fault = loop {
+            match reader.next(&mut rest) {
+                Ok(Some(frame)) => {
+                    if let Err(reason) = self.frame(turn, conn, frame) {
+                        break Some(reason);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => {
+                    break Some(Reason::Misbehaved(match error {
+                        FrameError::WrongMagic(magic) => Misbehaviour::WrongNetwork(magic),
+                        FrameError::TooLong(length) => Misbehaviour::MessageTooLong(length),
+                        FrameError::WrongChecksum(command) => Misbehaviour::WrongChecksum(command),
+                    }));
+                }
+            }
+        };
+        if let Some(reason) = fault {
+            return self.drop_peer(turn, conn, reason);
+        }
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            if reader.pending() > 0 {
+                peer.note_bytes(bytes.len());
+            }
+            peer.reader = reader;
+        }
+    }
+
+    fn frame(&mut self, turn: &mut Turn<'_>, conn: ConnId, frame: Frame<'_>) -> Result<(), Reason> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let command = frame.command;
+        let message = Message::decode(command, frame.payload)
+            .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
+        if !is_answer(&message) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
+            return Err(Reason::Misbehaved(Misbehaviour::Flooding));
+        }
+        match peer.handshake {
+            Handshake::Version => self.on_version(turn, conn, command, message),
+            Handshake::Verack => self.on_verack(turn, conn, command, message),
+            Handshake::Done => self.on_message(turn, conn, command, message).map_err(Reason::Misbehaved),
+        }
+    }
+
+    fn on_version(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        command: CommandName,
+        message: Message<'_>,
+    ) -> Result<(), Reason> {
+        let Message::Version(version) = message else {
+            return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+        };
+        if self.peers.values().any(|peer| peer.nonce == version.nonce) {
+            return Err(Reason::SelfConnection);
+        }
+        if version.protocol < LEAST_PROTOCOL {
+            return Err(Reason::ObsoleteVersion(version.protocol));
+        }
+        let missing = missing_services(version.services);
+        if missing != ServiceFlags::NONE {
+            return Err(Reason::MissingServices(missing));
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.handshake = Handshake::Verack;
+        peer.services = version.services;
+        peer.claimed = version.start_height.max(0) as u32;
+        peer.user_agent = printable(version.user_agent);
+        if version.protocol >= PROTOCOL_VERSION {
+            self.send(turn, conn, &Message::WtxidRelay);
+            self.send(turn, conn, &Message::SendAddrV2);
+        }
+        self.send(turn, conn, &Message::Verack);
+        Ok(())
+    }
+
+    fn on_verack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        command: CommandName,
+        message: Message<'_>,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::Verack => {}
+            Message::Version(_) | Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } => {
+                return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+            }
+            // Features that are offered here, and whatever is new.
+            _ => return Ok(()),
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.handshake = Handshake::Done;
+        let event = Event::PeerConnected {
+            peer: conn,
+            endpoint: self.targets.endpoint(peer.target).clone(),
+            user_agent: peer.user_agent.clone(),
+            services: peer.services,
+            height: peer.claimed,
+        };
+        turn.out.event(event);
+        self.targets.succeeded(peer.target);
+        self.timers.cancel(Timer::Handshake(conn));
+        self.timers.set(Timer::Ping(conn), turn.now.instant + self.config.ping_interval);
+        self.send(turn, conn, &Message::SendHeaders);
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        command: CommandName,
+        message: Message<'_>,
+    ) -> Result<(), Misbehaviour> {
+        match message {
+            Message::Ping(nonce) => {
+                self.send(turn, conn, &Message::Pong(nonce));
+                Ok(())
+            }
+            Message::Headers(headers) => self.on_headers(turn, conn, headers),
+            Message::Inv(inventory) => self.on_inv(conn, command, inventory),
+            Message::CFHeaders { filter_type, stop_hash, previous_filter_header, filter_hashes } => self
+                .on_filter_headers(turn, conn, filter_type, stop_hash, previous_filter_header, filter_hashes),
+            Message::CFilter { filter_type, block_hash, filter } => {
+                self.on_filter(conn, filter_type, block_hash, filter)
+            }
+            Message::Block(bytes) => self.on_block(conn, bytes),
+            Message::CFCheckpt { .. } => Err(Misbehaviour::Unrequested(command)),
+            Message::Version(_) => Err(Misbehaviour::OutOfTurn(command)),
+            // What others serve, ask for or announce does not concern a light client that relays nothing.
+            _ => Ok(()),
+        }
+    }
+
+    /// Pings a peer that has been silent, or lets it go.
+    pub(super) fn ping(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let silence = turn.now.instant.since(peer.heard);
+        if silence >= self.config.ping_timeout {
+            return self.drop_peer(turn, conn, Reason::PingTimeout);
+        }
+        let mut next = self.config.ping_interval;
+        if silence >= next {
+            let nonce = self.rng.u64();
+            self.send(turn, conn, &Message::Ping(nonce));
+            next = next.min(self.config.ping_timeout.saturating_sub(silence)).max(Duration::from_millis(1));
+        } else {
+            next -= silence;
+        }
+        self.timers.set(Timer::Ping(conn), turn.now.instant + next);
+    }
+
+    /// Sets a timer for each peer that owes an answer.
+    pub(super) fn watch_for_stalls(&mut self, turn: &Turn<'_>) {
+        for (conn, peer) in &mut self.peers {
+            let timer = Timer::Stall(*conn);
+            let owes_filter_headers =
+                self.filter_headers.source() == Some(*conn) && self.filter_headers.is_waiting();
+            if !owes_filter_headers && !self.search.is_waiting_for(*conn) {
+                self.timers.cancel(timer);
+            } else if self.timers.get(timer).is_none() {
+                peer.take_progress();
+                self.timers.set(timer, turn.now.instant + self.config.stall_timeout);
+            }
+        }
+    }
+
+    /// Asks others for what a peer was asked for, if nothing has come. It may be slow, or its index may lag: it is
+    /// no fault.
+    pub(super) fn check_stall(&mut self, turn: &Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.take_progress() {
+            return;
+        }
+        let again = turn.now.instant + self.config.stall_timeout * PASS_OVER;
+        peer.passed_over = Some(again);
+        self.timers.set(Timer::Retry(conn), again);
+        let late = self.search.release(conn);
+        peer.expect_late_filters(late.filters);
+        late.blocks.into_iter().for_each(|hash| peer.expect_late_block(hash));
+        if self.filter_headers.source() == Some(conn) {
+            let owed = self.filter_headers.set_source(None);
+            peer.expect_late_filter_headers(owed.map_or(0, |(_, owed)| owed));
+        }
+    }
+
+    /// A peer that was passed over, or showed less than it claims, is asked again.
+    pub(super) fn ask_again(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.passed_over = None;
+            if peer.headers == Headers::Withheld {
+                peer.headers = Headers::Wanted;
+            }
+        }
+    }
+}
+
+/// Whether a message answers a question: then what it may cost is bounded by what was asked for.
+fn is_answer(message: &Message<'_>) -> bool {
+    matches!(
+        message,
+        Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } | Message::CFCheckpt { .. }
+    )
+}
+
+/// What a light client needs and a peer does not offer.
+fn missing_services(offered: ServiceFlags) -> ServiceFlags {
+    let mut missing = ServiceFlags::NONE;
+    for needed in [ServiceFlags::WITNESS, ServiceFlags::COMPACT_FILTERS] {
+        if !offered.has(needed) {
+            missing.add(needed);
+        }
+    }
+    if !offered.has(ServiceFlags::NETWORK) && !offered.has(ServiceFlags::NETWORK_LIMITED) {
+        missing.add(ServiceFlags::NETWORK);
+    }
+    missing
+}
+
+/// A text that a peer chose, without what a terminal could take for a command.
+fn printable(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' })
+        .collect()
+}

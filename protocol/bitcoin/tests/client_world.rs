@@ -1,0 +1,319 @@
+//! The client against servers in a small world: it finds what there is, follows the chain, and takes back what goes.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use andon_bitcoin::client::{Birthday, BlockId, Command, Config, Endpoint, Event, Reason, Touch, TouchKind};
+use andon_bitcoin::fixture::{Fixture, FixtureBlock, regtest};
+use andon_bitcoin::server::{self, Chain, Server};
+use andon_kernel::MemoryStore;
+use bitcoin::{Amount, Block, Network, OutPoint};
+use world::{World, address};
+
+type Output = (u32, OutPoint, Amount);
+
+fn config(servers: usize) -> Config {
+    let mut config = Config::new(Network::Regtest, [1; 32]);
+    config.peers = (0..servers).map(|server| Endpoint::Address(address(server))).collect();
+    config
+}
+
+fn blocks(blocks: &[FixtureBlock]) -> Vec<Block> {
+    blocks.iter().map(FixtureBlock::block).collect()
+}
+
+fn server(index: u8, chain: Vec<Block>, adjust: impl FnOnce(&mut server::Config)) -> Server {
+    let mut config = server::Config::new(Network::Regtest, [index + 100; 32]);
+    adjust(&mut config);
+    Server::new(config, Chain::new(chain).expect("the fixture is a chain"))
+}
+
+fn watch(fixture: &Fixture) -> Command {
+    let scripts = fixture.watch_scripts.iter().map(|script| (*script).into()).collect();
+    Command::Watch { scripts, from: Birthday::Height(0) }
+}
+
+fn expected(fixture: &Fixture) -> BTreeSet<Output> {
+    fixture.expected.iter().map(|output| (output.height, output.outpoint, output.amount)).collect()
+}
+
+/// What an application that believes every event holds at the end; each is told once.
+fn received(events: &[Event]) -> BTreeSet<Output> {
+    let mut found = BTreeSet::new();
+    let key = |touch: &Touch| match touch.kind {
+        TouchKind::Received { output } => {
+            Some((touch.block.height, OutPoint { txid: touch.txid, vout: output }, touch.amount))
+        }
+        TouchKind::Spent { .. } => None,
+    };
+    for event in events {
+        match event {
+            Event::Touched(touch) => {
+                let Some(key) = key(touch) else { continue };
+                assert!(found.insert(key), "{touch:?} was told twice");
+            }
+            Event::TakenBack(touch) => {
+                let Some(key) = key(touch) else { continue };
+                assert!(found.remove(&key), "{touch:?} was taken back and had not been told");
+            }
+            Event::Rescan { from } => found.retain(|(height, ..)| height < from),
+            Event::Started { .. } => found.clear(),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn synced(world: &World) -> Option<BlockId> {
+    world.client.events.iter().rev().find_map(|event| match event {
+        Event::Synced(block) => Some(*block),
+        _ => None,
+    })
+}
+
+fn is_synced_to(world: &World, height: u32) -> bool {
+    synced(world).is_some_and(|block| block.height == height)
+}
+
+fn disconnects(world: &World) -> Vec<Reason> {
+    let reasons = world.client.events.iter().filter_map(|event| match event {
+        Event::PeerDisconnected { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+#[test]
+fn finds_every_payment_of_the_fixture() {
+    let fixture = regtest();
+    for piece in [1, 7, 100_000] {
+        let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
+        let mut world = World::new(3, config(1), MemoryStore::new(), servers);
+        world.piece = piece;
+        world.command(watch(&fixture));
+        world.run_until("the sync", |world| synced(world).is_some());
+        assert_eq!(synced(&world).map(|block| block.hash), Some(fixture.chain[289].hash()));
+        assert_eq!(received(&world.client.events), expected(&fixture), "in pieces of {piece} bytes");
+        assert_eq!(expected(&fixture).len(), 76);
+        assert_eq!(disconnects(&world), []);
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_outputs() {
+    let fixture = regtest();
+    let run = |seed| {
+        let servers = (0..3).map(|index| server(index, blocks(&fixture.chain), |_| {})).collect();
+        let mut world = World::new(seed, config(3), MemoryStore::new(), servers);
+        world.piece = 1000;
+        world.command(watch(&fixture));
+        world.run_until("the sync", |world| synced(world).is_some());
+        (world.trace, world.client.events)
+    };
+    let first = run(5);
+    assert_eq!(first, run(5));
+    assert_ne!(first.0, run(6).0, "the seed changes nothing");
+}
+
+#[test]
+fn follows_blocks_and_a_reorganisation_and_takes_back_what_goes() {
+    let fixture = regtest();
+    let fork = fixture.fork_height as usize;
+    let mut world = World::new(
+        7,
+        config(1),
+        MemoryStore::new(),
+        vec![server(0, blocks(&fixture.chain[..=fork - 5]), |_| {})],
+    );
+    world.command(watch(&fixture));
+    world.run_until("the first sync", |world| is_synced_to(world, fork as u32 - 5));
+
+    for block in &fixture.chain[fork - 4..=fork] {
+        world.server_command(0, server::Command::Extend(blocks(&[*block])));
+        let height = block.height;
+        world.run_until("a new block", |world| is_synced_to(world, height));
+    }
+    // Seven at once are announced by their headers.
+    world.server_command(0, server::Command::Extend(blocks(&fixture.stale)));
+    world.run_until("the stale branch", |world| is_synced_to(world, 287));
+    let before = received(&world.client.events);
+
+    let branch = blocks(&fixture.chain[fork + 1..]);
+    world.server_command(0, server::Command::Reorganise { fork_height: fork as u32, blocks: branch });
+    world.run_until("the reorganisation", |world| is_synced_to(world, 289));
+    assert_eq!(received(&world.client.events), expected(&fixture));
+    assert!(before.iter().any(|(height, ..)| *height > fork as u32), "the stale branch pays nobody");
+    let told = world.client.events.iter().any(|event| {
+        matches!(event, Event::Reorganised { fork, old_tip, new_tip }
+            if (fork.height, old_tip.height, new_tip.height) == (280, 287, 289))
+    });
+    assert!(told, "the reorganisation was not told");
+    assert_eq!(disconnects(&world), []);
+}
+
+#[test]
+fn a_burst_is_announced_by_inv_and_followed() {
+    let fixture = regtest();
+    let servers = vec![server(0, blocks(&fixture.chain[..250]), |_| {})];
+    let mut world = World::new(7, config(1), MemoryStore::new(), servers);
+    world.command(watch(&fixture));
+    world.run_until("the first sync", |world| is_synced_to(world, 249));
+    world.server_command(0, server::Command::Extend(blocks(&fixture.chain[250..])));
+    world.run_until("the burst", |world| is_synced_to(world, 289));
+    assert_eq!(received(&world.client.events), expected(&fixture));
+}
+
+#[test]
+fn a_restart_at_any_moment_loses_and_repeats_nothing() {
+    let fixture = regtest();
+    for pause in (0..60).map(|step| Duration::from_millis(step * 23)) {
+        let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
+        let mut world = World::new(9, config(1), MemoryStore::new(), servers);
+        world.piece = 5000;
+        world.command(watch(&fixture));
+        world.run_for(pause);
+        world.restart(config(1));
+        world.command(watch(&fixture));
+        world.run_until("the sync", |world| synced(world).is_some());
+        assert_eq!(received(&world.client.events), expected(&fixture), "killed after {pause:?}");
+        assert_eq!(disconnects(&world), []);
+    }
+}
+
+#[test]
+fn a_restart_on_a_stale_tip_takes_the_branch_back() {
+    let fixture = regtest();
+    let fork = fixture.fork_height as usize;
+    let stale = [blocks(&fixture.chain[..=fork]), blocks(&fixture.stale)].concat();
+    // Stopped between any two moments of the reorganisation too.
+    for pause in (0..40).map(|step| Duration::from_millis(step * 17)) {
+        let servers = vec![server(0, stale.clone(), |_| {})];
+        let mut world = World::new(11, config(1), MemoryStore::new(), servers);
+        world.command(watch(&fixture));
+        world.run_until("the stale branch", |world| is_synced_to(world, 287));
+        let branch = blocks(&fixture.chain[fork + 1..]);
+        world.server_command(0, server::Command::Reorganise { fork_height: fork as u32, blocks: branch });
+        world.run_for(pause);
+        let told = received(&world.client.events);
+        world.restart(config(1));
+        world.command(watch(&fixture));
+        world.run_until("the other branch", |world| is_synced_to(world, 289));
+        assert_eq!(
+            received(&world.client.events),
+            expected(&fixture),
+            "killed after {pause:?}, with {told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_second_run_asks_for_no_more_than_it_must() {
+    let fixture = regtest();
+    let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
+    let mut world = World::new(13, config(1), MemoryStore::new(), servers);
+    world.command(watch(&fixture));
+    world.run_until("the sync", |world| synced(world).is_some());
+    world.restart(config(1));
+    world.command(watch(&fixture));
+    world.run_until("the second sync", |world| synced(world).is_some());
+    let bytes = world.client.events.iter().rev().find_map(|event| match event {
+        Event::Progress(progress) => Some(progress.bytes_received),
+        _ => None,
+    });
+    assert!(bytes.is_some_and(|bytes| bytes < 1000), "{bytes:?}");
+    assert_eq!(received(&world.client.events), expected(&fixture));
+}
+
+#[test]
+fn other_scripts_start_the_search_anew_and_earlier_ones_go_back() {
+    let fixture = regtest();
+    let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
+    let mut world = World::new(15, config(1), MemoryStore::new(), servers);
+    let half: Vec<_> = fixture.watch_scripts[..10].iter().map(|script| (*script).into()).collect();
+    world.command(Command::Watch { scripts: half.clone(), from: Birthday::Height(150) });
+    world.run_until("the sync", |world| synced(world).is_some());
+    assert!(received(&world.client.events).iter().all(|(height, ..)| *height >= 150));
+    // More scripts, from earlier on: the search goes back.
+    world.client.events.retain(|event| !matches!(event, Event::Synced(_)));
+    world.command(watch(&fixture));
+    world.run_until("the second sync", |world| synced(world).is_some());
+    assert!(world.client.events.contains(&Event::Rescan { from: 0 }));
+    assert_eq!(received(&world.client.events), expected(&fixture));
+    // Only some: the others' findings are forgotten, also by a later run.
+    world.client.events.clear();
+    world.command(Command::WatchOnly { scripts: half.clone(), from: Birthday::Height(0) });
+    world.run_until("the third sync", |world| synced(world).is_some());
+    let of_half: BTreeSet<Output> = fixture
+        .expected
+        .iter()
+        .filter(|output| fixture.watch_scripts[..10].contains(&output.script))
+        .map(|output| (output.height, output.outpoint, output.amount))
+        .collect();
+    assert_eq!(received(&world.client.events), of_half);
+    world.restart(config(1));
+    world.command(Command::WatchOnly { scripts: half, from: Birthday::Height(0) });
+    world.run_until("the fourth sync", |world| synced(world).is_some());
+    assert_eq!(received(&world.client.events), of_half);
+}
+
+#[test]
+fn a_birthday_by_date_is_a_height_two_hours_before() {
+    let fixture = regtest();
+    let time = fixture.chain[200].block().header.time;
+    let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
+    let mut world = World::new(15, config(1), MemoryStore::new(), servers);
+    let scripts = fixture.watch_scripts.iter().map(|script| (*script).into()).collect();
+    let from = Birthday::Time(andon_kernel::UnixTime::from_secs(u64::from(time) + 2 * 60 * 60));
+    world.command(Command::Watch { scripts, from });
+    world.run_until("the sync", |world| synced(world).is_some());
+    let first =
+        fixture.chain.iter().position(|block| block.block().header.time >= time).expect("there is one");
+    let later = expected(&fixture).into_iter().filter(|(height, ..)| *height as usize >= first).collect();
+    assert_eq!(received(&world.client.events), later);
+}
+
+#[test]
+fn an_index_that_lags_is_waited_for_and_passed_over() {
+    let fixture = regtest();
+    let lagging =
+        |index| server(index, blocks(&fixture.chain), |config| config.filter_index_height = Some(100));
+    let servers = vec![lagging(0), server(1, blocks(&fixture.chain), |_| {})];
+    let mut world = World::new(17, config(2), MemoryStore::new(), servers);
+    world.command(watch(&fixture));
+    world.run_until("the sync", |world| synced(world).is_some());
+    assert_eq!(received(&world.client.events), expected(&fixture));
+    assert_eq!(disconnects(&world), []);
+}
+
+#[test]
+fn peers_that_come_and_go_do_not_matter() {
+    let fixture = regtest();
+    let servers = (0..3).map(|index| server(index, blocks(&fixture.chain), |_| {})).collect();
+    let mut world = World::new(19, config(3), MemoryStore::new(), servers);
+    world.piece = 3000;
+    world.down.insert(2);
+    world.command(watch(&fixture));
+    for round in 0..8 {
+        world.run_for(Duration::from_millis(180));
+        world.cut(round % 2);
+    }
+    world.down.clear();
+    world.run_until("the sync", |world| synced(world).is_some());
+    assert_eq!(received(&world.client.events), expected(&fixture));
+}
+
+#[test]
+fn a_peer_that_shows_less_than_it_claims_is_no_proof_of_being_done() {
+    let fixture = regtest();
+    // A node below its own minimum of work answers with no headers.
+    let syncing = server(0, blocks(&fixture.chain), |config| config.minimum_height = 1000);
+    let mut world = World::new(21, config(1), MemoryStore::new(), vec![syncing]);
+    world.command(watch(&fixture));
+    world.run_for(Duration::from_secs(100));
+    assert_eq!(synced(&world), None);
+    assert!(
+        world.client.events.iter().any(|event| matches!(event, Event::PeerWithholds { claimed: 289, .. }))
+    );
+}
