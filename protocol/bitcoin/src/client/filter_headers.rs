@@ -9,17 +9,19 @@ use andon_kernel::ConnId;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
-use super::Misbehaviour;
 use super::api::BlockId;
 use super::chain::WINDOW;
+use super::{Client, Misbehaviour, StopBlock, Then, Turn, record};
 use crate::filter;
-use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Items, MAX_CFHEADERS};
+use crate::wire::{CommandName, FILTER_TYPE_BASIC, FilterRequest, Items, MAX_CFHEADERS, Message};
 
 /// Ranges that are asked for ahead of the answer: enough to hide a round trip.
 const MAX_ASKED: usize = 4;
 
 /// Filter headers that are kept at most: below the block headers' window none is left that a branch could need.
 const KEPT: usize = 2 * WINDOW as usize;
+
+const CFHEADERS: CommandName = CommandName::new("cfheaders");
 
 /// The chain of filter headers, as far as it is known.
 #[derive(Debug, Default)]
@@ -108,12 +110,11 @@ impl FilterHeaders {
         previous: FilterHeader,
         hashes: Items<'_, FilterHash>,
     ) -> Result<Vec<(u32, FilterHeader)>, Misbehaviour> {
-        const COMMAND: crate::wire::CommandName = crate::wire::CommandName::new("cfheaders");
         let asked =
             self.asked.iter_mut().find(|asked| asked.stop.hash == stop_hash && asked.answer.is_none());
-        let asked = asked.ok_or(Misbehaviour::Unrequested(COMMAND))?;
+        let asked = asked.ok_or(Misbehaviour::Unrequested(CFHEADERS))?;
         if hashes.len() as u32 != asked.stop.height - asked.start + 1 {
-            return Err(Misbehaviour::WrongAnswer(COMMAND));
+            return Err(Misbehaviour::WrongAnswer(CFHEADERS));
         }
         asked.answer = Some((previous, hashes.iter().collect()));
         let mut new = Vec::new();
@@ -133,5 +134,78 @@ impl FilterHeaders {
         let surplus = self.window.len().saturating_sub(KEPT);
         self.window.drain(..surplus);
         Ok(new)
+    }
+}
+
+impl Client {
+    /// Asks the source of filter headers for those that are missing, or chooses another source.
+    pub(super) fn ask_for_filter_headers(&mut self, turn: &mut Turn<'_>) {
+        let next = self.filter_headers.next();
+        if self.filter_headers.source().is_none() {
+            let mut able =
+                self.peers.iter().filter(|(_, peer)| self.serves(peer).is_some_and(|best| best >= next));
+            let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
+            self.filter_headers.set_source(Some(source));
+        }
+        let Some(source) = self.filter_headers.source() else { return };
+        let Some(best) = self.peers.get(&source).and_then(|peer| self.serves(peer)) else { return };
+        if best < next && !self.filter_headers.is_waiting() {
+            // It has nothing that is missing. Another may.
+            self.filter_headers.set_source(None);
+            return;
+        }
+        while let Some(height) = self.filter_headers.next_stop(best) {
+            let Some(stop) = self.filter_header_stop(turn, height) else { return };
+            let request = self.filter_headers.ask(stop);
+            self.send(turn, source, &Message::GetCFHeaders(request));
+        }
+    }
+
+    /// The block at `height`, from the window or the store. `None`: it is being loaded.
+    fn filter_header_stop(&mut self, turn: &mut Turn<'_>, height: u32) -> Option<BlockId> {
+        if let Some((_, hash)) = self.chain.at(height) {
+            return Some(BlockId { height, hash });
+        }
+        match self.filter_header_stop {
+            StopBlock::Known(block) if block.height == height => return Some(block),
+            StopBlock::Loading(_, loading) if loading == height => return None,
+            _ => {}
+        }
+        let ticket = self.load_heights(turn, record::HEADER, height, height);
+        self.filter_header_stop = StopBlock::Loading(ticket, height);
+        None
+    }
+
+    pub(super) fn on_filter_headers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        filter_type: u8,
+        stop_hash: BlockHash,
+        previous: FilterHeader,
+        hashes: Items<'_, FilterHash>,
+    ) -> Result<(), Misbehaviour> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if filter_type != FILTER_TYPE_BASIC {
+            return Err(Misbehaviour::WrongAnswer(CFHEADERS));
+        }
+        // What was given up comes first: a peer answers in order.
+        if peer.take_late_filter_headers() {
+            peer.note_answer();
+            return Ok(());
+        }
+        if self.filter_headers.source() != Some(conn) {
+            return Err(Misbehaviour::Unrequested(CFHEADERS));
+        }
+        peer.note_answer();
+        let new = self.filter_headers.answer(stop_hash, previous, hashes)?;
+        if !new.is_empty() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                for (height, header) in &new {
+                    record::put_filter_header(batch, *height, header);
+                }
+            });
+        }
+        Ok(())
     }
 }

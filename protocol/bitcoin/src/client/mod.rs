@@ -10,6 +10,7 @@
 //! | `blocks` | blocks whose filters matched |
 //! | `findings` | what is watched, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
+//! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `record` | what is stored, and reading it at the start |
 
 mod api;
@@ -27,6 +28,8 @@ mod rules;
 mod search;
 mod session;
 mod start;
+mod taking_back;
+mod watching;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

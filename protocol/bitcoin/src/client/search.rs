@@ -10,7 +10,7 @@ use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{BlockHash, FilterHash, FilterHeader, ScriptBuf};
+use bitcoin::{BlockHash, FilterHeader, ScriptBuf};
 
 use super::api::{Birthday, BlockId, Count, Event, Progress, Touch};
 use super::blocks::Blocks;
@@ -18,66 +18,35 @@ use super::filters::Filters;
 use super::findings::Findings;
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
+use super::taking_back::TakingBack;
+use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, Phase, StopBlock, Then, Turn};
 use crate::block;
-use crate::wire::{CommandName, FILTER_TYPE_BASIC, INV_WITNESS_BLOCK, Inventory, Items, Message};
+use crate::wire::{CommandName, FILTER_TYPE_BASIC, INV_WITNESS_BLOCK, Inventory, Message};
 
 /// Blocks below the tip that a pruned peer serves (BIP159), less two for those it may be ahead of us.
 const LIMITED_DEPTH: u32 = 286;
 
-/// Findings that are taken back in one batch.
-const TAKE_BACK_PAGE: u32 = 500;
-
-/// How much earlier than a birthday a block's time may be that is later in truth.
-const TIME_SLACK: u64 = 2 * 60 * 60;
-
 const CFILTER: CommandName = CommandName::new("cfilter");
-const CFHEADERS: CommandName = CommandName::new("cfheaders");
 const BLOCK: CommandName = CommandName::new("block");
 
 /// The search for what touches the watched scripts.
 #[derive(Debug)]
 pub(super) struct Search {
-    findings: Findings,
-    filters: Filters,
-    blocks: Blocks,
+    pub(super) findings: Findings,
+    pub(super) filters: Filters,
+    pub(super) blocks: Blocks,
     /// The first height whose findings have not been given to the store. `None`: nothing is watched.
-    next: Option<u32>,
+    pub(super) next: Option<u32>,
     /// The same, of what is durable.
-    durable: Option<u32>,
+    pub(super) durable: Option<u32>,
     /// The last block whose filter has been matched, above `next`.
-    matched_to: Option<BlockId>,
-    orders: VecDeque<WatchOrder>,
-    dating: Option<Dating>,
-    taking_back: TakingBack,
+    pub(super) matched_to: Option<BlockId>,
+    pub(super) orders: VecDeque<WatchOrder>,
+    pub(super) dating: Option<Dating>,
+    pub(super) taking_back: TakingBack,
     /// Findings from this height on are void without a word for each: a `Rescan` said so.
-    void_from: Option<u32>,
-}
-
-/// Scripts that are to be watched.
-#[derive(Debug)]
-struct WatchOrder {
-    scripts: Vec<ScriptBuf>,
-    from: Birthday,
-    only: bool,
-}
-
-/// A search for the first block at or after a time: it is in `low..=high`.
-#[derive(Clone, Copy, Debug)]
-struct Dating {
-    ticket: Option<Ticket>,
-    time: u64,
-    low: u32,
-    high: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TakingBack {
-    No,
-    /// A batch that makes it necessary is not durable yet, or one that does a part of it.
-    Storing,
-    /// The page from this height on is being loaded.
-    Loading(Ticket, u32),
+    pub(super) void_from: Option<u32>,
 }
 
 /// What a peer was asked for and nobody waits for any more.
@@ -186,77 +155,6 @@ impl Search {
 }
 
 impl Client {
-    /// Asks the source of filter headers for those that are missing, or chooses another source.
-    pub(super) fn ask_for_filter_headers(&mut self, turn: &mut Turn<'_>) {
-        let next = self.filter_headers.next();
-        if self.filter_headers.source().is_none() {
-            let mut able =
-                self.peers.iter().filter(|(_, peer)| self.serves(peer).is_some_and(|best| best >= next));
-            let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
-            self.filter_headers.set_source(Some(source));
-        }
-        let Some(source) = self.filter_headers.source() else { return };
-        let Some(best) = self.peers.get(&source).and_then(|peer| self.serves(peer)) else { return };
-        if best < next && !self.filter_headers.is_waiting() {
-            // It has nothing that is missing. Another may.
-            self.filter_headers.set_source(None);
-            return;
-        }
-        while let Some(height) = self.filter_headers.next_stop(best) {
-            let Some(stop) = self.filter_header_stop(turn, height) else { return };
-            let request = self.filter_headers.ask(stop);
-            self.send(turn, source, &Message::GetCFHeaders(request));
-        }
-    }
-
-    /// The block at `height`, from the window or the store. `None`: it is being loaded.
-    fn filter_header_stop(&mut self, turn: &mut Turn<'_>, height: u32) -> Option<BlockId> {
-        if let Some((_, hash)) = self.chain.at(height) {
-            return Some(BlockId { height, hash });
-        }
-        match self.filter_header_stop {
-            StopBlock::Known(block) if block.height == height => return Some(block),
-            StopBlock::Loading(_, loading) if loading == height => return None,
-            _ => {}
-        }
-        let ticket = self.load_heights(turn, record::HEADER, height, height);
-        self.filter_header_stop = StopBlock::Loading(ticket, height);
-        None
-    }
-
-    pub(super) fn on_filter_headers(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conn: ConnId,
-        filter_type: u8,
-        stop_hash: BlockHash,
-        previous: FilterHeader,
-        hashes: Items<'_, FilterHash>,
-    ) -> Result<(), Misbehaviour> {
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if filter_type != FILTER_TYPE_BASIC {
-            return Err(Misbehaviour::WrongAnswer(CFHEADERS));
-        }
-        // What was given up comes first: a peer answers in order.
-        if peer.take_late_filter_headers() {
-            peer.note_answer();
-            return Ok(());
-        }
-        if self.filter_headers.source() != Some(conn) {
-            return Err(Misbehaviour::Unrequested(CFHEADERS));
-        }
-        peer.note_answer();
-        let new = self.filter_headers.answer(stop_hash, previous, hashes)?;
-        if !new.is_empty() {
-            self.store(turn, Vec::new(), Then::Nothing, |batch| {
-                for (height, header) in &new {
-                    record::put_filter_header(batch, *height, header);
-                }
-            });
-        }
-        Ok(())
-    }
-
     /// Carries out orders, opens chunks, asks for filters and blocks, and stores and tells what is complete.
     pub(super) fn go_on_searching(&mut self, turn: &mut Turn<'_>) {
         if self.search.taking_back == TakingBack::No {
@@ -275,7 +173,7 @@ impl Client {
     }
 
     /// The height up to which a peer can be asked now, if it can.
-    fn serves(&self, peer: &Peer) -> Option<u32> {
+    pub(super) fn serves(&self, peer: &Peer) -> Option<u32> {
         let shown = matches!(peer.headers, Headers::Done | Headers::Withheld);
         if !peer.is_ready() || !shown || peer.passed_over.is_some() {
             return None;
@@ -305,7 +203,8 @@ impl Client {
         }
     }
 
-    fn load_heights(
+    /// Loads the rows of a range of heights.
+    pub(super) fn load_heights(
         &mut self,
         turn: &mut Turn<'_>,
         space: andon_kernel::Space,
@@ -441,144 +340,6 @@ impl Client {
         self.search.matched_to = None;
     }
 
-    fn carry_out_orders(&mut self, turn: &mut Turn<'_>) {
-        while let Some(order) = self.search.orders.front() {
-            let Some(from) = (match order.from {
-                Birthday::Height(height) => Some(height),
-                Birthday::Time(time) => {
-                    let time = time.as_secs().saturating_sub(TIME_SLACK);
-                    self.date(turn, time)
-                }
-            }) else {
-                return;
-            };
-            self.search.dating = None;
-            let Some(order) = self.search.orders.pop_front() else { return };
-            self.watch(turn, order.scripts, from, order.only);
-            if self.search.taking_back != TakingBack::No {
-                return;
-            }
-        }
-    }
-
-    /// The height of the first block at or after `time`; that of the tip if there is none. `None`: not known yet.
-    ///
-    /// Times of blocks rise but for an hour or two, which the slack before the time makes up for.
-    fn date(&mut self, turn: &mut Turn<'_>, time: u64) -> Option<u32> {
-        if !self.headers_are_current() {
-            return None;
-        }
-        let tip = self.chain.tip_height();
-        let mut dating = self.search.dating.unwrap_or(Dating { ticket: None, time, low: 0, high: tip });
-        dating.high = dating.high.min(tip);
-        while dating.ticket.is_none() && dating.low < dating.high {
-            let middle = dating.low + (dating.high - dating.low) / 2;
-            match self.chain.at(middle) {
-                Some((header, _)) => dating.narrow(middle, header),
-                None => dating.ticket = Some(self.load_heights(turn, record::HEADER, middle, middle)),
-            }
-        }
-        self.search.dating = Some(dating);
-        dating.ticket.is_none().then_some(dating.low)
-    }
-
-    fn watch(&mut self, turn: &mut Turn<'_>, scripts: Vec<ScriptBuf>, from: u32, only: bool) {
-        let known = self.search.findings.watched();
-        let scripts = scripts.into_iter().filter(|script| !script.is_empty());
-        let mut wanted: BTreeMap<ScriptBuf, u32> = scripts.map(|script| (script, from)).collect();
-        let reset = only && !(known.len() == wanted.len() && known.keys().eq(wanted.keys()));
-        if reset {
-            return self.watch_anew(turn, wanted, from);
-        }
-        wanted.retain(|script, from| known.get(script).is_none_or(|since| since > from));
-        if wanted.is_empty() {
-            return;
-        }
-        let mut watched = known.clone();
-        watched.extend(wanted.iter().map(|(script, from)| (script.clone(), *from)));
-        self.search.findings.watch(watched);
-        self.give_up_search();
-        let goes_back = self.search.go_back(from);
-        let mut events = Vec::new();
-        let mut then = Then::Nothing;
-        if goes_back {
-            events.push(Event::Rescan { from });
-            then = Then::TakeBack;
-            self.search.void_from = Some(self.search.void_from.map_or(from, |void| void.min(from)));
-        }
-        let next = *self.search.next.get_or_insert(from);
-        self.search.durable.get_or_insert(from);
-        self.synced = None;
-        self.store(turn, events, then, |batch| {
-            put_watched(batch, &wanted);
-            record::put_next(batch, next);
-        });
-    }
-
-    /// Forgets what was watched and found, and watches these scripts.
-    fn watch_anew(&mut self, turn: &mut Turn<'_>, watched: BTreeMap<ScriptBuf, u32>, from: u32) {
-        let was_watching = self.search.next.is_some();
-        self.give_up_search();
-        self.search.findings = Findings::new();
-        self.search.findings.watch(watched.clone());
-        self.search.next = Some(from);
-        self.search.durable = Some(from);
-        self.synced = None;
-        let events = if was_watching { Vec::from([Event::Rescan { from: 0 }]) } else { Vec::new() };
-        self.store(turn, events, Then::Nothing, |batch| {
-            batch.delete_from(record::WATCH, &[]);
-            batch.delete_from(record::TOUCH, &[]);
-            put_watched(batch, &watched);
-            record::put_next(batch, from);
-        });
-    }
-
-    /// Loads the highest findings at or above the first height that is to be searched: they are void.
-    pub(super) fn take_back_page(&mut self, turn: &mut Turn<'_>) {
-        let Some(next) = self.search.next else { return };
-        if matches!(self.search.taking_back, TakingBack::Loading(..)) {
-            // Under way already; it looks again when its page has come.
-            return;
-        }
-        let ticket = self.names.ticket();
-        let low = record::height_key(next);
-        turn.out.load(
-            ticket,
-            record::TOUCH,
-            (Bound::Included(&low), Bound::Unbounded),
-            Order::Descending,
-            TAKE_BACK_PAGE,
-        );
-        self.search.taking_back = TakingBack::Loading(ticket, next);
-    }
-
-    fn take_back(&mut self, turn: &mut Turn<'_>, rows: Rows<'_>, from: u32) {
-        self.search.taking_back = TakingBack::Storing;
-        let mut events = Vec::new();
-        let mut lowest = None;
-        for (key, value) in rows.iter() {
-            let Ok(touch) = record::read_touch(key, value) else {
-                return self.damaged(turn, "a finding is unreadable");
-            };
-            self.search.findings.take_back(&touch);
-            lowest = Some(key);
-            if self.search.void_from.is_none_or(|void| touch.block.height < void) {
-                events.push(Event::TakenBack(touch));
-            }
-        }
-        match lowest {
-            // The page was the highest there is: what is above its lowest row went with it.
-            Some(lowest) => {
-                self.store(turn, events, Then::TakeBack, |batch| batch.delete_from(record::TOUCH, lowest))
-            }
-            None if self.search.next == Some(from) => {
-                self.search.taking_back = TakingBack::No;
-                self.search.void_from = None;
-            }
-            None => self.take_back_page(turn),
-        }
-    }
-
     /// Takes loaded rows to who waits for them, once the start is over.
     pub(super) fn loaded_while_running(&mut self, turn: &mut Turn<'_>, ticket: Ticket, rows: Rows<'_>) {
         if let TakingBack::Loading(asked, from) = self.search.taking_back
@@ -631,18 +392,6 @@ impl Client {
     }
 }
 
-impl Dating {
-    fn narrow(&mut self, middle: u32, header: &Header) {
-        if u64::from(header.time) >= self.time { self.high = middle } else { self.low = middle + 1 }
-    }
-}
-
 fn read(value: &[u8]) -> Option<Header> {
     record::read_header(value)
-}
-
-fn put_watched(batch: &mut andon_kernel::BatchWriter<'_>, watched: &BTreeMap<ScriptBuf, u32>) {
-    for (script, from) in watched {
-        batch.put(record::WATCH, script.as_bytes(), &record::height_key(*from));
-    }
 }

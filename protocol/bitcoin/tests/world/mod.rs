@@ -16,31 +16,31 @@ use andon_kernel::{
 };
 
 /// When the world begins: after the fixture's last block.
-pub const BEGIN: u64 = 1_800_000_000;
+pub(crate) const BEGIN: u64 = 1_800_000_000;
 
 /// One way over a link.
 const DELAY: Duration = Duration::from_millis(40);
 
-pub struct World {
-    pub now: Instant,
-    pub client: Node<Client>,
-    pub servers: Vec<Node<Server>>,
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) client: Node<Client>,
+    pub(crate) servers: Vec<Node<Server>>,
     rng: Rng,
     queue: BTreeMap<(Instant, u64), Delivery>,
     sequence: u64,
     links: Vec<Wire>,
     accepted: u64,
     /// How many bytes come at once, at most.
-    pub piece: usize,
+    pub(crate) piece: usize,
     /// Servers that can't be reached.
-    pub down: BTreeSet<usize>,
+    pub(crate) down: BTreeSet<usize>,
     /// A digest of everything that happened, to compare runs.
-    pub trace: Vec<String>,
+    pub(crate) trace: Vec<String>,
 }
 
-pub struct Node<M: Machine> {
-    pub shell: Option<Shell<Checked<M>, MemoryStore>>,
-    pub events: Vec<M::Event>,
+pub(crate) struct Node<M: Machine> {
+    pub(crate) shell: Option<Shell<Checked<M>, MemoryStore>>,
+    pub(crate) events: Vec<M::Event>,
     started: bool,
 }
 
@@ -91,12 +91,12 @@ impl<M: Machine> Node<M> {
 }
 
 /// The address of a server.
-pub fn address(server: usize) -> SocketAddr {
+pub(crate) fn address(server: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 10_000 + server as u16))
 }
 
 impl World {
-    pub fn new(seed: u64, config: client::Config, store: MemoryStore, servers: Vec<Server>) -> Self {
+    pub(crate) fn new(seed: u64, config: client::Config, store: MemoryStore, servers: Vec<Server>) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Kills the client and starts it anew on what it had stored.
-    pub fn restart(&mut self, config: client::Config) {
+    pub(crate) fn restart(&mut self, config: client::Config) {
         let shell = self.client.shell.take().expect("the client is there");
         let (_, mut store) = shell.into_parts();
         store.restart();
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Breaks all connections of a server.
-    pub fn cut(&mut self, server: usize) {
+    pub(crate) fn cut(&mut self, server: usize) {
         for link in 0..self.links.len() {
             if self.links[link].server == server && core::mem::take(&mut self.links[link].open) {
                 if self.links[link].connected {
@@ -150,12 +150,12 @@ impl World {
         }
     }
 
-    pub fn command(&mut self, command: client::Command) {
+    pub(crate) fn command(&mut self, command: client::Command) {
         self.begin();
         self.client_turn(Input::Command(command));
     }
 
-    pub fn server_command(&mut self, server: usize, command: server::Command) {
+    pub(crate) fn server_command(&mut self, server: usize, command: server::Command) {
         self.begin();
         self.server_turn(server, Input::Command(command));
     }
@@ -164,7 +164,7 @@ impl World {
     ///
     /// # Panics
     /// If the hour passes.
-    pub fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let limit = self.now + Duration::from_secs(3600);
         self.begin();
         while !done(self) {
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Runs for a time.
-    pub fn run_for(&mut self, duration: Duration) {
+    pub(crate) fn run_for(&mut self, duration: Duration) {
         let limit = self.now + duration;
         self.begin();
         while self.step(limit) {}

@@ -1,0 +1,526 @@
+//! What a peer may send that it should not, or leave out, and what comes of it: a named disconnect, or patience.
+
+mod desk;
+
+use std::time::Duration;
+
+use andon_bitcoin::client::{Event, Misbehaviour, Reason};
+use andon_bitcoin::filter;
+use andon_bitcoin::wire::{CommandName, FILTER_TYPE_BASIC, INV_BLOCK, Inventory, Message, Version};
+use andon_kernel::Disconnect;
+use bitcoin::hashes::Hash;
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::{BlockHash, CompactTarget, FilterHash, FilterHeader};
+use desk::{Desk, MAGIC, frame, services, version};
+
+fn misbehaved(misbehaviour: Misbehaviour) -> Option<Reason> {
+    Some(Reason::Misbehaved(misbehaviour))
+}
+
+const fn name(text: &str) -> CommandName {
+    CommandName::new(text)
+}
+
+#[test]
+fn a_handshake_goes_as_bitcoin_core_wants_it() {
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    assert_eq!(desk.take_sent(), [""; 0], "nothing is said before the connection stands");
+    desk.connect(conn);
+    assert_eq!(desk.take_sent(), ["version"]);
+    desk.receive(conn, &Message::Version(version(0)));
+    assert_eq!(desk.take_sent(), ["wtxidrelay", "sendaddrv2", "verack"]);
+    desk.receive(conn, &Message::WtxidRelay);
+    desk.receive(conn, &Message::SendAddrV2);
+    assert_eq!(desk.take_sent(), [""; 0]);
+    desk.receive(conn, &Message::Verack);
+    assert_eq!(desk.take_sent(), ["sendheaders", "getheaders 0"]);
+    assert_eq!(desk.farewell(), None);
+}
+
+#[test]
+fn a_handshake_that_goes_wrong_has_a_name() {
+    let with = |change: fn(&mut Version<'_>)| {
+        let mut version = version(0);
+        change(&mut version);
+        let mut bytes = Vec::new();
+        Message::Version(version).write(&mut bytes, MAGIC);
+        bytes
+    };
+    let mut long_agent = frame("version", &[0; 81]);
+    long_agent.truncate(0);
+    let mut payload = vec![0; 80];
+    payload.extend([0xfd, 0x01, 0x01]);
+    payload.extend([b'a'; 257]);
+    long_agent.extend(frame("version", &payload));
+    let mut wrong_sum = frame("version", &[0; 86]);
+    wrong_sum[20] ^= 1;
+    let table: Vec<(&str, Vec<u8>, Reason)> = vec![
+        (
+            "other network",
+            vec![0xf9, 0xbe, 0xb4, 0xd9],
+            Reason::Misbehaved(Misbehaviour::WrongNetwork([0xf9, 0xbe, 0xb4, 0xd9])),
+        ),
+        (
+            "http",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            Reason::Misbehaved(Misbehaviour::WrongNetwork(*b"HTTP")),
+        ),
+        (
+            "a claim of 4 GiB",
+            [MAGIC.as_slice(), b"version\0\0\0\0\0", &[0xff; 4], &[0; 4]].concat(),
+            Reason::Misbehaved(Misbehaviour::MessageTooLong(u32::MAX)),
+        ),
+        (
+            "one byte too long",
+            [MAGIC.as_slice(), b"version\0\0\0\0\0", &4_000_001u32.to_le_bytes(), &[0; 4]].concat(),
+            Reason::Misbehaved(Misbehaviour::MessageTooLong(4_000_001)),
+        ),
+        ("checksum", wrong_sum, Reason::Misbehaved(Misbehaviour::WrongChecksum(name("version")))),
+        ("cut off", frame("version", &[0; 45]), Reason::Misbehaved(Misbehaviour::Malformed(name("version")))),
+        ("user agent", long_agent, Reason::Misbehaved(Misbehaviour::Malformed(name("version")))),
+        ("verack first", frame("verack", &[]), Reason::Misbehaved(Misbehaviour::OutOfTurn(name("verack")))),
+        ("obsolete", with(|version| version.protocol = 70012), Reason::ObsoleteVersion(70012)),
+        (
+            "no filters",
+            with(|version| version.services = ServiceFlags::NETWORK | ServiceFlags::WITNESS),
+            Reason::MissingServices(ServiceFlags::COMPACT_FILTERS),
+        ),
+        (
+            "no blocks",
+            with(|version| version.services = ServiceFlags::COMPACT_FILTERS | ServiceFlags::WITNESS),
+            Reason::MissingServices(ServiceFlags::NETWORK),
+        ),
+    ];
+    for (what, bytes, expected) in table {
+        for piece in [1, usize::MAX] {
+            let mut desk = Desk::new(1);
+            desk.piece = piece;
+            let conn = desk.dialled[0];
+            desk.connect(conn);
+            desk.bytes(conn, &bytes);
+            assert_eq!(desk.farewell(), Some(expected.clone()), "{what}");
+            assert_eq!(desk.closed, [conn], "{what}");
+        }
+    }
+    assert_eq!(services().to_u64(), 73);
+}
+
+#[test]
+fn a_mirror_is_seen_through() {
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    desk.connect(conn);
+    let own = std::mem::take(&mut desk.sent).remove(0).1;
+    desk.bytes(conn, &own);
+    assert_eq!(desk.farewell(), Some(Reason::SelfConnection));
+}
+
+#[test]
+fn silence_has_its_limits() {
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    desk.connect(conn);
+    desk.pass(Duration::from_secs(59));
+    assert_eq!(desk.farewell(), None);
+    desk.pass(Duration::from_secs(2));
+    assert_eq!(desk.farewell(), Some(Reason::HandshakeTimeout));
+
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    desk.handshake(conn, 0);
+    desk.pass(Duration::from_secs(121));
+    assert_eq!(desk.farewell(), Some(Reason::HeadersTimeout));
+
+    let (mut desk, conn) = Desk::with_headers(3);
+    desk.give_filter_headers(conn, 0, 3);
+    (0..=3).for_each(|height| desk.give_filter(conn, height));
+    desk.take_sent();
+    desk.pass(Duration::from_secs(130));
+    assert_eq!(desk.take_sent(), ["ping"]);
+    desk.receive(conn, &Message::Pong(1));
+    desk.pass(Duration::from_secs(1190));
+    assert_eq!(desk.farewell(), None);
+    desk.pass(Duration::from_secs(60));
+    assert_eq!(desk.farewell(), Some(Reason::PingTimeout));
+}
+
+#[test]
+fn a_peer_that_closes_without_a_word_is_told_apart() {
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    desk.connect(conn);
+    desk.disconnect(conn, Disconnect::ClosedByPeer);
+    assert_eq!(desk.farewell(), Some(Reason::ClosedBeforeVersion));
+    // It is tried again, later and later.
+    for tries in 2..6 {
+        desk.pass(Duration::from_millis(5100 << (tries - 2)));
+        let conn = *desk.dialled.last().expect("it was dialled");
+        assert_eq!(desk.dialled.len(), tries);
+        desk.disconnect(conn, Disconnect::Refused);
+        assert_eq!(desk.farewell(), Some(Reason::Connection(Disconnect::Refused)));
+    }
+}
+
+#[test]
+fn headers_that_break_a_rule() {
+    let honest = Desk::new(1).headers(1, 20);
+    let mut hard = honest[0];
+    hard.bits = CompactTarget::from_consensus(0x1d00_ffff);
+    let mut no_work = honest[0];
+    while bitcoin::Target::from_compact(no_work.bits).is_met_by(no_work.block_hash()) {
+        no_work.nonce += 1;
+    }
+    let mut old = honest[0];
+    old.time = 1_296_688_602;
+    while !bitcoin::Target::from_compact(old.bits).is_met_by(old.block_hash()) {
+        old.nonce += 1;
+    }
+    let many: Vec<_> = honest.iter().copied().cycle().take(2001).collect();
+    let table = vec![
+        ("2001 of them", many, Misbehaviour::TooManyHeaders),
+        ("a gap", vec![honest[0], honest[2]], Misbehaviour::HeadersDiscontinuous),
+        ("in reverse", vec![honest[1], honest[0]], Misbehaviour::HeadersUnconnected),
+        ("other difficulty", vec![hard], Misbehaviour::WrongProofOfWork),
+        ("no work", vec![no_work], Misbehaviour::WrongProofOfWork),
+        ("not after the median time", vec![old], Misbehaviour::InvalidHeader),
+    ];
+    for (what, headers, expected) in table {
+        let mut desk = Desk::new(1);
+        let conn = desk.dialled[0];
+        desk.handshake(conn, 20);
+        // A single message with unknown parents is no fault; one after the other is.
+        for _ in 0..=10 {
+            if desk.closed.is_empty() {
+                desk.receive(conn, &Message::Headers(headers.as_slice().into()));
+            }
+        }
+        assert_eq!(desk.farewell(), misbehaved(expected), "{what}");
+    }
+}
+
+#[test]
+fn a_header_from_the_future_waits() {
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    desk.handshake(conn, 1);
+    let mut header = desk.headers(1, 1)[0];
+    header.time = desk::BEGIN as u32 + 2 * 60 * 60 + 60;
+    while !bitcoin::Target::from_compact(header.bits).is_met_by(header.block_hash()) {
+        header.nonce += 1;
+    }
+    desk.receive(conn, &Message::Headers([header].as_slice().into()));
+    assert_eq!(desk.farewell(), None);
+    assert!(!desk.is_synced());
+    desk.take_sent();
+    // It is asked for again, and has its time then.
+    desk.pass(Duration::from_secs(90));
+    assert!(desk.take_sent().contains(&"getheaders 0".to_string()));
+    desk.receive(conn, &Message::Headers([header].as_slice().into()));
+    assert_eq!(desk.farewell(), None);
+    assert_eq!(desk.take_sent(), ["getcfheaders 0..=?"]);
+}
+
+#[test]
+fn answers_that_nobody_asked_for() {
+    let none: [Inventory; 0] = [];
+    let block = Desk::new(1).fixture.chain[5];
+    let filter =
+        Message::CFilter { filter_type: FILTER_TYPE_BASIC, block_hash: block.hash(), filter: block.filter };
+    let filter_headers = Message::CFHeaders {
+        filter_type: FILTER_TYPE_BASIC,
+        stop_hash: block.hash(),
+        previous_filter_header: FilterHeader::all_zeros(),
+        filter_hashes: [].as_slice().into(),
+    };
+    let checkpoints = Message::CFCheckpt {
+        filter_type: FILTER_TYPE_BASIC,
+        stop_hash: block.hash(),
+        filter_headers: [].as_slice().into(),
+    };
+    let table = [
+        (filter, Some(Misbehaviour::Unrequested(name("cfilter")))),
+        (filter_headers, Some(Misbehaviour::Unrequested(name("cfheaders")))),
+        (checkpoints, Some(Misbehaviour::Unrequested(name("cfcheckpt")))),
+        (Message::Block(block.bytes), Some(Misbehaviour::Unrequested(name("block")))),
+        (Message::Version(version(0)), Some(Misbehaviour::OutOfTurn(name("version")))),
+        // These do no harm.
+        (Message::Verack, None),
+        (Message::Pong(5), None),
+        (Message::NotFound(none.as_slice().into()), None),
+        (Message::SendCmpct { high_bandwidth: true, version: 2 }, None),
+        (Message::FeeFilter(1000), None),
+        (Message::Other(name("whatsthis"), &[1, 2, 3]), None),
+        (Message::Tx(&[1]), None),
+    ];
+    for (message, expected) in table {
+        let mut desk = Desk::new(1);
+        let conn = desk.dialled[0];
+        desk.handshake(conn, 0);
+        desk.receive(conn, &message);
+        assert_eq!(desk.farewell(), expected.and_then(misbehaved), "{:?}", message.command());
+    }
+}
+
+#[test]
+fn filter_headers_that_do_not_fit() {
+    let (desk, _) = Desk::with_headers(20);
+    let hashes = desk.filter_hashes(0, 20);
+    let (stop, other) = (desk.hash(20), desk.hash(19));
+    let zero = FilterHeader::all_zeros();
+    let message = |filter_type, stop_hash, previous, hashes: &'static [FilterHash]| Message::CFHeaders {
+        filter_type,
+        stop_hash,
+        previous_filter_header: previous,
+        filter_hashes: hashes.into(),
+    };
+    let hashes: &'static [FilterHash] = hashes.leak();
+    let cfheaders = name("cfheaders");
+    let table = [
+        ("other type", message(1, stop, zero, hashes), Misbehaviour::WrongAnswer(cfheaders)),
+        ("other stop", message(0, other, zero, &hashes[..20]), Misbehaviour::Unrequested(cfheaders)),
+        ("too few", message(0, stop, zero, &hashes[..20]), Misbehaviour::WrongAnswer(cfheaders)),
+        ("none", message(0, stop, zero, &[]), Misbehaviour::WrongAnswer(cfheaders)),
+        (
+            "other start",
+            message(0, stop, FilterHeader::from_byte_array([1; 32]), hashes),
+            Misbehaviour::FilterHeadersDiscontinuous,
+        ),
+    ];
+    for (what, message, expected) in table {
+        let (mut desk, conn) = Desk::with_headers(20);
+        desk.receive(conn, &message);
+        assert_eq!(desk.farewell(), misbehaved(expected), "{what}");
+    }
+    let (mut desk, conn) = Desk::with_filter_headers(20);
+    assert_eq!(desk.farewell(), None);
+    desk.give_filter_headers(conn, 0, 20);
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Unrequested(cfheaders)), "twice");
+}
+
+#[test]
+fn filters_in_any_order_and_each_once() {
+    let (mut desk, conn) = Desk::with_filter_headers(20);
+    assert_eq!(desk.take_sent().last().map(String::as_str), Some("getcfilters 0..=20"));
+    for height in (0..=20).rev() {
+        assert!(!desk.is_synced());
+        desk.give_filter(conn, height);
+    }
+    assert!(desk.is_synced(), "{:?}", desk.events);
+
+    let (mut desk, conn) = Desk::with_filter_headers(20);
+    desk.give_filter(conn, 7);
+    desk.give_filter(conn, 7);
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Unrequested(name("cfilter"))));
+}
+
+#[test]
+fn filters_that_lie() {
+    let (mut desk, conn) = Desk::with_filter_headers(20);
+    let block_hash = desk.hash(3);
+    let mut bytes = desk.fixture.chain[3].filter.to_vec();
+    *bytes.last_mut().expect("a filter is not empty") ^= 1;
+    desk.receive(conn, &Message::CFilter { filter_type: FILTER_TYPE_BASIC, block_hash, filter: &bytes });
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::WrongFilter));
+
+    let (mut desk, conn) = Desk::with_filter_headers(20);
+    let block = desk.fixture.chain[3];
+    desk.receive(conn, &Message::CFilter { filter_type: 1, block_hash, filter: block.filter });
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::WrongAnswer(name("cfilter"))));
+}
+
+/// A peer that makes filter headers up can make them fit any filter: claims of up to 2^64-1 elements, bits that end.
+#[test]
+fn filters_that_fit_their_headers_and_are_none() {
+    let hostile: [&[u8]; 6] = [
+        &[],
+        &[0xff; 9],
+        &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff],
+        &[0xfd, 0xff, 0xff, 0xff, 0xff],
+        &[0x10, 0xff, 0xff, 0xff],
+        &[0x01],
+    ];
+    for bytes in hostile {
+        for piece in [1, usize::MAX] {
+            let (mut desk, conn) = Desk::with_headers(3);
+            desk.piece = piece;
+            let hashes = [filter::hash(bytes); 4];
+            desk.receive(
+                conn,
+                &Message::CFHeaders {
+                    filter_type: FILTER_TYPE_BASIC,
+                    stop_hash: desk.hash(3),
+                    previous_filter_header: FilterHeader::all_zeros(),
+                    filter_hashes: hashes.as_slice().into(),
+                },
+            );
+            let block_hash = desk.hash(0);
+            desk.receive(
+                conn,
+                &Message::CFilter { filter_type: FILTER_TYPE_BASIC, block_hash, filter: bytes },
+            );
+            assert_eq!(desk.farewell(), misbehaved(Misbehaviour::UndecodableFilter), "{bytes:02x?}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_left_out_is_noticed_and_asked_of_another() {
+    let mut desk = Desk::new(2);
+    let (first, second) = (desk.dialled[0], desk.dialled[1]);
+    desk.handshake(first, 20);
+    let headers = desk.headers(1, 20);
+    desk.receive(first, &Message::Headers(headers.as_slice().into()));
+    desk.give_filter_headers(first, 0, 20);
+    (0..=20).filter(|height| *height != 11).for_each(|height| desk.give_filter(first, height));
+    desk.handshake(second, 20);
+    let tip = desk.headers(20, 20);
+    desk.receive(second, &Message::Headers(tip.as_slice().into()));
+    assert!(!desk.is_synced());
+    desk.take_sent();
+    desk.pass(Duration::from_secs(45));
+    let sent = desk.take_sent();
+    assert!(sent.contains(&"getcfilters 0..=20".to_string()), "{sent:?}");
+    assert_eq!(desk.farewell(), None, "an index may lag: it is no fault");
+    // What comes late is no fault either.
+    desk.give_filter(first, 11);
+    assert_eq!(desk.farewell(), None);
+    desk.give_filter(second, 11);
+    assert!(desk.is_synced());
+}
+
+#[test]
+fn blocks_that_lie() {
+    let matching = Desk::new(1).fixture.expected[0].height;
+    let sync = || {
+        let (mut desk, conn) = Desk::with_filter_headers(matching);
+        (0..=matching).for_each(|height| desk.give_filter(conn, height));
+        let sent = desk.take_sent();
+        let last = sent.last().cloned().unwrap_or_default();
+        assert!(last.starts_with("getdata") && last.contains(&matching.to_string()), "{sent:?}");
+        (desk, conn)
+    };
+    let (desk, _) = sync();
+    let honest = desk.fixture.chain[matching as usize];
+    let mut changed = honest.bytes.to_vec();
+    let last = changed.len() - 6;
+    changed[last] ^= 1;
+    let mut longer = honest.bytes.to_vec();
+    longer.push(0);
+    let shorter = honest.bytes[..honest.bytes.len() - 1].to_vec();
+    for (what, bytes) in [("changed", changed), ("longer", longer), ("shorter", shorter)] {
+        let (mut desk, conn) = sync();
+        desk.receive(conn, &Message::Block(&bytes));
+        assert_eq!(desk.farewell(), misbehaved(Misbehaviour::WrongBlock), "{what}");
+        assert!(!desk.is_synced());
+    }
+    let (mut desk, conn) = sync();
+    desk.receive(conn, &Message::Block(&[1, 2, 3]));
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Malformed(name("block"))));
+    let (mut desk, conn) = sync();
+    desk.give_block(conn, matching);
+    desk.give_block(conn, matching);
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Unrequested(name("block"))), "twice");
+    assert!(desk.events.iter().any(|event| matches!(event, Event::Touched(_))));
+}
+
+#[test]
+fn counts_and_lengths_are_never_allocated() {
+    let claims: [&[u8]; 3] = [&[0xfe, 0, 0, 0, 1], &[0xfe, 0xff, 0xff, 0xff, 0xff], &[0xff; 9]];
+    for command in ["headers", "inv", "notfound", "addr", "addrv2", "getdata"] {
+        for claim in claims {
+            let mut desk = Desk::new(1);
+            let conn = desk.dialled[0];
+            desk.handshake(conn, 0);
+            desk.bytes(conn, &frame(command, claim));
+            let expected = misbehaved(Misbehaviour::Malformed(name(command)));
+            assert_eq!(desk.farewell(), expected, "{command} {claim:02x?}");
+        }
+    }
+    for (command, before) in [("cfheaders", 65), ("cfilter", 33), ("cfcheckpt", 33)] {
+        for claim in claims {
+            let mut desk = Desk::new(1);
+            let conn = desk.dialled[0];
+            desk.handshake(conn, 0);
+            desk.bytes(conn, &frame(command, &[&vec![0; before], claim].concat()));
+            let expected = misbehaved(Misbehaviour::Malformed(name(command)));
+            assert_eq!(desk.farewell(), expected, "{command} {claim:02x?}");
+        }
+    }
+}
+
+#[test]
+fn floods_end() {
+    let ping = |desk: &mut Desk, conn| desk.receive(conn, &Message::Ping(1));
+    let junk = vec![0; 60_000];
+    let unknown = |desk: &mut Desk, conn| desk.receive(conn, &Message::Other(name("junk"), &junk));
+    let news = vec![Inventory::block(INV_BLOCK, BlockHash::from_byte_array([7; 32])); 50_000];
+    let inv = |desk: &mut Desk, conn| desk.receive(conn, &Message::Inv(news.as_slice().into()));
+    let old = Desk::new(1).headers(1, 290 - 1);
+    let headers = |desk: &mut Desk, conn| desk.receive(conn, &Message::Headers(old.as_slice().into()));
+    type Flood<'a> = &'a dyn Fn(&mut Desk, andon_kernel::ConnId);
+    let floods: [Flood<'_>; 4] = [&ping, &unknown, &inv, &headers];
+    for (index, flood) in floods.iter().enumerate() {
+        let mut desk = Desk::new(1);
+        let conn = desk.dialled[0];
+        desk.handshake(conn, 0);
+        let mut rounds = 0;
+        while desk.closed.is_empty() {
+            flood(&mut desk, conn);
+            desk.sent.clear();
+            rounds += 1;
+            assert!(rounds < 200_000, "flood {index} goes on");
+        }
+        assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Flooding), "flood {index} after {rounds}");
+    }
+}
+
+#[test]
+fn an_inv_of_an_unknown_block_is_followed_by_a_request() {
+    let (mut desk, conn) = Desk::with_headers(5);
+    desk.take_sent();
+    let known = [Inventory::block(INV_BLOCK, desk.hash(5))];
+    desk.receive(conn, &Message::Inv(known.as_slice().into()));
+    assert_eq!(desk.take_sent(), [""; 0]);
+    let unknown = [Inventory::block(INV_BLOCK, desk.hash(50))];
+    desk.receive(conn, &Message::Inv(unknown.as_slice().into()));
+    assert_eq!(desk.take_sent(), ["getheaders 4"]);
+    desk.receive(conn, &Message::Inv(unknown.as_slice().into()));
+    assert_eq!(desk.take_sent(), [""; 0], "one request at a time");
+}
+
+/// The whole of a sync, once in one piece for each message and once byte by byte: the same effects.
+#[test]
+fn any_split_of_the_bytes_gives_the_same_effects() {
+    let run = |piece| {
+        let mut desk = Desk::new(1);
+        desk.piece = piece;
+        let conn = desk.dialled[0];
+        desk.handshake(conn, 289);
+        let headers = desk.headers(1, 289);
+        desk.receive(conn, &Message::Headers(headers.as_slice().into()));
+        desk.give_filter_headers(conn, 0, 289);
+        (0..=289).for_each(|height| desk.give_filter(conn, height));
+        let mut sent = Vec::new();
+        loop {
+            let new = desk.take_sent();
+            let wanted = new.iter().filter_map(|line| line.strip_prefix("getdata ").map(str::to_owned));
+            let heights: Vec<u32> = wanted
+                .flat_map(|line| line.split(',').map(|height| height.parse().unwrap()).collect::<Vec<_>>())
+                .collect();
+            sent.extend(new);
+            if heights.is_empty() {
+                break;
+            }
+            heights.into_iter().for_each(|height| desk.give_block(conn, height));
+        }
+        assert!(desk.is_synced());
+        let told: Vec<Event> =
+            desk.events.into_iter().filter(|event| !matches!(event, Event::Progress(_))).collect();
+        (sent, told)
+    };
+    let whole = run(usize::MAX);
+    assert_eq!(whole.1.iter().filter(|event| matches!(event, Event::Touched(_))).count(), 76);
+    assert_eq!(run(1), whole);
+    assert_eq!(run(13), whole);
+}
