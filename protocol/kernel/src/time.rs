@@ -15,8 +15,8 @@ pub struct Now {
 
 /// A point on the monotonic clock, in microseconds since the driver started.
 ///
-/// Unlike [`std::time::Instant`](https://doc.rust-lang.org/std/time/struct.Instant.html) it has an origin, so that a
-/// simulated run and a recorded one start at the same point.
+/// It has an origin, which the standard library's has not, so that a simulated run and a recorded one start at the
+/// same point.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
