@@ -36,6 +36,7 @@ pub(crate) struct Desk {
     pub(crate) resolving: Vec<andon_kernel::Ticket>,
     /// How many bytes a turn brings at most.
     pub(crate) piece: usize,
+    magic: [u8; 4],
 }
 
 pub(crate) fn peer_address(index: u16) -> SocketAddr {
@@ -67,7 +68,9 @@ impl Desk {
     }
 
     pub(crate) fn with(config: Config) -> Self {
+        let magic = config.network.magic().to_bytes();
         let mut desk = Self {
+            magic,
             shell: Shell::new(Checked::new(Client::new(config)), MemoryStore::new()),
             now: Instant::ZERO,
             fixture: regtest(),
@@ -142,7 +145,7 @@ impl Desk {
 
     pub(crate) fn receive(&mut self, conn: ConnId, message: &Message<'_>) {
         let mut bytes = Vec::new();
-        message.write(&mut bytes, MAGIC);
+        message.write(&mut bytes, self.magic);
         self.bytes(conn, &bytes);
     }
 
@@ -223,7 +226,7 @@ impl Desk {
     pub(crate) fn take_sent(&mut self) -> Vec<String> {
         let mut names = Vec::new();
         for (_, bytes) in std::mem::take(&mut self.sent) {
-            let mut reader = FrameReader::new(MAGIC);
+            let mut reader = FrameReader::new(self.magic);
             let mut rest = bytes.as_slice();
             while let Some(frame) = reader.next(&mut rest).expect("the client sends frames") {
                 let message =
