@@ -41,7 +41,7 @@ pub struct Fixture {
     pub fork_height: u32,
     /// Of the tip, from the genesis block on.
     pub chain_work: Work,
-    /// The script that most coinbases pay to, and that many transactions spend from.
+    /// The script that the coinbases of the first 120 blocks pay to, and that many transactions spend from.
     pub coinbase_script: &'static Script,
     /// Scripts that some transactions pay to.
     pub watch_scripts: Vec<&'static Script>,

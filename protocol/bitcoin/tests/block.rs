@@ -1,4 +1,5 @@
 //! Received blocks: every real one passes, and every way to change one is noticed.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 
@@ -87,7 +88,7 @@ fn transactions(count: usize) -> Vec<Transaction> {
     let coinbase = common::coinbase(0, common::script(0));
     let outpoint = OutPoint::new(coinbase.compute_txid(), 0);
     let others = (1..count).map(|number| common::spend(outpoint, common::script(number as u64)));
-    std::iter::once(coinbase.clone()).chain(others).collect()
+    std::iter::once(coinbase).chain(others).collect()
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn the_last_commitment_counts() {
     assert_eq!(with(&[&right]), Ok(()));
     assert_eq!(with(&[&wrong, &right]), Ok(()));
     assert_eq!(with(&[&right, &wrong]), Err(BlockError::WrongWitnessCommitment));
-    let mut short = wrong.clone();
+    let mut short = wrong;
     short.script_pubkey = ScriptBuf::from_bytes(short.script_pubkey.as_bytes()[..37].to_vec());
     assert_eq!(with(&[&right, &short]), Ok(()));
     assert_eq!(with(&[]), Err(BlockError::UnexpectedWitness));

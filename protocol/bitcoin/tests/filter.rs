@@ -1,4 +1,5 @@
 //! Filters against BIP158's vectors, real chains, another implementation, and hostile bytes.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 

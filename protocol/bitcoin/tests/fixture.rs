@@ -1,4 +1,5 @@
 //! The bundled chain: what this project computes is what Bitcoin Core computed.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 
@@ -20,9 +21,9 @@ fn it_is_what_its_makers_said() {
     assert_eq!(fixture.chain[0].block(), genesis_block(Network::Regtest));
     let work = fixture.chain.iter().map(|block| block.block().header.work()).reduce(|sum, work| sum + work);
     assert_eq!(work, Some(fixture.chain_work));
-    let pays =
-        |block: &&FixtureBlock| block.block().txdata[0].output[0].script_pubkey == *fixture.coinbase_script;
-    assert_eq!(fixture.chain.iter().filter(pays).count(), 0);
+    for block in &fixture.chain[1..=120] {
+        assert_eq!(block.block().txdata[0].output[0].script_pubkey, *fixture.coinbase_script);
+    }
 
     let mut parent = BlockHash::all_zeros();
     for (block, height) in fixture.chain.iter().zip(0..) {

@@ -77,9 +77,19 @@ impl Targets {
 
     /// Notes that a handshake was finished: past failures count no more.
     pub(super) fn succeeded(&mut self, id: TargetId) {
-        let target = self.target_mut(id);
-        target.failures = 0;
-        target.untried.clear();
+        self.target_mut(id).failures = 0;
+        self.forget_addresses(id);
+    }
+
+    /// Notes that a peer's other addresses would do no better.
+    pub(super) fn forget_addresses(&mut self, id: TargetId) {
+        self.target_mut(id).untried.clear();
+    }
+
+    /// Notes that a peer broke the protocol: it is left alone for as long as one that failed many times.
+    pub(super) fn misbehaved(&mut self, id: TargetId) {
+        self.target_mut(id).failures = MAX_DOUBLINGS;
+        self.forget_addresses(id);
     }
 
     /// Takes the addresses of a name in. `None`: nobody asked.

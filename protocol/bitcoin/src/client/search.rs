@@ -135,8 +135,8 @@ impl Search {
     /// Whether everything up to the tip has been searched, durably, or there is nothing to search for.
     pub(super) fn is_done(&self, tip: u32) -> bool {
         let searched = match self.next {
-            Some(next) => next > tip && self.durable == self.next,
-            None => true,
+            Some(next) if !self.findings.watched().is_empty() => next > tip && self.durable == self.next,
+            _ => true,
         };
         searched && self.orders.is_empty() && self.taking_back == TakingBack::No
     }

@@ -58,7 +58,7 @@ impl Client {
 
     pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
         if let Some(target) = self.targets.resolved(ticket, addrs) {
-            self.after_failure(turn, target, false, Reason::Unresolved, true);
+            self.after_failure(turn, target, false, Reason::Unresolved);
         }
     }
 
@@ -115,22 +115,16 @@ impl Client {
         if self.filter_headers.source() == Some(conn) {
             self.filter_headers.set_source(None);
         }
-        let again = is_of_the_address(&reason);
-        self.after_failure(turn, peer.target, peer.is_ready(), reason, again);
+        if matches!(reason, Reason::Misbehaved(_)) {
+            self.targets.misbehaved(peer.target);
+        } else if !is_of_the_address(&reason) {
+            self.targets.forget_addresses(peer.target);
+        }
+        self.after_failure(turn, peer.target, peer.is_ready(), reason);
     }
 
     /// Tries a peer's next address, or tells that it has failed and tries it again later.
-    fn after_failure(
-        &mut self,
-        turn: &mut Turn<'_>,
-        target: TargetId,
-        connected: bool,
-        reason: Reason,
-        other_address: bool,
-    ) {
-        if !other_address {
-            self.targets.succeeded(target);
-        }
+    fn after_failure(&mut self, turn: &mut Turn<'_>, target: TargetId, connected: bool, reason: Reason) {
         match self.targets.next(target, self.config.retry_delay) {
             Next::Dial(addr) => self.connect(turn, target, addr),
             Next::Wait(delay) => {

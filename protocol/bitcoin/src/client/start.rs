@@ -15,8 +15,11 @@ use super::filter_headers::FilterHeaders;
 use super::record::{self, Meta};
 use super::{Client, Phase, Turn};
 
-/// Rows of one page, where a page may be the whole.
-const PAGE: u32 = 500;
+/// Findings that are told in one turn.
+const TOUCH_PAGE: u32 = 500;
+
+/// Other rows are bounded by the size of a page.
+const PAGE: u32 = 20_000;
 
 /// What is being read, one step after the other.
 #[derive(Debug)]
@@ -290,7 +293,8 @@ impl Client {
         space: Space,
         from: Bound<&[u8]>,
     ) {
-        self.load_step(turn, loading, step, space, (from, Bound::Unbounded), Order::Ascending, PAGE);
+        let limit = if step == Step::Touches { TOUCH_PAGE } else { PAGE };
+        self.load_step(turn, loading, step, space, (from, Bound::Unbounded), Order::Ascending, limit);
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of a scan, and where the start is")]

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,11 +22,11 @@ const STALE_AGE_LIMIT: u32 = 30 * 24 * 60 * 60;
 /// Seconds between blocks, on every network.
 const SPACING: u32 = 600;
 
-/// Blocks from a genesis block on, ready to be served.
-#[derive(Debug)]
+/// Blocks from a genesis block on, ready to be served. Copies share the blocks.
+#[derive(Clone, Debug)]
 pub struct Chain {
     /// Each block that was ever in the best chain, in the order in which they came.
-    blocks: Vec<Served>,
+    blocks: Vec<Arc<Served>>,
     by_hash: BTreeMap<BlockHash, BlockIndex>,
     /// The best chain, by height.
     best: Vec<BlockIndex>,
@@ -245,7 +246,7 @@ impl Chain {
         let filter_hash = filter::hash(&filter);
         let previous = parent.map_or(FilterHeader::all_zeros(), |parent| parent.filter_header);
         let inputs = block.txdata.iter().flat_map(|transaction| &transaction.input);
-        self.blocks.push(Served {
+        self.blocks.push(Arc::new(Served {
             hash,
             header: block.header,
             height: parent.map_or(0, |parent| parent.height + 1),
@@ -256,7 +257,7 @@ impl Chain {
             filter: filter.into(),
             filter_hash,
             filter_header: filter::header(filter_hash, previous),
-        });
+        }));
         self.by_hash.insert(hash, index);
         index
     }

@@ -170,6 +170,8 @@ fn hold(size: usize) -> (Vec<String>, Vec<u8>) {
         }
         if rest.is_empty() || lines.contains(&"close".into()) {
             let sent = table.sent(conn).to_vec();
+            // Between two slices it may have nothing to do, or the next request at hand: then it goes on at once.
+            lines.retain(|line| line != "pause" && line != "resume");
             return (lines, sent);
         }
         let (piece, behind) = rest.split_at(size.min(rest.len()));

@@ -109,7 +109,7 @@ fn addresses_are_told_once_and_in_part() {
     let address = |number: u32| NodeAddress {
         time: number,
         services: ServiceFlags::NETWORK,
-        host: if number % 2 == 0 {
+        host: if number.is_multiple_of(2) {
             Host::Ip(std::net::Ipv4Addr::from(0x0a00_0000 + number).into())
         } else {
             Host::TorV3([number as u8; 32])

@@ -80,7 +80,6 @@ impl Table {
 
     /// One turn. The effects of more than one connection are told apart by nobody: tests look at one at a time.
     pub(crate) fn input(&mut self, input: Input<'_, Command>) -> Vec<String> {
-        // As any driver: what comes for a connection that was closed is not delivered.
         let now = Now { instant: self.now, unix: UnixTime::from_secs(1_700_000_000) };
         self.machine.handle(now, input, &mut self.out);
         let mut lines = Vec::new();
