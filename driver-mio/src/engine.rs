@@ -1,0 +1,135 @@
+//! The machine's turns and the effects they have: each turn's are carried out before the next.
+
+use std::sync::Arc;
+
+use andon_kernel::{Effect, Input, Instant, Machine, Now, Shell, Store};
+
+use crate::channel::Room;
+use crate::clock::Clock;
+use crate::datagram::Datagrams;
+use crate::handle::{DriverError, Shared};
+use crate::network::Network;
+use crate::resolver::Resolver;
+
+/// The machine with its store, and everything that its effects reach.
+pub(crate) struct Engine<M: Machine, S> {
+    shell: Shell<M, S>,
+    clock: Clock,
+    shared: Arc<Shared<M::Command, M::Event>>,
+    pub(crate) network: Network,
+    pub(crate) resolver: Resolver,
+    pub(crate) datagrams: Option<Datagrams>,
+    /// Whether the machine had its `Stop`. Then nothing is held off any more: what can still come is bounded, and a
+    /// driver that stops must not wait for an application that may have gone.
+    stopped: bool,
+}
+
+impl<M, S> Engine<M, S>
+where
+    M: Machine,
+    S: Store,
+    S::Error: Send + Sync,
+{
+    pub(crate) fn new(
+        shell: Shell<M, S>,
+        shared: Arc<Shared<M::Command, M::Event>>,
+        network: Network,
+        resolver: Resolver,
+        datagrams: Option<Datagrams>,
+    ) -> Self {
+        Self { shell, clock: Clock::start(), shared, network, resolver, datagrams, stopped: false }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// When the machine is to be woken; none: not before something else happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.shell.deadline().filter(|_| self.room() != Room::Overfull)
+    }
+
+    /// Whether the machine may be given what comes from sockets, look-ups and the application.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.stopped || (self.takes_completions() && !self.shell.is_congested())
+    }
+
+    /// Whether the machine may be given what comes from the store.
+    pub(crate) fn takes_completions(&self) -> bool {
+        self.room() == Room::Open
+    }
+
+    fn room(&self) -> Room {
+        if self.stopped { Room::Open } else { self.shared.events.room() }
+    }
+
+    /// How many requests the store has not completed.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.shell.outstanding()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Gives the machine one input, and carries out what follows.
+    pub(crate) fn turn(&mut self, input: Input<'_, M::Command>) -> Result<(), DriverError> {
+        let now = self.now();
+        self.shell.turn(now, input);
+        self.carry_out(now)
+    }
+
+    /// Gives the machine its last input of all but answers.
+    pub(crate) fn stop(&mut self) -> Result<(), DriverError> {
+        self.stopped = true;
+        self.turn(Input::Stop)?;
+        self.network.stop(self.now().instant);
+        Ok(())
+    }
+
+    /// What is due by the clock: the machine's deadline, then the limits of dials and closes.
+    pub(crate) fn tick(&mut self) -> Result<(), DriverError> {
+        let now = self.now();
+        if self.deadline().is_some_and(|deadline| deadline <= now.instant) && self.shell.wake(now) {
+            self.carry_out(now)?;
+        }
+        self.network.expire(now.instant);
+        Ok(())
+    }
+
+    /// Gives the machine the store's next completion. Whether there was one.
+    pub(crate) fn complete(&mut self) -> Result<bool, DriverError> {
+        let now = self.now();
+        let completed = self.shell.complete(now).map_err(store_failed)?;
+        if completed {
+            self.carry_out(now)?;
+        }
+        Ok(completed)
+    }
+
+    fn carry_out(&mut self, now: Now) -> Result<(), DriverError> {
+        while let Some(effect) = self.shell.pop().map_err(store_failed)? {
+            match effect {
+                Effect::Connect { conn, addr } => self.network.dial(now.instant, conn, addr),
+                Effect::Send { conn, bytes } => self.network.send(conn, bytes),
+                Effect::Pause { conn, paused } => self.network.pause(conn, paused),
+                Effect::Flush { conn } => self.network.flush(conn),
+                Effect::Close { conn, flush } => self.network.close(now.instant, conn, flush),
+                Effect::Datagram { to, bytes } => {
+                    if let Some(datagrams) = &self.datagrams {
+                        datagrams.send(to, bytes);
+                    }
+                }
+                Effect::Resolve { ticket, host, port } => self.resolver.resolve(ticket, host, port),
+                Effect::Event(event) => self.shared.events.push(event),
+            }
+        }
+        self.network.end_turn();
+        Ok(())
+    }
+}
+
+fn store_failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> DriverError {
+    DriverError::Store(Box::new(error))
+}

@@ -1,0 +1,148 @@
+//! What comes in: all of it, in order, before the end, and not while paused.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use andon_kernel::Disconnect;
+use andon_mio::{Options, Received};
+use socket2::SockRef;
+
+use crate::puppet::*;
+
+#[test]
+fn bytes_before_the_end_come_before_it() {
+    let (run, addr) = start(listening(), Puppet::default());
+    for len in [1, 1_000, 300_000] {
+        let (conn, peer) = accepted(&run, addr);
+        write_all(&peer, len).join().unwrap();
+        drop(peer);
+        assert_eq!(received(&run, conn, len), pattern(0, len));
+        assert_eq!(disconnected(&run), (conn, Disconnect::ClosedByPeer));
+    }
+    assert_eq!(stop(run), [Event::Stopped]);
+}
+
+#[test]
+fn a_half_closed_connection_is_closed() {
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    peer.write_all(b"last words").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(received(&run, conn, 10), b"last words");
+    assert_eq!(disconnected(&run), (conn, Disconnect::ClosedByPeer));
+    assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0);
+    stop(run);
+}
+
+#[test]
+fn a_reset_says_so() {
+    let (run, _) = start(Options::default(), Puppet::default());
+    let (conn, peer) = dialled(&run);
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    assert_eq!(disconnected(&run), (conn, Disconnect::Reset));
+    assert_eq!(stop(run), [Event::Stopped]);
+}
+
+#[test]
+fn megabytes_come_through_small_buffers() {
+    const LEN: usize = 4 << 20;
+    let (run, _) = start(Options::default(), Puppet { echo: true, ..Puppet::default() });
+    let (_, mut peer) = dialled(&run);
+    SockRef::from(&peer).set_send_buffer_size(32 * 1024).unwrap();
+    SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
+    let writer = write_all(&peer, LEN);
+    assert!(read(&mut peer, LEN) == pattern(0, LEN));
+    writer.join().unwrap();
+    stop(run);
+}
+
+#[test]
+fn what_comes_while_paused_is_delivered_afterwards() {
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    tell(&run, Command::Pause(conn, true));
+    tell(&run, Command::Mark(1));
+    expect(&run, &Event::Mark(1));
+    // `Checked` panics if anything is delivered meanwhile.
+    peer.write_all(b"early").unwrap();
+    assert_eq!(run.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    tell(&run, Command::Pause(conn, false));
+    assert_eq!(received(&run, conn, 5), b"early");
+    // Again, and with both in one turn.
+    tell(&run, Command::PauseTwice(conn));
+    peer.write_all(b"later").unwrap();
+    assert_eq!(received(&run, conn, 5), b"later");
+    stop(run);
+}
+
+#[test]
+fn a_paused_flood_is_all_there_afterwards() {
+    const LEN: usize = 16 << 20;
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, peer) = accepted(&run, addr);
+    let writer = write_all(&peer, LEN);
+    let mut all = Vec::new();
+    let mut paused = false;
+    while all.len() < LEN {
+        match run.recv_timeout(Duration::from_millis(if paused { 20 } else { 10_000 })) {
+            Received::Event(Event::Received(_, bytes)) => {
+                all.extend(bytes);
+                if !paused && all.len() % 7 == 0 {
+                    tell(&run, Command::Pause(conn, true));
+                    paused = true;
+                }
+            }
+            Received::TimedOut if paused => {
+                tell(&run, Command::Pause(conn, false));
+                paused = false;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(all == pattern(0, LEN));
+    writer.join().unwrap();
+    stop(run);
+}
+
+#[test]
+fn a_paused_connection_that_the_peer_closes_waits_without_spinning() {
+    let puppet = Puppet::default();
+    let counts = puppet.counts.clone();
+    let (run, addr) = start(listening(), puppet);
+    let (conn, mut peer) = accepted(&run, addr);
+    tell(&run, Command::Pause(conn, true));
+    tell(&run, Command::Mark(1));
+    expect(&run, &Event::Mark(1));
+    peer.write_all(b"last words").unwrap();
+    drop(peer);
+    assert_eq!(run.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    let before = count(&counts.deadlines);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(count(&counts.deadlines) - before < 100);
+    tell(&run, Command::Pause(conn, false));
+    assert_eq!(received(&run, conn, 10), b"last words");
+    assert_eq!(disconnected(&run), (conn, Disconnect::ClosedByPeer));
+    stop(run);
+}
+
+#[test]
+fn a_flood_on_one_connection_starves_no_other() {
+    let (run, addr) = start(listening(), Puppet { quiet: true, ..Puppet::default() });
+    let (_, flood) = accepted(&run, addr);
+    let mut flooding = flood.try_clone().unwrap();
+    let flooder = std::thread::spawn(move || while flooding.write_all(&[7; 256 * 1024]).is_ok() {});
+    // Others come, are answered and go while the flood goes on.
+    for _ in 0..50 {
+        let (conn, mut peer) = accepted(&run, addr);
+        tell(&run, Command::Send(conn, b"answer".to_vec()));
+        assert_eq!(read(&mut peer, 6), b"answer");
+        drop(peer);
+        assert_eq!(disconnected(&run).0, conn);
+    }
+    run.stop();
+    while run.recv().is_some() {}
+    run.join().unwrap();
+    flooder.join().unwrap();
+}

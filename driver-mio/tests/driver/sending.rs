@@ -1,0 +1,136 @@
+//! What goes out: in order, within the cap, and paced by flushes.
+
+use std::io::Read;
+use std::time::Duration;
+
+use andon_kernel::Disconnect;
+use andon_mio::{Options, Received};
+use socket2::SockRef;
+
+use crate::puppet::*;
+
+#[test]
+fn many_small_sends_of_one_turn_arrive_in_order() {
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    let lens = (0..3_000).map(|index| 1 + index % 97);
+    let mut all = Vec::new();
+    let mut parts = Vec::new();
+    for len in lens {
+        parts.push(pattern(all.len(), len));
+        all.extend(pattern(all.len(), len));
+    }
+    tell(&run, Command::SendAll(conn, parts));
+    assert!(read(&mut peer, all.len()) == all);
+    stop(run);
+}
+
+#[test]
+fn sends_wait_for_a_reader_up_to_the_cap() {
+    const LEN: usize = 12 << 20;
+    let (run, addr) = start(Options { send_queue_bytes: LEN, ..listening() }, Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    for from in (0..LEN).step_by(1 << 20) {
+        tell(&run, Command::Send(conn, pattern(from, 1 << 20)));
+    }
+    tell(&run, Command::Mark(1));
+    expect(&run, &Event::Mark(1));
+    assert!(read(&mut peer, LEN) == pattern(0, LEN));
+    stop(run);
+}
+
+#[test]
+fn a_full_send_queue_ends_the_connection_once() {
+    let (run, addr) = start(Options { send_queue_bytes: 1 << 20, ..listening() }, Puppet::default());
+    let (conn, _peer) = accepted(&run, addr);
+    // More than the sockets hold. All in one turn: the machine can't know yet that the connection has ended.
+    tell(&run, Command::SendAll(conn, vec![vec![1; 1 << 20]; 64]));
+    assert_eq!(disconnected(&run), (conn, Disconnect::SendQueueFull));
+    tell(&run, Command::Mark(1));
+    expect(&run, &Event::Mark(1));
+    assert_eq!(stop(run), [Event::Stopped]);
+}
+
+#[test]
+fn each_flush_is_answered_once() {
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    // Nothing was sent: all is gone already.
+    tell(&run, Command::Flush(conn));
+    tell(&run, Command::Flush(conn));
+    expect(&run, &Event::Drained(conn));
+    expect(&run, &Event::Drained(conn));
+    tell(&run, Command::Send(conn, b"some".to_vec()));
+    tell(&run, Command::Flush(conn));
+    expect(&run, &Event::Drained(conn));
+    assert_eq!(read(&mut peer, 4), b"some");
+    assert_eq!(stop(run), [Event::Stopped, Event::Disconnected(conn, Disconnect::Closed)]);
+}
+
+#[test]
+fn a_flush_waits_for_what_was_sent_before_it() {
+    const LEN: usize = 8 << 20;
+    let (run, addr) = start(Options { send_queue_bytes: 2 * LEN, ..listening() }, Puppet::default());
+    let (conn, mut peer) = accepted(&run, addr);
+    SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
+    tell(&run, Command::Send(conn, pattern(0, LEN)));
+    tell(&run, Command::Flush(conn));
+    // The sockets hold less than that, so it can't be gone before the peer reads.
+    assert_eq!(run.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    assert!(read(&mut peer, LEN) == pattern(0, LEN));
+    expect(&run, &Event::Drained(conn));
+    stop(run);
+}
+
+#[test]
+fn fifty_megabytes_are_paced_through_a_small_queue() {
+    const LEN: usize = 50 << 20;
+    // The machine sends 64 KiB at each `Drained`, so the cap of 64 KiB is enough for any amount.
+    let options = Options { send_queue_bytes: 64 * 1024, ..listening() };
+    let (run, addr) = start(options, Puppet { pour: LEN, ..Puppet::default() });
+    let (conn, mut peer) = accepted(&run, addr);
+    SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut buffer = vec![0; 100_000];
+        let mut at = 0;
+        let mut pauses = 0;
+        while at < LEN {
+            let count = peer.read(&mut buffer).unwrap();
+            assert!(count > 0 && buffer[..count] == pattern(at, count), "wrong bytes after {at}");
+            at += count;
+            if at / (4 << 20) > pauses {
+                pauses += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    for _ in 0..LEN.div_ceil(64 * 1024) {
+        expect(&run, &Event::Drained(conn));
+    }
+    reader.join().unwrap();
+    assert_eq!(disconnected(&run).0, conn);
+    assert_eq!(stop(run), [Event::Stopped]);
+}
+
+#[test]
+fn a_write_to_a_peer_that_has_gone_ends_even_a_paused_connection() {
+    let (run, addr) = start(listening(), Puppet::default());
+    let (conn, peer) = accepted(&run, addr);
+    tell(&run, Command::Pause(conn, true));
+    tell(&run, Command::Mark(1));
+    expect(&run, &Event::Mark(1));
+    drop(peer);
+    // The first write meets a closed socket, which answers with a reset; one of the next fails.
+    loop {
+        tell(&run, Command::Send(conn, vec![1; 1_000]));
+        match run.recv_timeout(Duration::from_millis(10)) {
+            Received::TimedOut => {}
+            Received::Event(event) => {
+                assert_eq!(event, Event::Disconnected(conn, Disconnect::Reset));
+                break;
+            }
+            Received::Ended => panic!("the driver ended"),
+        }
+    }
+    stop(run);
+}
