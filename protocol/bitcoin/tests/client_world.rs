@@ -1,5 +1,6 @@
 //! The client against servers in a small world: it finds what there is, follows the chain, and takes back what goes.
 
+mod common;
 mod world;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use andon_bitcoin::client::{Birthday, BlockId, Command, Config, Endpoint, Event,
 use andon_bitcoin::fixture::{Fixture, FixtureBlock, regtest};
 use andon_bitcoin::server::{self, Chain, Server};
 use andon_kernel::MemoryStore;
+use bitcoin::block::{Header, Version};
 use bitcoin::{Amount, Block, Network, OutPoint};
 use world::{World, address};
 
@@ -316,4 +318,82 @@ fn a_peer_that_shows_less_than_it_claims_is_no_proof_of_being_done() {
     assert!(
         world.client.events.iter().any(|event| matches!(event, Event::PeerWithholds { claimed: 289, .. }))
     );
+}
+
+/// A block after `parent` with regtest's proof of work.
+fn mine(parent: &Header, delay: u32, number: u64) -> Block {
+    let pays = common::coinbase(number, common::script(number));
+    let mut block = common::block(parent.block_hash(), parent.time + delay, vec![pays]);
+    block.header.version = Version::from_consensus(0x2000_0000);
+    while block.header.validate_pow(block.header.target()).is_err() {
+        block.header.nonce += 1;
+    }
+    block
+}
+
+/// Blocks after `parent`, a minute apart. Each pays a script of its own.
+fn mined(parent: &Block, height: u32, count: u32) -> Vec<Block> {
+    let mut parent = parent.header;
+    (height..height + count)
+        .map(|height| {
+            let block = mine(&parent, 60, height.into());
+            parent = block.header;
+            block
+        })
+        .collect()
+}
+
+/// A chain of twice the window's length: most of it is read back from the store when it is needed.
+#[test]
+fn a_chain_longer_than_memory_is_searched_from_the_store() {
+    const TIP: u32 = 14_000;
+    let fixture = regtest();
+    let mut chain = blocks(&fixture.chain);
+    chain.extend(mined(&chain[289], 290, TIP - 289));
+    let servers = vec![server(0, chain.clone(), |_| {}), server(1, chain.clone(), |_| {})];
+    let mut world = World::new(23, config(2), MemoryStore::new(), servers);
+    world.command(watch(&fixture));
+    world.run_until("the sync", |world| is_synced_to(world, TIP));
+    assert_eq!(received(&world.client.events), expected(&fixture));
+
+    // More scripts, from the beginning on, and one from a date in the middle.
+    let heights = [300, 1999, 2000, 2001, 7_777, 13_999];
+    let scripts: Vec<_> = heights.iter().map(|&height| common::script(u64::from(height))).collect();
+    world.client.events.retain(|event| !matches!(event, Event::Synced(_)));
+    world.command(Command::Watch { scripts, from: Birthday::Height(1) });
+    world.run_until("the second sync", |world| is_synced_to(world, TIP));
+    let new: BTreeSet<u32> =
+        received(&world.client.events).difference(&expected(&fixture)).map(|(height, ..)| *height).collect();
+    assert_eq!(new, heights.into());
+
+    world.restart(config(2));
+    let from = Birthday::Time(andon_kernel::UnixTime::from_secs(u64::from(chain[5000].header.time) + 7200));
+    let scripts = vec![common::script(4999), common::script(5000), common::script(13_000)];
+    world.command(Command::WatchOnly { scripts, from });
+    world.run_until("the third sync", |world| is_synced_to(world, TIP));
+    let found: Vec<u32> = received(&world.client.events).iter().map(|(height, ..)| *height).collect();
+    assert_eq!(found, [5000, 13_000]);
+    assert_eq!(disconnects(&world), []);
+}
+
+/// A branch of 2,500 blocks, so that its headers do not fit in one message, replaces one of 2,400.
+#[test]
+fn a_long_branch_comes_in_several_messages() {
+    let fixture = regtest();
+    let trunk = blocks(&fixture.chain);
+    let old = mined(&trunk[289], 290, 2400);
+    let mut branch = vec![mine(&trunk[289].header, 61, 1)];
+    branch.extend(mined(&branch[0], 291, 2499));
+    let servers = vec![server(0, [trunk.clone(), old].concat(), |_| {})];
+    let mut world = World::new(25, config(1), MemoryStore::new(), servers);
+    let scripts = [1, 290, 291, 2689, 2789].into_iter().map(common::script).collect();
+    world.command(Command::Watch { scripts, from: Birthday::Height(0) });
+    world.run_until("the sync", |world| is_synced_to(world, 2689));
+    let heights =
+        |world: &World| received(&world.client.events).iter().map(|found| found.0).collect::<Vec<_>>();
+    assert_eq!(heights(&world), [290, 291, 2689]);
+    world.server_command(0, server::Command::Reorganise { fork_height: 289, blocks: branch });
+    world.run_until("the other branch", |world| is_synced_to(world, 2789));
+    assert_eq!(heights(&world), [290, 291, 2689, 2789]);
+    assert_eq!(disconnects(&world), []);
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use andon_kernel::UnixTime;
 use bitcoin::block::Header;
 use bitcoin::params::Params;
-use bitcoin::{BlockHash, Network, Work};
+use bitcoin::{BlockHash, CompactTarget, Network, Work};
 
 use super::api::BlockId;
 use super::rules::{self, Ancestors, HeaderError};
@@ -43,6 +43,8 @@ struct Entry {
     hash: BlockHash,
     /// Of all blocks up to this one.
     work: Work,
+    /// Unknown for the window's first blocks, where it depends on what lies below.
+    regular_bits: Option<CompactTarget>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +85,7 @@ impl Chain {
         let params = Params::new(network);
         let header = bitcoin::constants::genesis_block(&params).header;
         let hash = header.block_hash();
-        let entry = Entry { header, hash, work: header.work() };
+        let entry = Entry { header, hash, work: header.work(), regular_bits: Some(header.bits) };
         Self {
             params,
             genesis: hash,
@@ -108,9 +110,14 @@ impl Chain {
             if child.is_some_and(|child| child.prev_blockhash != hash) {
                 return None;
             }
-            window.push_front(Entry { header: *header, hash, work });
+            window.push_front(Entry { header: *header, hash, work, regular_bits: None });
             work = checked_sub(work, header.work())?;
             child = Some(header);
+        }
+        let mut regular = None;
+        for (height, entry) in (base..).zip(&mut window) {
+            regular = rules::regular_bits(&chain.params, &entry.header, height, regular);
+            entry.regular_bits = regular;
         }
         let first = window.front()?;
         if base == 0 && first.hash != chain.genesis {
@@ -221,17 +228,18 @@ impl Chain {
         if let Some(branch) = self.branches.get(&hash) {
             return Ok(BlockId { height: branch.height, hash });
         }
-        let (parent_height, parent_work) = match self.height_of(&header.prev_blockhash) {
-            Some(height) => (height, self.entry(height).expect("what has a height is in the window").work),
+        let (parent_height, parent) = match self.height_of(&header.prev_blockhash) {
+            Some(height) => (height, *self.entry(height).expect("what has a height is in the window")),
             None => {
                 let parent = self.branches.get(&header.prev_blockhash).ok_or(Stop::Unconnected)?;
-                (parent.height, parent.entry.work)
+                (parent.height, parent.entry)
             }
         };
         let height = parent_height + 1;
-        let lineage = Lineage { chain: self, parent: header.prev_blockhash, parent_height };
+        let lineage = Lineage { chain: self, parent: &parent, parent_height };
         rules::check(&self.params, &header, hash, height, &lineage, now).map_err(Stop::Invalid)?;
-        let entry = Entry { header, hash, work: parent_work + header.work() };
+        let regular_bits = rules::regular_bits(&self.params, &header, height, parent.regular_bits);
+        let entry = Entry { header, hash, work: parent.work + header.work(), regular_bits };
         if header.prev_blockhash == self.tip_entry().hash {
             self.push(entry);
             extension.changed_from = Some(extension.changed_from.map_or(height, |from| from.min(height)));
@@ -315,13 +323,13 @@ impl Chain {
 /// The ancestors of a header to come, along the branch of its parent.
 struct Lineage<'a> {
     chain: &'a Chain,
-    parent: BlockHash,
+    parent: &'a Entry,
     parent_height: u32,
 }
 
 impl Ancestors for Lineage<'_> {
     fn at(&self, height: u32) -> Option<&Header> {
-        let mut hash = &self.parent;
+        let mut hash = &self.parent.hash;
         let mut at = self.parent_height;
         while let Some(branch) = self.chain.branches.get(hash) {
             if at == height {
@@ -335,6 +343,10 @@ impl Ancestors for Lineage<'_> {
             return None;
         }
         self.chain.entry(height).map(|entry| &entry.header)
+    }
+
+    fn regular_bits(&self) -> Option<CompactTarget> {
+        self.parent.regular_bits
     }
 }
 

@@ -36,6 +36,23 @@ pub(super) enum HeaderError {
 pub(super) trait Ancestors {
     /// The ancestor at `height`, if it is at hand.
     fn at(&self, height: u32) -> Option<&Header>;
+
+    /// The [`regular_bits`] of the parent, if they are known.
+    fn regular_bits(&self) -> Option<CompactTarget>;
+}
+
+/// The difficulty that a block passes on within its period: its own, or, if it was mined under testnet's exception for
+/// slow blocks, its parent's. Kept with each header, so that no rule has to walk back over a run of such blocks.
+pub(super) fn regular_bits(
+    params: &Params,
+    header: &Header,
+    height: u32,
+    parents: Option<CompactTarget>,
+) -> Option<CompactTarget> {
+    let exception = params.allow_min_difficulty_blocks
+        && header.bits == params.max_attainable_target.to_compact_lossy()
+        && !is_retarget(params, height);
+    if exception { parents } else { Some(header.bits) }
 }
 
 /// Checks `header` as the block at `height`, whose ancestors are `ancestors`.
@@ -100,13 +117,7 @@ fn required_bits(
     if u64::from(time) > u64::from(parent.time) + 2 * params.pow_target_spacing {
         return Ok(limit);
     }
-    // The last block of this period that was not mined under the exception; or the period's first.
-    let mut candidate = (height - 1, parent);
-    while !candidate.0.is_multiple_of(interval) && candidate.1.bits == limit {
-        let below = candidate.0 - 1;
-        candidate = (below, ancestors.at(below).ok_or(HeaderError::OutOfReach)?);
-    }
-    Ok(candidate.1.bits)
+    ancestors.regular_bits().ok_or(HeaderError::OutOfReach)
 }
 
 /// The median time of the (up to) eleven blocks before `height`.

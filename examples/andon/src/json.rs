@@ -1,0 +1,163 @@
+//! Events and the summary as JSON objects. The fields are listed in the program's long help; they only grow.
+
+use andon_bitcoin::client::{BlockId, Count, Event, Progress, Touch, TouchKind};
+use bitcoin::Network;
+use serde_json::{Value, json};
+
+use crate::arguments::network_name;
+use crate::error::Error;
+use crate::summary::Summary;
+use crate::watch::address;
+
+/// An event as an object; `None` for what is told in another way (failures end the program).
+pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
+    Some(match event {
+        Event::Started { tip, checked } => {
+            json!({"event": "started", "network": network_name(network), "tip": block(tip), "checked": checked})
+        }
+        Event::Failed(_) => return None,
+        Event::PeerConnected { endpoint, user_agent, height, .. } => json!({
+            "event": "peer_connected",
+            "peer": endpoint.to_string(),
+            "user_agent": user_agent,
+            "height": height,
+        }),
+        Event::PeerDisconnected { endpoint, connected, reason } => json!({
+            "event": "peer_disconnected",
+            "peer": endpoint.to_string(),
+            "connected": connected,
+            "reason": reason.to_string(),
+        }),
+        Event::PeerWithholds { endpoint, claimed } => {
+            json!({"event": "peer_withholds", "peer": endpoint.to_string(), "claimed_height": claimed})
+        }
+        Event::Progress(progress) => progress_object(progress),
+        Event::Reorganised { fork, old_tip, new_tip } => json!({
+            "event": "reorganised",
+            "fork": block(fork),
+            "old_tip": block(old_tip),
+            "new_tip": block(new_tip),
+        }),
+        Event::Rescan { from } => json!({"event": "rescan", "from": from}),
+        Event::Matched(id) => at("matched", id),
+        Event::Touched(touch) => {
+            let name = kind(touch);
+            tagged(name, touch_object(touch, network))
+        }
+        Event::TakenBack(touch) => {
+            let mut object = tagged("taken_back", touch_object(touch, network));
+            object["kind"] = kind(touch).into();
+            object
+        }
+        Event::Checked(id) => at("checked", id),
+        Event::Synced(id) => at("synced", id),
+    })
+}
+
+/// A payment: the fields that `received` and `spent` have.
+pub(crate) fn touch_object(touch: &Touch, network: Network) -> Value {
+    let mut object = json!({
+        "height": touch.block.height,
+        "block": touch.block.hash.to_string(),
+        "txid": touch.txid.to_string(),
+    });
+    match touch.kind {
+        TouchKind::Received { output } => object["vout"] = output.into(),
+        TouchKind::Spent { input, outpoint } => {
+            object["vin"] = input.into();
+            object["spends_txid"] = outpoint.txid.to_string().into();
+            object["spends_vout"] = outpoint.vout.into();
+        }
+    }
+    object["script"] = touch.script.to_hex_string().into();
+    object["address"] = address(&touch.script, network).into();
+    object["sats"] = touch.amount.to_sat().into();
+    object
+}
+
+/// The last line of a run.
+pub(crate) fn summary(summary: &Summary<'_>) -> Value {
+    let touches = |touches: &mut dyn Iterator<Item = &Touch>| -> Vec<Value> {
+        touches.map(|touch| touch_object(touch, summary.network)).collect()
+    };
+    let findings = summary.findings;
+    let seconds =
+        |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0);
+    json!({
+        "event": "summary",
+        "complete": summary.complete,
+        "network": network_name(summary.network),
+        "tip_height": summary.tip.map(|tip| tip.height),
+        "tip_hash": summary.tip.map(|tip| tip.hash.to_string()),
+        "heights_matched": findings.heights_matched(),
+        "false_matches": findings.false_matches(),
+        "payments": touches(&mut findings.received()),
+        "payment_count": findings.received().len(),
+        "received_sats": sats(findings.received_sats()),
+        "spent": touches(&mut findings.spent()),
+        "spent_count": findings.spent().len(),
+        "spent_sats": sats(findings.spent_sats()),
+        "bytes_received": summary.progress.bytes_received,
+        "bytes_sent": summary.progress.bytes_sent,
+        "seconds": {
+            "headers": seconds(summary.times.headers),
+            "filter_headers": seconds(summary.times.filter_headers),
+            "filters": seconds(summary.times.filters),
+            "blocks": seconds(summary.times.blocks),
+            "total": seconds(Some(summary.times.total)),
+        },
+        "peak_memory_bytes": summary.peak_memory_bytes,
+    })
+}
+
+/// Something the user should know though the run goes on.
+pub(crate) fn warning(what: &str) -> Value {
+    json!({"event": "warning", "what": what})
+}
+
+/// Why the run failed.
+pub(crate) fn error(error: &Error) -> Value {
+    json!({"event": "error", "kind": error.kind, "what": error.what, "help": error.help})
+}
+
+fn tagged(name: &str, fields: Value) -> Value {
+    let mut object = json!({"event": name});
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields);
+    }
+    object
+}
+
+fn at(name: &str, id: &BlockId) -> Value {
+    json!({"event": name, "height": id.height, "block": id.hash.to_string()})
+}
+
+fn block(id: &BlockId) -> Value {
+    json!({"height": id.height, "hash": id.hash.to_string()})
+}
+
+fn kind(touch: &Touch) -> &'static str {
+    match touch.kind {
+        TouchKind::Received { .. } => "received",
+        TouchKind::Spent { .. } => "spent",
+    }
+}
+
+fn progress_object(progress: &Progress) -> Value {
+    let count = |count: Count| json!({"done": count.done, "total": count.total});
+    json!({
+        "event": "progress",
+        "headers": count(progress.headers),
+        "filter_headers": count(progress.filter_headers),
+        "filters": count(progress.filters),
+        "blocks": count(progress.blocks),
+        "bytes_received": progress.bytes_received,
+        "bytes_sent": progress.bytes_sent,
+    })
+}
+
+/// As an integer. More than 2^64 satoshis is more than there are; a sum over spent and spent-again coins of a whole
+/// chain stays far below it too.
+fn sats(sats: u128) -> u64 {
+    u64::try_from(sats).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,287 @@
+//! One run of the client: events come in, the state of the run follows from them, and what is news is printed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use andon_bitcoin::client::{Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Touch};
+use andon_store::SqliteStore;
+use bitcoin::Network;
+
+use crate::error::Error;
+use crate::findings::Findings;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::peers::Peers;
+use crate::runtime::{Received, Running, Runtime};
+use crate::summary::{Summary, Times};
+use crate::watch::Watch;
+use crate::{store, system};
+
+/// Bytes by which the traffic must grow to count as a sign of life: more than pings make.
+const SIGN_OF_LIFE: u64 = 4096;
+
+/// How long the client's last words may take; a store may have much to write.
+const LAST_EVENTS: Duration = Duration::from_secs(60);
+
+/// A client at work.
+pub(crate) struct Session<'a> {
+    network: Network,
+    watch: Watch,
+    data_dir: PathBuf,
+    /// Taken at the end.
+    running: Option<Box<dyn Running<Command, Event>>>,
+    output: &'a mut Output,
+    findings: Findings,
+    peers: Peers,
+    progress: Progress,
+    tip: Option<BlockId>,
+    checked: Option<u32>,
+    synced: Option<BlockId>,
+    started_at: Instant,
+    moved_at: Instant,
+    bytes_at_move: u64,
+    times: Times,
+    first_sync: Option<Duration>,
+    warned_range: bool,
+}
+
+/// What a [`Session::turn`] brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something happened.
+    Event,
+    /// Nothing did, for as long as was to be waited.
+    TimedOut,
+    /// The client has ended.
+    Ended,
+}
+
+impl<'a> Session<'a> {
+    /// Starts a client that keeps its data in `data_dir` and watches `watch` and nothing else.
+    ///
+    /// # Errors
+    /// If the directory or the system refuses.
+    pub(crate) fn start<R: Runtime>(
+        config: Config,
+        watch: Watch,
+        birthday: Birthday,
+        data_dir: &Path,
+        output: &'a mut Output,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let network = config.network;
+        let peers = Peers::new(network, config.peers.iter().cloned());
+        let started_at = system::now();
+        log::info!("{} scripts to watch; data in {}", watch.scripts().len(), data_dir.display());
+        let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
+            .map_err(store::start_error)?;
+        interrupt.on_request(started.running.stopper());
+        let scripts = watch.scripts().cloned().collect();
+        // Not taken only if the client has ended already, and then its end says why.
+        let _ = started.running.command(Command::WatchOnly { scripts, from: birthday });
+        Ok(Self {
+            network,
+            watch,
+            data_dir: data_dir.into(),
+            running: Some(started.running),
+            output,
+            findings: Findings::default(),
+            peers,
+            progress: Progress::default(),
+            tip: None,
+            checked: None,
+            synced: None,
+            started_at,
+            moved_at: started_at,
+            bytes_at_move: 0,
+            times: Times::default(),
+            first_sync: None,
+            warned_range: false,
+        })
+    }
+
+    /// Takes in one event, or waits for `timeout`.
+    ///
+    /// # Errors
+    /// If the run can't go on.
+    pub(crate) fn turn(&mut self, timeout: Duration) -> Result<Turn, Error> {
+        /// How often the rates on the screen are computed anew while nothing comes.
+        const TICK: Duration = Duration::from_millis(500);
+        let wait = if self.output.is_drawing() { timeout.min(TICK) } else { timeout };
+        let Some(running) = &self.running else { return Ok(Turn::Ended) };
+        let turn = match running.receive(wait) {
+            Received::Event(event) => {
+                log::debug!("{event:?}");
+                self.observe(&event)?;
+                Turn::Event
+            }
+            Received::TimedOut => {
+                self.output.tick();
+                Turn::TimedOut
+            }
+            Received::Ended => Turn::Ended,
+        };
+        self.output.check()?;
+        Ok(turn)
+    }
+
+    /// Ends the client in order. What was learnt is kept.
+    ///
+    /// # Errors
+    /// If the client had ended by a fault.
+    pub(crate) fn end(&mut self) -> Result<(), Error> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        running.stop();
+        // What still comes is in the data directory, and the next run tells it; only the traffic is of this one.
+        while let Received::Event(event) = running.receive(LAST_EVENTS) {
+            if let Event::Progress(progress) = event {
+                self.progress = progress;
+            }
+        }
+        running.join().map_err(|error| store::run_error(error, &self.data_dir))
+    }
+
+    /// The tip, if everything up to it has been checked.
+    pub(crate) fn synced(&self) -> Option<BlockId> {
+        self.synced
+    }
+
+    /// What stands.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// The given peers.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// When something last went forward.
+    pub(crate) fn moved_at(&self) -> Instant {
+        self.moved_at
+    }
+
+    /// Where to print.
+    pub(crate) fn output(&mut self) -> &mut Output {
+        self.output
+    }
+
+    /// Prints what the run has come to.
+    pub(crate) fn print_summary(&mut self) {
+        let total = self.first_sync.unwrap_or_else(|| system::now() - self.started_at);
+        self.output.summary(&Summary {
+            complete: self.synced.is_some(),
+            network: self.network,
+            tip: self.tip,
+            checked: self.checked,
+            findings: &self.findings,
+            progress: self.progress,
+            times: Times { total, ..self.times },
+            peak_memory_bytes: system::peak_memory_bytes(),
+        });
+    }
+
+    fn observe(&mut self, event: &Event) -> Result<(), Error> {
+        let news = self.findings.apply(event, &self.watch);
+        match event {
+            Event::Started { tip, checked } => {
+                self.tip = Some(*tip);
+                self.checked = *checked;
+            }
+            Event::Failed(failure) => return Err(store::failure(failure, self.network, &self.data_dir)),
+            Event::PeerConnected { endpoint, .. } => {
+                self.peers.connected(endpoint);
+                self.moved();
+            }
+            Event::PeerDisconnected { endpoint, connected, reason } => {
+                if *connected {
+                    // From here on it may take as long as before any peer was there.
+                    self.moved();
+                }
+                if let Some(text) = self.peers.disconnected(endpoint, *connected, reason) {
+                    self.output.warning(&text);
+                }
+            }
+            Event::Progress(progress) => self.progressed(*progress),
+            Event::Reorganised { fork, new_tip, .. } => {
+                self.tip = Some(*new_tip);
+                self.checked = self.checked.map(|checked| checked.min(fork.height));
+                self.synced = None;
+            }
+            Event::Rescan { from } => {
+                self.checked =
+                    self.checked.and_then(|checked| from.checked_sub(1).map(|last| checked.min(last)));
+                self.synced = None;
+            }
+            Event::Checked(block) => {
+                self.checked = Some(block.height);
+                if self.tip.is_none_or(|tip| tip.height <= block.height) {
+                    self.tip = Some(*block);
+                }
+                if self.synced != Some(*block) {
+                    self.synced = None;
+                }
+                self.moved();
+            }
+            Event::Synced(block) => {
+                self.tip = Some(*block);
+                self.checked = Some(block.height);
+                self.synced = Some(*block);
+                self.first_sync.get_or_insert(system::now() - self.started_at);
+                self.moved();
+            }
+            _ => {}
+        }
+        if news {
+            self.output.event(event, self.network, self.first_sync.is_some());
+        }
+        if let Event::Touched(touch) = event {
+            self.warn_of_range(touch);
+        }
+        Ok(())
+    }
+
+    fn progressed(&mut self, progress: Progress) {
+        let before = std::mem::replace(&mut self.progress, progress);
+        if self.first_sync.is_none() {
+            let elapsed = system::now() - self.started_at;
+            let ended = |time: &mut Option<Duration>, before: Count, now: Count| {
+                if now.total == 0 || now.done != now.total {
+                    *time = None;
+                } else if now != before {
+                    *time = Some(elapsed);
+                }
+            };
+            ended(&mut self.times.headers, before.headers, progress.headers);
+            ended(&mut self.times.filter_headers, before.filter_headers, progress.filter_headers);
+            ended(&mut self.times.filters, before.filters, progress.filters);
+            ended(&mut self.times.blocks, before.blocks, progress.blocks);
+        }
+        let done = |progress: &Progress| {
+            [progress.headers, progress.filter_headers, progress.filters, progress.blocks]
+                .map(|count| count.done)
+        };
+        if done(&before) != done(&progress)
+            || progress.bytes_received.saturating_sub(self.bytes_at_move) >= SIGN_OF_LIFE
+        {
+            self.moved();
+        }
+    }
+
+    fn moved(&mut self) {
+        self.moved_at = system::now();
+        self.bytes_at_move = self.progress.bytes_received;
+    }
+
+    /// A wallet may go on beyond what was derived of its descriptor.
+    fn warn_of_range(&mut self, touch: &Touch) {
+        if let Some((descriptor, index)) = self.watch.near_end(&touch.script)
+            && !std::mem::replace(&mut self.warned_range, true)
+        {
+            self.output.warning(&format!(
+                "script {index} of {descriptor} is in use, one of the last that are watched: there may be more; run \
+                 again with a greater --range"
+            ));
+        }
+    }
+}

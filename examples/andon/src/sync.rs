@@ -1,0 +1,147 @@
+//! `sync`: finds what touches the watched scripts, up to the tip or beyond.
+
+use std::time::Duration;
+
+use andon_bitcoin::client::{Config, Endpoint};
+use bitcoin::Network;
+
+use crate::End;
+use crate::arguments::{SyncArguments, network_name};
+use crate::birthday::Birthday;
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::runtime::Runtime;
+use crate::session::{Session, Turn};
+use crate::system;
+use crate::units::{counted, grouped};
+use crate::watch::Watch;
+
+/// The program calls itself so to its peers.
+const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
+
+/// Runs the command.
+///
+/// # Errors
+/// Everything that keeps it from its end.
+pub(crate) fn run<R: Runtime>(
+    arguments: &SyncArguments,
+    output: &mut Output,
+    interrupt: &Interrupt,
+) -> Result<End, Error> {
+    let network = Network::from(arguments.network);
+    let peers = parse_peers(&arguments.peers, network)?;
+    let watch = Watch::parse(&arguments.watch, network)?;
+    let data_dir = match &arguments.data_dir {
+        Some(path) => path.clone(),
+        None => system::default_data_dir(network)?,
+    };
+    output.news(&format!(
+        "Watching {} on {}; data in {}",
+        counted(watch.scripts().len() as u64, "script"),
+        network_name(network),
+        data_dir.display()
+    ));
+    if network == Network::Bitcoin && arguments.birthday == Birthday::Height(0) && !data_dir.exists() {
+        output.news(
+            "The search begins with the first block, which means about 13 GB of filters: a --birthday spares what was \
+             before the first payment",
+        );
+    }
+    let mut config = Config::new(network, system::seed()?);
+    config.peers = peers;
+    config.user_agent = USER_AGENT.into();
+    let birthday = arguments.birthday.to_client();
+    let mut session = Session::start::<R>(config, watch, birthday, &data_dir, output, interrupt)?;
+    let ran = work(&mut session, arguments, interrupt);
+    // Where the client ended by itself, its end says why.
+    match session.end().and(ran) {
+        Ok(end) => {
+            session.print_summary();
+            Ok(end)
+        }
+        Err(error) => {
+            // What was done is of interest if anything was.
+            if session.peers().ever_connected() {
+                session.print_summary();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn work(session: &mut Session<'_>, arguments: &SyncArguments, interrupt: &Interrupt) -> Result<End, Error> {
+    /// Nothing but an event ends this wait, and it costs nothing to wait again.
+    const LONG: Duration = Duration::from_secs(3600);
+    let limit = Duration::from_secs(arguments.timeout);
+    let mut waiting = false;
+    loop {
+        let still = system::now().saturating_duration_since(session.moved_at());
+        if !arguments.follow && still >= limit {
+            return Err(timed_out(session, limit));
+        }
+        let wait = if arguments.follow { LONG } else { limit.saturating_sub(still) };
+        let turn = session.turn(wait)?;
+        if interrupt.is_requested() {
+            return Ok(End::Interrupted);
+        }
+        if session.peers().all_failed() {
+            return Err(session.peers().error());
+        }
+        if turn == Turn::Ended {
+            return Err(Error::new("fault", "the client has ended before its work was done"));
+        }
+        if let Some(tip) = session.synced() {
+            if !arguments.follow {
+                return Ok(End::Done);
+            }
+            if !std::mem::replace(&mut waiting, true) {
+                let height = grouped(tip.height);
+                session
+                    .output()
+                    .news(&format!("Up to date at block {height}; waiting for new ones (Ctrl-C ends)"));
+            }
+        }
+    }
+}
+
+fn timed_out(session: &Session<'_>, limit: Duration) -> Error {
+    let limit = counted(limit.as_secs(), "second");
+    let peers = session.peers();
+    let reasons = peers.last_reasons();
+    match peers.count() {
+        0 if peers.ever_connected() => Error::new("no_peer", format!("no peer has been connected for {limit}{reasons}")).help(
+            "what was done so far is kept: run it again, with more peers if you know any; --timeout makes it wait longer",
+        ),
+        0 => Error::new("no_peer", format!("no peer has answered for {limit}{reasons}"))
+            .help("check the peers; --timeout makes it wait longer"),
+        count => Error::new(
+            "stalled",
+            format!("nothing new has come for {limit} from {}{reasons}", counted(count as u64, "connected peer")),
+        )
+        .help(
+            "the peer may be syncing itself, or building its filter index: try later, or another --peer; what was done \
+             so far is kept, and --timeout makes it wait longer",
+        ),
+    }
+}
+
+fn parse_peers(texts: &[String], network: Network) -> Result<Vec<Endpoint>, Error> {
+    let mut peers = Vec::new();
+    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        let peer = Endpoint::parse(text, network).map_err(|error| {
+            Error::usage(format!("invalid value '{text}' for '--peer <HOST[:PORT]>': {error}"))
+                .help("give HOST, HOST:PORT, or [IPv6]:PORT")
+        })?;
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+    if peers.is_empty() {
+        return Err(Error::usage("no peer was given").help(
+            "name a node that serves compact block filters: --peer HOST[:PORT] (this version does not look for peers \
+             by itself)",
+        ));
+    }
+    Ok(peers)
+}

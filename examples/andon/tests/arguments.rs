@@ -1,0 +1,78 @@
+//! Wrong arguments: each is told with what to do, and nothing is touched.
+
+mod common;
+
+use std::fs;
+
+use common::{andon, run};
+
+#[test]
+fn wrong_arguments_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("scripts");
+    fs::write(&file, "51\nzz\n").unwrap();
+    let file = file.to_str().unwrap();
+    let script = ["--script", "51"];
+    let peer = ["--peer", "127.0.0.1:1"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--nonsense"], "unexpected argument '--nonsense'"),
+        (&["sink"], "unrecognized subcommand 'sink'"),
+        (&[&["sync"][..], &peer].concat(), "required arguments were not provided"),
+        (&[&["sync"][..], &script].concat(), "no peer was given"),
+        (&[&["sync", "--network", "moonnet"][..], &script, &peer].concat(), "invalid value 'moonnet'"),
+        (&[&["sync", "--peer", "a b"][..], &script].concat(), "invalid value 'a b' for '--peer"),
+        (&[&["sync", "--peer", "host:0"][..], &script].concat(), "the port is not a number from 1 to 65535"),
+        (&[&["sync", "--script", "5"][..], &peer].concat(), "invalid value '5' for '--script"),
+        (&[&["sync", "--script", ""][..], &peer].concat(), "an empty script"),
+        (&[&["sync", "--script", "6a0101"][..], &peer].concat(), "OP_RETURN"),
+        (&[&["sync", "--scripts", file][..], &peer].concat(), "line 2: no hex"),
+        (&[&["sync", "--scripts", "/nowhere/at/all"][..], &peer].concat(), "can't be read"),
+        (
+            &[&["sync", "--address", "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"][..], &peer].concat(),
+            "not of mainnet",
+        ),
+        (
+            &[&["sync", "--address", "bc1nonsense"][..], &peer].concat(),
+            "invalid value 'bc1nonsense' for '--address",
+        ),
+        (&[&["sync", "--descriptor", "wpkh(nonsense)"][..], &peer].concat(), "for '--descriptor"),
+        (
+            &[&["sync", "--birthday", "2023-02-29"][..], &script, &peer].concat(),
+            "neither a block height nor a day",
+        ),
+        (&[&["sync", "--range", "0"][..], &script, &peer].concat(), "invalid value '0' for '--range"),
+        (
+            &[&["sync", "--timeout", "soon"][..], &script, &peer].concat(),
+            "invalid value 'soon' for '--timeout",
+        ),
+    ];
+    for (arguments, text) in cases {
+        let ended = run(&mut andon(home.path(), *arguments));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(text),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+        let ended = run(andon(home.path(), *arguments).arg("--json"));
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        ended.failed_as("arguments");
+        assert!(ended.last()["what"].as_str().unwrap().contains(text), "{arguments:?}: {}", ended.stdout);
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "something was made beside the file");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, text) in [
+        (&["--help"][..], "Exit codes:"),
+        (&["--help"], "peak_memory_bytes"),
+        (&["sync", "--help"], "--birthday <HEIGHT|DATE>"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let ended = run(&mut andon(home.path(), arguments));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(ended.stdout.contains(text), "{arguments:?}: {}", ended.stdout);
+    }
+}

@@ -1,0 +1,22 @@
+//! The program and the server against a real Bitcoin Core node on regtest.
+//!
+//! The node is the program that the environment variable `BITCOIND_EXE` names; without it each test prints so and
+//! passes. It needs no wallet. Every connection is on loopback: a node listens there and dials nobody, except where a
+//! test tells it to dial our own server.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bitcoind;
+mod differential;
+mod filters;
+mod follow;
+mod miner;
+mod ours;
+mod raw_peer;
+mod refusals;
+mod reorganisations;
+mod rpc;
+mod served;
+mod sync;
+mod view;

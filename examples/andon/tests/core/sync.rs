@@ -1,0 +1,93 @@
+//! Syncing from the genesis block, again, and after having been killed.
+
+use std::thread;
+use std::time::Duration;
+
+use andon_kernel::Rng;
+
+use crate::bitcoind::Bitcoind;
+use crate::common::Running;
+use crate::miner::{Lock, Miner};
+use crate::ours::Ours;
+use crate::view::{assert_as_core_knows, found, told};
+
+#[test]
+fn finds_from_genesis_on_what_core_knows() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(1, 25);
+    let mut miner = Miner::new(&node);
+    miner.history(360, &watched);
+    node.wait_for_filters();
+    let ours = Ours::new(&watched);
+    let objects = ours.succeed(&node);
+    let summary = objects.last().unwrap();
+    assert_as_core_knows(summary, &node, &watched);
+    // Each was told of once, before the summary.
+    assert_eq!(told(&objects, &["received", "spent"]), found(summary));
+    println!(
+        "{} blocks: {} payments received, {} spent, {} bytes received, {} bytes sent",
+        node.height(),
+        summary["payment_count"],
+        summary["spent_count"],
+        summary["bytes_received"],
+        summary["bytes_sent"]
+    );
+}
+
+#[test]
+fn a_second_run_costs_little_and_a_later_one_only_what_is_new() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(2, 10);
+    let mut miner = Miner::new(&node);
+    miner.history(120, &watched);
+    node.wait_for_filters();
+    let ours = Ours::new(&watched);
+    let bytes = |summary: &serde_json::Value| summary["bytes_received"].as_u64().unwrap();
+    let first = ours.succeed(&node).pop().unwrap();
+    assert_as_core_knows(&first, &node, &watched);
+    let second = ours.succeed(&node).pop().unwrap();
+    assert_as_core_knows(&second, &node, &watched);
+    miner.history(7, &watched);
+    node.wait_for_filters();
+    let third = ours.succeed(&node).pop().unwrap();
+    assert_as_core_knows(&third, &node, &watched);
+    assert_ne!(found(&third), found(&second));
+    let fourth = ours.succeed(&node).pop().unwrap();
+    assert_eq!(found(&fourth), found(&third));
+    println!(
+        "{} seconds; bytes received: {} at first, {} with nothing new, {} with 7 more blocks, {} with nothing new",
+        second["seconds"]["total"],
+        bytes(&first),
+        bytes(&second),
+        bytes(&third),
+        bytes(&fourth)
+    );
+    assert!(bytes(&first) > 30_000 && bytes(&second) < 2_000 && bytes(&fourth) < 2_000);
+    assert!(bytes(&third) < 15_000);
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_completes() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(3, 20);
+    let mut miner = Miner::new(&node);
+    miner.history(240, &watched);
+    miner.empty(1500);
+    miner.history(60, &watched);
+    node.wait_for_filters();
+    let ours = Ours::new(&watched);
+    // When it is killed: after so many microseconds. The moments are the same in each run of this test, but what the
+    // program is doing then is not.
+    let mut rng = Rng::new([3; 32]);
+    let mut completed = 0;
+    for _ in 0..25 {
+        let wait = Duration::from_micros(rng.below(300_000));
+        let running = Running::start(&mut ours.command("regtest", node.address, &[]));
+        thread::sleep(wait);
+        running.signal("KILL");
+        completed += u32::from(running.end().stdout.contains("\"summary\""));
+    }
+    let summary = ours.succeed(&node).pop().unwrap();
+    assert_as_core_knows(&summary, &node, &watched);
+    println!("killed 25 times, {completed} of them after its end; then {} bytes received", summary["bytes_received"]);
+}
