@@ -384,7 +384,7 @@ fn a_long_branch_comes_in_several_messages() {
     let old = mined(&trunk[289], 290, 2400);
     let mut branch = vec![mine(&trunk[289].header, 61, 1)];
     branch.extend(mined(&branch[0], 291, 2499));
-    let servers = vec![server(0, [trunk.clone(), old].concat(), |_| {})];
+    let servers = vec![server(0, [trunk, old].concat(), |_| {})];
     let mut world = World::new(25, config(1), MemoryStore::new(), servers);
     let scripts = [1, 290, 291, 2689, 2789].into_iter().map(common::script).collect();
     world.command(Command::Watch { scripts, from: Birthday::Height(0) });

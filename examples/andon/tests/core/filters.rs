@@ -66,8 +66,10 @@ fn ours_are_those_of_core() {
     let within = miner.spend(&[coin_of(&twice, 1, locks[0].clone())], locks[1].script.clone(), 600);
     miner.block(&[all, twice, within]);
     // What spends an output without a script must leave something true.
-    let mut spends_empty: Transaction =
-        transaction([empty], vec![TxOut { value: bitcoin::Amount::from_sat(900), script_pubkey: ScriptBuf::new() }]);
+    let mut spends_empty: Transaction = transaction(
+        [empty],
+        vec![TxOut { value: bitcoin::Amount::from_sat(900), script_pubkey: ScriptBuf::new() }],
+    );
     spends_empty.input[0].script_sig = Builder::new().push_int(1).into_script();
     miner.block(&[spends_empty]);
     // A block of data outputs alone has an empty filter.
@@ -90,7 +92,8 @@ fn ours_are_those_of_core() {
         // What Core says that was spent is what we looked up.
         let spent = node.call("getblock", json!([hash.to_string(), 3]));
         let inputs = block.txdata.iter().skip(1).flat_map(|transaction| &transaction.input);
-        let told = spent["tx"].as_array().unwrap().iter().skip(1).flat_map(|tx| tx["vin"].as_array().unwrap());
+        let told =
+            spent["tx"].as_array().unwrap().iter().skip(1).flat_map(|tx| tx["vin"].as_array().unwrap());
         let previous: BTreeMap<OutPoint, ScriptBuf> = inputs
             .zip(told)
             .map(|(input, told)| {

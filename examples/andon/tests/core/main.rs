@@ -12,6 +12,7 @@ mod differential;
 mod filters;
 mod follow;
 mod miner;
+mod news;
 mod ours;
 mod raw_peer;
 mod refusals;

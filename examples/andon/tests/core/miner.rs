@@ -46,8 +46,7 @@ impl Lock {
             }
             2 => ScriptBuf::new_p2wpkh(&public.wpubkey_hash()),
             3 => {
-                let witness =
-                    Builder::new().push_key(&public.into()).push_opcode(OP_CHECKSIG).into_script();
+                let witness = Builder::new().push_key(&public.into()).push_opcode(OP_CHECKSIG).into_script();
                 let script = witness.to_p2wsh();
                 witness_script = Some(witness);
                 script
@@ -257,10 +256,7 @@ pub(crate) fn coin_of(transaction: &Transaction, output: u32, lock: Lock) -> Coi
 }
 
 /// A transaction without signatures.
-pub(crate) fn transaction(
-    inputs: impl IntoIterator<Item = OutPoint>,
-    output: Vec<TxOut>,
-) -> Transaction {
+pub(crate) fn transaction(inputs: impl IntoIterator<Item = OutPoint>, output: Vec<TxOut>) -> Transaction {
     let input = inputs
         .into_iter()
         .map(|previous_output| TxIn {

@@ -62,8 +62,7 @@ impl Forked {
     fn assert_taken_back(&self, objects: &[Value], left: &[Payment], old_tip: &str) {
         assert!(!left.is_empty());
         assert_eq!(told(objects, &["taken_back"]), left);
-        let reorganised: Vec<_> =
-            objects.iter().filter(|object| object["event"] == "reorganised").collect();
+        let reorganised: Vec<_> = objects.iter().filter(|object| object["event"] == "reorganised").collect();
         assert_eq!(reorganised.len(), 1, "{reorganised:?}");
         let fork = json!({"height": self.fork, "hash": self.node.hash_at(self.fork)});
         assert_eq!(reorganised[0]["fork"], fork);
@@ -73,7 +72,8 @@ impl Forked {
         let index = |event: &str| objects.iter().position(|object| object["event"] == event).unwrap();
         assert!(index("reorganised") < index("taken_back"));
         let last_taken_back = objects.iter().rposition(|object| object["event"] == "taken_back").unwrap();
-        let new = |object: &Value| object["event"] == "received" && object["block"] == self.other_tip.as_str();
+        let new =
+            |object: &Value| object["event"] == "received" && object["block"] == self.other_tip.as_str();
         assert!(last_taken_back < objects.iter().position(new).unwrap());
     }
 }

@@ -110,9 +110,14 @@ fn base64(bytes: &[u8]) -> String {
 
 #[test]
 fn base64_is_as_in_its_standard() {
-    for (bytes, text) in
-        [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")]
-    {
+    for (bytes, text) in [
+        ("", ""),
+        ("f", "Zg=="),
+        ("fo", "Zm8="),
+        ("foo", "Zm9v"),
+        ("foob", "Zm9vYg=="),
+        ("fooba", "Zm9vYmE="),
+    ] {
         assert_eq!(base64(bytes.as_bytes()), text);
     }
 }

@@ -1,12 +1,12 @@
 //! Syncing from the genesis block, again, and after having been killed.
 
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use andon_kernel::Rng;
 
 use crate::bitcoind::Bitcoind;
-use crate::common::Running;
 use crate::miner::{Lock, Miner};
 use crate::ours::Ours;
 use crate::view::{assert_as_core_knows, found, told};
@@ -75,19 +75,38 @@ fn a_run_that_is_killed_again_and_again_completes() {
     miner.empty(1500);
     miner.history(60, &watched);
     node.wait_for_filters();
-    let ours = Ours::new(&watched);
-    // When it is killed: after so many microseconds. The moments are the same in each run of this test, but what the
-    // program is doing then is not.
+    let whole = Ours::new(&watched).succeed(&node).pop().unwrap();
+    assert_as_core_knows(&whole, &node, &watched);
+    let payments = found(&whole);
+    let whole = Duration::from_secs_f64(whole["seconds"]["total"].as_f64().unwrap());
+    // The moments are random, and so is what the program is doing then; what must be there in the end is not.
     let mut rng = Rng::new([3; 32]);
-    let mut completed = 0;
-    for _ in 0..25 {
-        let wait = Duration::from_micros(rng.below(300_000));
-        let running = Running::start(&mut ours.command("regtest", node.address, &[]));
-        thread::sleep(wait);
-        running.signal("KILL");
-        completed += u32::from(running.end().stdout.contains("\"summary\""));
+    let mut killed = Vec::new();
+    for _ in 0..8 {
+        let ours = Ours::new(&watched);
+        let mut kills = 0;
+        while kills < 30 && !ends_within(&ours, &node, &mut rng, whole) {
+            kills += 1;
+        }
+        killed.push(kills);
+        let summary = ours.succeed(&node).pop().unwrap();
+        assert_eq!((&summary["complete"], &summary["tip_hash"]), (&true.into(), &node.tip().into()));
+        assert_eq!(found(&summary), payments);
     }
-    let summary = ours.succeed(&node).pop().unwrap();
-    assert_as_core_knows(&summary, &node, &watched);
-    println!("killed 25 times, {completed} of them after its end; then {} bytes received", summary["bytes_received"]);
+    println!(
+        "killed at random moments of the first {whole:?}, so many times until it was complete: {killed:?}"
+    );
+}
+
+/// Runs the program for a random time of at most `limit`, then kills it. Whether it had come to its end.
+fn ends_within(ours: &Ours, node: &Bitcoind, rng: &mut Rng, limit: Duration) -> bool {
+    let mut command = ours.command("regtest", node.address, &[]);
+    // Nobody reads, so nothing must make it wait.
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    thread::sleep(Duration::from_micros(rng.below(limit.as_micros() as u64 + 1)));
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ended.is_none_or(|status| status.success()));
+    ended.is_some()
 }

@@ -113,8 +113,7 @@ pub(crate) fn assert_as_core_knows(summary: &Value, node: &Bitcoind, watched: &[
         let payments = known.iter().filter(of_this_way);
         (payments.clone().count() as u64, payments.map(|payment| payment.sats).sum::<u64>())
     };
-    let summed =
-        |count: &str, sats: &str| (number(&summary[count]), number(&summary[sats]));
+    let summed = |count: &str, sats: &str| (number(&summary[count]), number(&summary[sats]));
     assert_eq!(summed("payment_count", "received_sats"), sum(true));
     assert_eq!(summed("spent_count", "spent_sats"), sum(false));
 }

@@ -54,6 +54,9 @@ use crate::wire::Message;
 /// How often progress is told, at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often it is told, at most, that nothing but bytes of answers have come.
+const BYTES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The light client.
 ///
 /// A [`Machine`]: give it to a driver, with commands and for events as in this module.
@@ -278,17 +281,23 @@ impl Client {
             ..Progress::default()
         };
         self.search.count(tip, &mut progress);
-        // Bytes alone are no progress: a ping would wake the application.
         let told = Progress {
             bytes_received: progress.bytes_received,
             bytes_sent: progress.bytes_sent,
             ..self.progress.value
         };
-        if progress == told {
+        let interval = if progress != told {
+            PROGRESS_INTERVAL
+        } else if self.is_waiting_for_answers()
+            && progress.bytes_received != self.progress.value.bytes_received
+        {
+            BYTES_INTERVAL
+        } else {
+            // Bytes that answer nothing are no progress: a ping would wake the application.
             self.timers.cancel(Timer::Progress);
             return;
-        }
-        let due = self.progress.at + PROGRESS_INTERVAL;
+        };
+        let due = self.progress.at + interval;
         if turn.now.instant < due && self.progress.at != Instant::ZERO {
             self.timers.set(Timer::Progress, due);
             return;
@@ -315,6 +324,11 @@ impl Client {
         self.progress.value = Progress::default();
         self.tell_progress(turn);
         turn.out.event(Event::Synced(tip));
+    }
+
+    fn is_waiting_for_answers(&self) -> bool {
+        let mut waiting = self.peers.keys().flat_map(|conn| [Timer::Headers(*conn), Timer::Stall(*conn)]);
+        waiting.any(|timer| self.timers.get(timer).is_some())
     }
 
     fn user_agent(&self) -> &String {

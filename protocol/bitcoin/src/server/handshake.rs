@@ -13,7 +13,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use crate::wire::{
     CommandName, Frame, INV_BLOCK, INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, Items, MAX_ADDRESSES,
-    MAX_HEADERS, MAX_INVENTORY, Message, PROTOCOL_VERSION, Reader, Version,
+    MAX_HEADERS, MAX_INVENTORY, Malformed, Message, PROTOCOL_VERSION, Reader, Version,
 };
 
 /// The oldest version of the protocol that Bitcoin Core talks to.
@@ -213,8 +213,30 @@ fn check_lengths(frame: &Frame<'_>, connected: bool) -> Result<(), Reason> {
         HEADERS => (MAX_HEADERS, Refusal::LongHeaders),
         _ => return Ok(()),
     };
-    let Ok(count) = Reader::new(payload).compact_size() else { return Ok(()) };
+    let mut reader = Reader::new(payload);
+    let Ok(count) = reader.compact_size() else { return Ok(()) };
+    // A list of addresses is looked at once it has been read whole, one of headers by its count.
+    if command != HEADERS && (0..count).any(|_| skip_address(&mut reader, command).is_err()) {
+        return Ok(());
+    }
     within_limit(count, limit, refusal)
+}
+
+/// Passes over an entry of an `addr` or `addrv2`.
+fn skip_address(reader: &mut Reader<'_>, command: CommandName) -> Result<(), Malformed> {
+    if command == ADDR {
+        return reader.take(30).map(|_| ());
+    }
+    reader.take(4)?;
+    let services = match reader.u8()? {
+        0xff => 8,
+        0xfe => 4,
+        0xfd => 2,
+        _ => 0,
+    };
+    reader.take(services + 1)?;
+    let host = reader.compact_size()?;
+    reader.take(host.saturating_add(2)).map(|_| ())
 }
 
 fn within_limit(count: usize, limit: usize, refusal: Refusal) -> Result<(), Reason> {

@@ -86,7 +86,8 @@ impl Server {
         let Some(peer) = peers.get_mut(&conn) else { return };
         let mut session = Session { now, conn, peer, shared, timers, out };
         if let Err(reason) = part(&mut session) {
-            out.close(conn, false);
+            // What it was answered before goes out, as it does where each message is written when it is made.
+            out.close(conn, matches!(reason, Reason::Refused(_)));
             self.forget(conn, reason, out);
         }
     }

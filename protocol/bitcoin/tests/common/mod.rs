@@ -1,5 +1,6 @@
 //! What several tests need: real chain data where it lies, and small chains made on the spot.
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::path::{Path, PathBuf};
 

@@ -10,14 +10,17 @@ use crate::table::{MAGIC, Table, bytes, config, frame, version};
 fn what_ends_a_connection() {
     let compact = |count: u16| [[0xfd].as_slice(), &count.to_le_bytes()].concat();
     let inventory = vec![Inventory { kind: INV_TX, hash: [0; 32] }; 50_001];
+    // An address of IPv4, and as many bytes as an entry of an `addr` has.
+    let v2 = [0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0].repeat(1001);
+    let v1 = [0; 30].repeat(1001);
     for (sent, reason) in [
         (frame("mempool", &[]), "it asked for bloom filters or the mempool"),
         (frame("filterload", &[1, 2, 3]), "it asked for bloom filters or the mempool"),
         (frame("filteradd", &[]), "it asked for bloom filters or the mempool"),
         (frame("filterclear", &[]), "it asked for bloom filters or the mempool"),
         (frame("sendcmpct", &[2, 1, 0, 0, 0, 0, 0, 0, 0]), "it sent a malformed sendcmpct"),
-        (frame("addr", &compact(1001)), "it sent more than 1000 addresses"),
-        (frame("addrv2", &compact(1001)), "it sent more than 1000 addresses"),
+        (frame("addr", &[compact(1001), v1].concat()), "it sent more than 1000 addresses"),
+        (frame("addrv2", &[compact(1001), v2].concat()), "it sent more than 1000 addresses"),
         (frame("headers", &compact(2001)), "it sent more than 2000 headers"),
         (bytes(&Message::Inv(inventory.as_slice().into())), "it sent more than 50,000 entries"),
         (bytes(&Message::GetData(inventory.as_slice().into())), "it sent more than 50,000 entries"),
@@ -40,6 +43,9 @@ fn what_is_ignored() {
         frame("sendcmpct", &[2, 1]),
         frame("sendcmpct", &[1, 2, 0, 0, 0, 0, 0, 0, 0]),
         frame("addr", &compact(1000)),
+        // Too many, but cut off: nothing that has been read is too much.
+        frame("addr", &compact(1001)),
+        frame("addrv2", &compact(1001)),
         frame("addrv2", &[0]),
         frame("headers", &compact(2000)),
         frame("getheaders", &[]),
