@@ -84,3 +84,8 @@ fn log_to_stderr(verbose: u8) {
     };
     env_logger::Builder::new().filter_level(level).init();
 }
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
