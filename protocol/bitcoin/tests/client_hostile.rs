@@ -475,6 +475,34 @@ fn floods_end() {
     }
 }
 
+/// A chain's headers are many times what a peer may send unasked.
+#[test]
+fn headers_that_were_asked_for_are_no_flood() {
+    const TIP: u32 = 60_000;
+    let mut desk = Desk::new(1);
+    let conn = desk.dialled[0];
+    let mut header = desk.fixture.chain[0].block().header;
+    let headers: Vec<_> = (1..=TIP)
+        .map(|_| {
+            header.prev_blockhash = header.block_hash();
+            header.version = bitcoin::block::Version::from_consensus(4);
+            header.time += 60;
+            while !header.target().is_met_by(header.block_hash()) {
+                header.nonce += 1;
+            }
+            header
+        })
+        .collect();
+    desk.handshake(conn, TIP as i32);
+    for message in headers.chunks(2000) {
+        desk.receive(conn, &Message::Headers(message.into()));
+        desk.pass(Duration::from_millis(1));
+    }
+    assert_eq!(desk.farewell(), None);
+    desk.receive(conn, &Message::Headers([].as_slice().into()));
+    assert!(desk.take_sent().iter().any(|line| line.starts_with("getcfheaders 0..")));
+}
+
 #[test]
 fn an_inv_of_an_unknown_block_is_followed_by_a_request() {
     let (mut desk, conn) = Desk::with_headers(5);

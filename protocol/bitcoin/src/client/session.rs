@@ -175,7 +175,7 @@ impl Client {
         let command = frame.command;
         let message = Message::decode(command, frame.payload)
             .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
-        if !is_answer(&message) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
+        if !is_answer(&message, peer.headers) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
         match peer.handshake {
@@ -340,12 +340,16 @@ impl Client {
     }
 }
 
-/// Whether a message answers a question: then what it may cost is bounded by what was asked for.
-fn is_answer(message: &Message<'_>) -> bool {
-    matches!(
-        message,
-        Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } | Message::CFCheckpt { .. }
-    )
+/// Whether a message answers a question, or ends the connection if nobody asked: what it may cost is bounded by that.
+fn is_answer(message: &Message<'_>, headers: Headers) -> bool {
+    match message {
+        Message::Block(_)
+        | Message::CFilter { .. }
+        | Message::CFHeaders { .. }
+        | Message::CFCheckpt { .. } => true,
+        Message::Headers(_) => headers == Headers::Asked,
+        _ => false,
+    }
 }
 
 /// What a light client needs and a peer does not offer.
