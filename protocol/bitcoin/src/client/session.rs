@@ -1,7 +1,6 @@
 //! Connections from the dial to the end: the handshake (BIP155, BIP339 between `version` and `verack`), messages to
 //! the parts they concern, pings (BIP31), and answers that do not come.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -209,7 +208,7 @@ impl Client {
         peer.handshake = Handshake::Verack;
         peer.services = version.services;
         peer.claimed = version.start_height.max(0) as u32;
-        peer.user_agent = printable(version.user_agent);
+        peer.user_agent = version.user_agent_text();
         if version.protocol >= PROTOCOL_VERSION {
             self.send(turn, conn, &Message::WtxidRelay);
             self.send(turn, conn, &Message::SendAddrV2);
@@ -364,12 +363,4 @@ fn missing_services(offered: ServiceFlags) -> ServiceFlags {
         missing.add(ServiceFlags::NETWORK);
     }
     missing
-}
-
-/// A text that a peer chose, without what a terminal could take for a command.
-fn printable(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' })
-        .collect()
 }

@@ -1,7 +1,6 @@
 //! What a peer's messages do: the handshake (BIP155, BIP339), and which message is answered, ignored, or ends the
 //! connection.
 
-use alloc::string::{String, ToString};
 
 use super::answer::Answer;
 use super::peer::Phase;
@@ -113,7 +112,7 @@ impl Session<'_> {
         }
         let common = version.protocol.min(PROTOCOL_VERSION);
         self.peer.phase = Phase::Introduced { common, relay: version.relay, connected: false };
-        self.peer.user_agent = printable(version.user_agent);
+        self.peer.user_agent = version.user_agent_text();
         self.peer.services = version.services;
 
         let nonce = self.shared.rng.u64();
@@ -241,10 +240,4 @@ fn skip_address(reader: &mut Reader<'_>, command: CommandName) -> Result<(), Mal
 
 fn within_limit(count: usize, limit: usize, refusal: Refusal) -> Result<(), Reason> {
     if count > limit { Err(Reason::Refused(refusal)) } else { Ok(()) }
-}
-
-/// A peer chose the bytes: what is not plain text shows as `?`.
-fn printable(bytes: &[u8]) -> String {
-    let plain = |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '?' };
-    bytes.iter().map(plain).collect::<String>().trim().to_string()
 }

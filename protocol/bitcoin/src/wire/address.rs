@@ -6,7 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bitcoin::p2p::ServiceFlags;
 
 use super::codec::{Malformed, Reader, write_compact_size};
-use super::message::MAX_ADDRESSES;
+
+/// Entries in an `addr` or `addrv2`, at most.
+pub const MAX_ADDRESSES: usize = 1000;
 
 /// Where a node is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,8 +20,6 @@ pub const MAX_CFILTERS: u32 = 1000;
 pub const MAX_CFHEADERS: u32 = 2000;
 /// Entries in an `inv`, `getdata` or `notfound`, at most.
 pub const MAX_INVENTORY: usize = 50_000;
-/// Entries in an `addr` or `addrv2`, at most.
-pub const MAX_ADDRESSES: usize = 1000;
 
 /// The type of the basic filters of BIP158.
 pub const FILTER_TYPE_BASIC: u8 = 0;

@@ -9,13 +9,12 @@ mod frame;
 mod message;
 mod version;
 
-pub use address::{Host, NodeAddress};
+pub use address::{Host, MAX_ADDRESSES, NodeAddress};
 pub use codec::{Item, Items, Malformed, Reader, write_compact_size};
 pub use frame::{Frame, FrameError, FrameReader, MAX_PAYLOAD, write_frame};
 pub use message::{
     FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG,
-    INV_WTX, Inventory, MAX_ADDRESSES, MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR,
-    Message,
+    INV_WTX, Inventory, MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message,
 };
 pub use version::{PROTOCOL_VERSION, Version};
 

@@ -1,5 +1,6 @@
 //! The `version` message, with which each side introduces itself.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bitcoin::p2p::ServiceFlags;
@@ -32,6 +33,13 @@ pub struct Version<'a> {
 }
 
 impl<'a> Version<'a> {
+    /// The user agent as text. A peer chose the bytes: what is not plain shows as `?`, for a terminal or a log would
+    /// obey some of it.
+    pub fn user_agent_text(&self) -> String {
+        let plain = |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '?' };
+        self.user_agent.iter().map(plain).collect::<String>().trim().into()
+    }
+
     /// Reads it as Bitcoin Core does: what is behind the receiver's address may be missing.
     pub(super) fn read(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);
