@@ -136,8 +136,10 @@ fn silence_has_its_limits() {
     desk.give_filter_headers(conn, 0, 3);
     (0..=3).for_each(|height| desk.give_filter(conn, height));
     desk.take_sent();
+    desk.pings.clear();
     desk.pass(Duration::from_secs(130));
-    assert_eq!(desk.take_sent(), ["ping"]);
+    assert_eq!(desk.take_sent(), [""; 0]);
+    assert_eq!(desk.pings.len(), 1);
     desk.receive(conn, &Message::Pong(1));
     desk.pass(Duration::from_secs(1190));
     assert_eq!(desk.farewell(), None);
@@ -387,6 +389,34 @@ fn a_filter_left_out_is_noticed_and_asked_of_another() {
     assert_eq!(desk.farewell(), None);
     desk.give_filter(second, 11);
     assert!(desk.is_synced());
+}
+
+/// Bitcoin Core says nothing when its index has not come that far; but it answers the ping behind the request.
+#[test]
+fn silence_before_a_pong_is_an_answer() {
+    let (mut desk, conn) = Desk::with_headers(20);
+    assert_eq!(desk.take_sent().last().map(String::as_str), Some("getcfheaders 0..=20"));
+    for seconds in [1, 2, 4, 8, 16, 32, 32] {
+        let nonce = desk.pings.pop().expect("a ping is sent behind the request");
+        desk.receive(conn, &Message::Pong(nonce));
+        desk.pass(Duration::from_millis(seconds * 1000 - 1));
+        assert_eq!(desk.take_sent(), [""; 0], "before {seconds} seconds are over");
+        desk.pass(Duration::from_millis(1));
+        assert_eq!(desk.take_sent(), ["getcfheaders 0..=20"]);
+    }
+    // What was given up may still come, seven times: each is passed over.
+    for _ in 0..8 {
+        desk.give_filter_headers(conn, 0, 20);
+    }
+    assert_eq!(desk.take_sent(), ["getcfilters 0..=20"]);
+    let nonce = desk.pings.pop().expect("a ping is sent behind the request");
+    desk.give_filter(conn, 0);
+    desk.receive(conn, &Message::Pong(nonce));
+    desk.pass(Duration::from_secs(1));
+    assert_eq!(desk.take_sent(), ["getcfilters 0..=20"], "those that were left out are asked for again");
+    (1..=20).for_each(|height| desk.give_filter(conn, height));
+    assert!(desk.is_synced());
+    assert_eq!(desk.farewell(), None);
 }
 
 #[test]

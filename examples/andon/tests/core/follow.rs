@@ -1,5 +1,7 @@
 //! Following a node at its tip: block by block, in a burst, and while the node itself is restarted.
 
+use serde_json::json;
+
 use crate::bitcoind::Bitcoind;
 use crate::miner::{Lock, Miner};
 use crate::ours::{Ours, interrupt, wait_until_synced};
@@ -49,7 +51,7 @@ fn a_burst_of_30_blocks_is_found() {
     wait_until_synced(&mut running, &other.tip());
     for block in &blocks {
         let header = bitcoin::consensus::encode::serialize_hex(&block.header);
-        assert!(other.call("submitheader", serde_json::json!([header])).is_null());
+        assert!(other.call("submitheader", json!([header])).is_null());
     }
     for block in blocks.iter().rev() {
         other.submit(block);
@@ -85,6 +87,36 @@ fn a_restart_of_the_node_is_survived() {
     running.wait_for("peer_disconnected", |object| object["connected"] == true);
     node.start_again();
     Miner::resume(&node, purse).history(8, &watched);
+    wait_until_synced(&mut running, &node.tip());
+    assert_as_core_knows(interrupt(running).last().unwrap(), &node, &watched);
+}
+
+#[test]
+fn blocks_that_come_during_the_first_sync_are_found() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(13, 10);
+    let mut miner = Miner::new(&node);
+    miner.history(60, &watched);
+    let ours = Ours::new(&watched);
+    let mut running = ours.follow(&node);
+    miner.history(150, &watched);
+    wait_until_synced(&mut running, &node.tip());
+    assert_as_core_knows(interrupt(running).last().unwrap(), &node, &watched);
+}
+
+#[test]
+fn blocks_that_come_while_the_network_is_off_are_found() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(14, 10);
+    let mut miner = Miner::new(&node);
+    miner.history(12, &watched);
+    let ours = Ours::new(&watched);
+    let mut running = ours.follow(&node);
+    wait_until_synced(&mut running, &node.tip());
+    node.call("setnetworkactive", json!([false]));
+    running.wait_for("peer_disconnected", |object| object["connected"] == true);
+    miner.history(30, &watched);
+    node.call("setnetworkactive", json!([true]));
     wait_until_synced(&mut running, &node.tip());
     assert_as_core_knows(interrupt(running).last().unwrap(), &node, &watched);
 }

@@ -4,6 +4,8 @@
 //! passes. It needs no wallet. Every connection is on loopback: a node listens there and dials nobody, except where a
 //! test tells it to dial our own server.
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -1,12 +1,13 @@
 //! Reorganisations of 1, 3 and 20 blocks, while our program is connected and while it is not running.
 
+use andon_kernel::Rng;
 use bitcoin::OutPoint;
 use serde_json::{Value, json};
 
 use crate::bitcoind::Bitcoind;
 use crate::miner::{Lock, Miner};
 use crate::ours::{Ours, interrupt, wait_until_synced};
-use crate::view::{Payment, assert_as_core_knows, in_block, told};
+use crate::view::{Payment, assert_as_core_knows, found, in_block, known_by_core, told};
 
 /// A node that has a branch of `depth` blocks as its best one, and knows a longer one that it does not take.
 struct Forked {
@@ -179,4 +180,66 @@ fn a_branch_that_overtakes_block_by_block() {
     let objects = interrupt(running);
     assert_eq!(objects.iter().filter(|object| object["event"] == "reorganised").count(), 1);
     assert_as_core_knows(objects.last().unwrap(), &node, &watched);
+}
+
+/// The node leaves a branch for one with less work, as when its user told it to: whoever has seen the better one keeps
+/// it, until the other one is better.
+#[test]
+fn a_node_that_falls_back_takes_nothing_back_until_it_overtakes() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(9, 15);
+    let mut miner = Miner::new(&node);
+    miner.history(6, &watched);
+    let purse = miner.purse();
+    let first = branch(&mut miner, 5, &watched[..10]);
+    node.wait_for_filters();
+    let (old_tip, ours) = (node.tip(), Ours::new(&watched));
+    let before = ours.succeed(&node).pop().unwrap();
+    assert_as_core_knows(&before, &node, &watched);
+    node.call("invalidateblock", json!([first]));
+    miner.put_back(purse);
+    branch(&mut miner, 3, &watched[5..]);
+    node.wait_for_filters();
+    let objects = ours.succeed(&node);
+    assert_eq!(told(&objects, &["taken_back"]), []);
+    let summary = objects.last().unwrap();
+    assert_eq!((&summary["tip_hash"], found(summary)), (&old_tip.as_str().into(), found(&before)));
+    branch(&mut miner, 3, &watched[5..]);
+    node.wait_for_filters();
+    assert_as_core_knows(ours.succeed(&node).last().unwrap(), &node, &watched);
+}
+
+#[test]
+fn whoever_follows_many_reorganisations_ends_with_what_core_knows() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(15, 15);
+    let mut miner = Miner::new(&node);
+    miner.history(12, &watched);
+    let ours = Ours::new(&watched);
+    let mut running = ours.follow(&node);
+    wait_until_synced(&mut running, &node.tip());
+    let mut rng = Rng::new([15; 32]);
+    for _ in 0..25 {
+        let depth = 1 + rng.below(12);
+        node.call("invalidateblock", json!([node.hash_at(node.height() + 1 - depth)]));
+        branch(&mut miner, (depth + 1 + rng.below(3)) as u32, &watched[rng.below(10) as usize..]);
+        // Now and then it is not given the time to see a branch to its end.
+        if rng.below(2) == 0 {
+            wait_until_synced(&mut running, &node.tip());
+        }
+    }
+    wait_until_synced(&mut running, &node.tip());
+    let objects = interrupt(running);
+    assert_as_core_knows(objects.last().unwrap(), &node, &watched);
+    // Whoever adds up what was told comes to the same.
+    let taken_back = told(&objects, &["taken_back"]);
+    let mut standing = told(&objects, &["received", "spent"]);
+    for payment in &taken_back {
+        let index = standing.iter().position(|other| other == payment);
+        standing.remove(index.expect("only what was told of is taken back"));
+    }
+    assert_eq!(standing, known_by_core(&node, &watched));
+    let reorganisations = objects.iter().filter(|object| object["event"] == "reorganised").count();
+    println!("{reorganisations} reorganisations, {} payments taken back", taken_back.len());
+    assert_as_core_knows(ours.succeed(&node).last().unwrap(), &node, &watched);
 }

@@ -158,6 +158,7 @@ impl Client {
             let Some(stop) = self.filter_header_stop(turn, height) else { return };
             let request = self.filter_headers.ask(stop);
             self.send(turn, source, &Message::GetCFHeaders(request));
+            self.asked.insert(source);
         }
     }
 

@@ -32,7 +32,7 @@ mod taking_back;
 mod watching;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -70,6 +70,8 @@ pub struct Client {
     phase: Phase,
     targets: Targets,
     peers: BTreeMap<ConnId, Peer>,
+    /// Peers that were asked for something in this turn.
+    asked: BTreeSet<ConnId>,
     chain: Chain,
     filter_headers: FilterHeaders,
     /// The block with which the next range of filter headers ends, where it had to be loaded.
@@ -155,6 +157,7 @@ impl Client {
             phase: Phase::New,
             targets: Targets::default(),
             peers: BTreeMap::new(),
+            asked: BTreeSet::new(),
             chain,
             filter_headers: FilterHeaders::default(),
             filter_header_stop: StopBlock::Unknown,
@@ -211,6 +214,7 @@ impl Client {
         self.ask_for_headers(turn);
         self.ask_for_filter_headers(turn);
         self.go_on_searching(turn);
+        self.probe(turn);
         self.watch_for_stalls(turn);
         self.tell_progress(turn);
         self.tell_synced(turn);

@@ -20,6 +20,9 @@ const ALLOWANCE_PER_SECOND: u64 = 20_000;
 /// a second is slower than any that is in use.
 const LEAST_PROGRESS: u64 = 4096;
 
+/// Pings that may be out behind requests: a peer that answers requests and no pings gets no more than these.
+const MAX_PROBES: usize = 16;
+
 /// Blocks that may come late, after they were asked of another peer, before the oldest is forgotten.
 const MAX_LATE_BLOCKS: usize = 64;
 
@@ -43,6 +46,10 @@ pub(super) struct Peer {
     pub(super) passed_over: Option<Instant>,
     /// When anything came last.
     pub(super) heard: Instant,
+    /// Pings that were sent right behind requests.
+    probes: VecDeque<u64>,
+    /// Requests in a row that it answered with silence.
+    pub(super) silences: u32,
     late_filter_headers: u32,
     late_filters: u32,
     late_blocks: VecDeque<BlockHash>,
@@ -91,6 +98,8 @@ impl Peer {
             unconnected: 0,
             passed_over: None,
             heard: now.instant,
+            probes: VecDeque::new(),
+            silences: 0,
             late_filter_headers: 0,
             late_filters: 0,
             late_blocks: VecDeque::new(),
@@ -130,6 +139,23 @@ impl Peer {
     pub(super) fn note_answer(&mut self) {
         self.answered = true;
         self.passed_over = None;
+        self.silences = 0;
+    }
+
+    /// Notes a ping behind a request. False: enough are out.
+    pub(super) fn probe(&mut self, nonce: u64) -> bool {
+        let room = self.probes.len() < MAX_PROBES;
+        if room {
+            self.probes.push_back(nonce);
+        }
+        room
+    }
+
+    /// Takes a pong. True: everything that was asked for is behind it; what has not come by now will not.
+    pub(super) fn take_pong(&mut self, nonce: u64) -> bool {
+        let Some(place) = self.probes.iter().position(|probe| *probe == nonce) else { return false };
+        self.probes.drain(..=place);
+        self.probes.is_empty()
     }
 
     /// Whether answers have come on since this was asked last.

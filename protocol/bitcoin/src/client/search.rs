@@ -228,6 +228,7 @@ impl Client {
             let Some(best) = self.peers.get(&conn).and_then(|peer| self.serves(peer)) else { continue };
             while let Some(request) = self.search.filters.ask(conn, best) {
                 self.send(turn, conn, &Message::GetCFilters(request));
+                self.asked.insert(conn);
             }
         }
     }
@@ -275,6 +276,7 @@ impl Client {
                 let wanted: Vec<Inventory> =
                     hashes.into_iter().map(|hash| Inventory::block(INV_WITNESS_BLOCK, hash)).collect();
                 self.send(turn, conn, &Message::GetData(wanted.as_slice().into()));
+                self.asked.insert(conn);
             }
         }
     }

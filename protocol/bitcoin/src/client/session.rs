@@ -16,8 +16,10 @@ use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message, PROTOCOL
 /// The oldest version of the protocol that a peer may speak: with `sendheaders` (BIP130) and witnesses.
 const LEAST_PROTOCOL: u32 = 70013;
 
-/// How long a peer that left requests unanswered is passed over, in time-outs.
-const PASS_OVER: u32 = 3;
+/// When a peer that answered a request with silence is asked again; it doubles with each further time, up to the
+/// longest. A node's filter index lags a moment behind its blocks; or it is being built, which takes hours.
+const AFTER_SILENCE: Duration = Duration::from_secs(1);
+const LONGEST_AFTER_SILENCE: Duration = Duration::from_secs(32);
 
 impl Client {
     pub(super) fn connections(&self) -> Vec<ConnId> {
@@ -261,6 +263,10 @@ impl Client {
                 self.send(turn, conn, &Message::Pong(nonce));
                 Ok(())
             }
+            Message::Pong(nonce) => {
+                self.on_pong(turn, conn, nonce);
+                Ok(())
+            }
             Message::Headers(headers) => self.on_headers(turn, conn, headers),
             Message::Inv(inventory) => self.on_inv(conn, command, inventory),
             Message::CFHeaders { filter_type, stop_hash, previous_filter_header, filter_hashes } => self
@@ -296,27 +302,58 @@ impl Client {
 
     /// Sets a timer for each peer that owes an answer.
     pub(super) fn watch_for_stalls(&mut self, turn: &Turn<'_>) {
-        for (conn, peer) in &mut self.peers {
-            let timer = Timer::Stall(*conn);
-            let owes_filter_headers =
-                self.filter_headers.source() == Some(*conn) && self.filter_headers.is_waiting();
-            if !owes_filter_headers && !self.search.is_waiting_for(*conn) {
+        for conn in self.connections() {
+            let timer = Timer::Stall(conn);
+            if !self.owes(conn) {
                 self.timers.cancel(timer);
-            } else if self.timers.get(timer).is_none() {
+            } else if self.timers.get(timer).is_none()
+                && let Some(peer) = self.peers.get_mut(&conn)
+            {
                 peer.take_progress();
                 self.timers.set(timer, turn.now.instant + self.config.stall_timeout);
             }
         }
     }
 
-    /// Asks others for what a peer was asked for, if nothing has come. It may be slow, or its index may lag: it is
-    /// no fault.
+    /// Sends a ping behind the requests of this turn. A peer answers in order, so a pong without the answers before it
+    /// says that they will not come: Bitcoin Core says nothing at all for filters that it has not indexed yet.
+    pub(super) fn probe(&mut self, turn: &mut Turn<'_>) {
+        for conn in core::mem::take(&mut self.asked) {
+            let nonce = self.rng.u64();
+            if self.peers.get_mut(&conn).is_some_and(|peer| peer.probe(nonce)) {
+                self.send(turn, conn, &Message::Ping(nonce));
+            }
+        }
+    }
+
+    fn on_pong(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
+        let owes = self.owes(conn);
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.take_pong(nonce) && owes {
+            let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
+            peer.silences += 1;
+            self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+        }
+    }
+
+    /// Whether a peer was asked for filter headers, filters or blocks and has not sent them all.
+    fn owes(&self, conn: ConnId) -> bool {
+        let filter_headers = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
+        filter_headers || self.search.is_waiting_for(conn)
+    }
+
+    /// Asks others for what a peer was asked for, if nothing has come: it is slow, or its connection is dead.
     pub(super) fn check_stall(&mut self, turn: &Turn<'_>, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if peer.take_progress() {
-            return;
+        if !peer.take_progress() {
+            self.pass_over(turn, conn, self.config.stall_timeout);
         }
-        let again = turn.now.instant + self.config.stall_timeout * PASS_OVER;
+    }
+
+    /// Asks others for what a peer was asked for, and the peer itself not before `delay` is over. It is no fault.
+    fn pass_over(&mut self, turn: &Turn<'_>, conn: ConnId, delay: Duration) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let again = turn.now.instant + delay;
         peer.passed_over = Some(again);
         self.timers.set(Timer::Retry(conn), again);
         let late = self.search.release(conn);

@@ -1,7 +1,6 @@
 //! What a peer's messages do: the handshake (BIP155, BIP339), and which message is answered, ignored, or ends the
 //! connection.
 
-
 use super::answer::Answer;
 use super::peer::Phase;
 use super::session::Session;

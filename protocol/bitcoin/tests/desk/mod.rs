@@ -37,6 +37,8 @@ pub(crate) struct Desk {
     /// How many bytes a turn brings at most.
     pub(crate) piece: usize,
     magic: [u8; 4],
+    /// Nonces of the pings that were sent, which are left out of what was sent.
+    pub(crate) pings: Vec<u64>,
 }
 
 pub(crate) fn peer_address(index: u16) -> SocketAddr {
@@ -71,6 +73,7 @@ impl Desk {
         let magic = config.network.magic().to_bytes();
         let mut desk = Self {
             magic,
+            pings: Vec::new(),
             shell: Shell::new(Checked::new(Client::new(config)), MemoryStore::new()),
             now: Instant::ZERO,
             fixture: regtest(),
@@ -231,7 +234,10 @@ impl Desk {
             while let Some(frame) = reader.next(&mut rest).expect("the client sends frames") {
                 let message =
                     Message::decode(frame.command, frame.payload).expect("it sends what it can read");
-                names.push(self.name(&message));
+                match message {
+                    Message::Ping(nonce) => self.pings.push(nonce),
+                    message => names.push(self.name(&message)),
+                }
             }
         }
         names
