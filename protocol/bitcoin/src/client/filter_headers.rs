@@ -41,6 +41,14 @@ struct Asked {
     answer: Option<(FilterHeader, Vec<FilterHash>)>,
 }
 
+impl Asked {
+    fn is_for(&self, stop_hash: BlockHash, count: usize) -> bool {
+        self.stop.hash == stop_hash
+            && self.answer.is_none()
+            && count as u32 == self.stop.height - self.start + 1
+    }
+}
+
 impl FilterHeaders {
     /// Takes up stored ones: the last of them, ending below height `next`.
     pub(super) fn restore(next: u32, window: VecDeque<FilterHeader>) -> Self {
@@ -103,8 +111,13 @@ impl FilterHeaders {
         self.asked.back().map_or(self.next, |asked| asked.stop.height + 1)
     }
 
-    /// Takes an answer. Returns the heights and values that are new: in order, and possibly none yet.
-    pub(super) fn answer(
+    /// Whether an answer that ends with `stop_hash` and has `count` filter hashes is waited for.
+    fn expects(&self, stop_hash: BlockHash, count: usize) -> bool {
+        self.asked.iter().any(|asked| asked.is_for(stop_hash, count))
+    }
+
+    /// Takes an answer that is waited for. Returns the heights and values that are new: in order, and possibly none yet.
+    fn answer(
         &mut self,
         stop_hash: BlockHash,
         previous: FilterHeader,
@@ -190,15 +203,17 @@ impl Client {
         if filter_type != FILTER_TYPE_BASIC {
             return Err(Misbehaviour::WrongAnswer(CFHEADERS));
         }
-        // What was given up comes first: a peer answers in order.
-        if peer.take_late_filter_headers() {
-            peer.note_answer();
-            return Ok(());
-        }
-        if self.filter_headers.source() != Some(conn) {
-            return Err(Misbehaviour::Unrequested(CFHEADERS));
-        }
         peer.note_answer();
+        if self.filter_headers.source() != Some(conn) || !self.filter_headers.expects(stop_hash, hashes.len())
+        {
+            return if peer.take_late_filter_headers() {
+                Ok(())
+            } else if self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting() {
+                Err(Misbehaviour::WrongAnswer(CFHEADERS))
+            } else {
+                Err(Misbehaviour::Unrequested(CFHEADERS))
+            };
+        }
         let new = self.filter_headers.answer(stop_hash, previous, hashes)?;
         if !new.is_empty() {
             self.store(turn, Vec::new(), Then::Nothing, |batch| {
