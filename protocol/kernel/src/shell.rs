@@ -10,7 +10,8 @@ use crate::{Completion, ConnId, Input, Instant, Machine, Now, Outbox, Output, St
 ///
 /// A driver's loop is: one input to [`turn`](Self::turn), all effects from [`pop`](Self::pop), the store's
 /// completions by [`complete`](Self::complete) with their effects, [`wake`](Self::wake), then wait for sockets, the
-/// store or [`deadline`](Self::deadline).
+/// store or [`deadline`](Self::deadline). Completions are asked for last before the wait: a store that completes at
+/// once wakes nobody.
 #[derive(Debug)]
 pub struct Shell<M: Machine, S> {
     machine: M,

@@ -353,3 +353,7 @@ impl Ancestors for Lineage<'_> {
 fn checked_sub(work: Work, less: Work) -> Option<Work> {
     (work >= less).then(|| work - less)
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;
