@@ -549,6 +549,30 @@ fn an_inv_of_an_unknown_block_is_followed_by_a_request() {
     assert_eq!(desk.take_sent(), [""; 0], "one request at a time");
 }
 
+/// A caller's durations can be anything; the contract with the driver holds all the same.
+#[test]
+fn durations_of_nothing_and_of_ages_do_no_harm() {
+    for duration in [Duration::ZERO, Duration::MAX] {
+        let mut config = andon_bitcoin::client::Config::new(bitcoin::Network::Regtest, [1; 32]);
+        config.peers = vec![andon_bitcoin::client::Endpoint::Address(desk::peer_address(0))];
+        config.handshake_timeout = duration;
+        config.stall_timeout = duration;
+        config.ping_interval = duration;
+        config.ping_timeout = duration;
+        config.retry_delay = duration;
+        let mut desk = Desk::with(config);
+        let conn = desk.dialled[0];
+        desk.handshake(conn, 20);
+        let headers = desk.headers(1, 20);
+        desk.receive(conn, &Message::Headers(headers.as_slice().into()));
+        desk.pass(Duration::from_millis(50));
+        let again = *desk.dialled.last().expect("it was dialled");
+        desk.disconnect(again, Disconnect::Refused);
+        desk.pass(Duration::from_millis(50));
+        assert_eq!(desk.dialled.len() > 1, duration == Duration::ZERO);
+    }
+}
+
 /// The whole of a sync, once in one piece for each message and once byte by byte: the same effects.
 #[test]
 fn any_split_of_the_bytes_gives_the_same_effects() {

@@ -173,6 +173,7 @@ impl Client {
     /// Makes a change of the best chain durable, and takes back what it takes back.
     fn chain_changed(&mut self, turn: &mut Turn<'_>, extension: &Extension) {
         let Some(from) = extension.changed_from else { return };
+        self.synced = None;
         let tip = self.chain.tip();
         let work = self.chain.work();
         let mut events = Vec::new();

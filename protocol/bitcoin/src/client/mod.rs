@@ -54,6 +54,10 @@ use crate::wire::Message;
 /// How often progress is told, at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What a configured duration may be: a shorter one would have the driver spin, a longer one the clock overflow.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How often it is told, at most, that nothing but bytes of answers have come.
 const BYTES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -144,8 +148,14 @@ struct Turn<'a> {
 }
 
 impl Client {
-    /// A client that has done nothing yet.
+    /// A client that has done nothing yet. Durations in `config` are taken for a millisecond if they are shorter, and
+    /// for a year if they are longer.
     pub fn new(mut config: Config) -> Self {
+        let Config { handshake_timeout, stall_timeout, ping_interval, ping_timeout, retry_delay, .. } =
+            &mut config;
+        for duration in [handshake_timeout, stall_timeout, ping_interval, ping_timeout, retry_delay] {
+            *duration = (*duration).clamp(SHORTEST, LONGEST);
+        }
         let magic = config.network.magic().to_bytes();
         let rng = Rng::new(core::mem::take(&mut config.seed));
         let chain = Chain::new(config.network);
