@@ -11,7 +11,7 @@ use bitcoin::p2p::ServiceFlags;
 use super::dial::{Next, TargetId, is_of_the_address};
 use super::peer::{Handshake, Headers, Peer};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
-use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
+use crate::wire::{Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
 
 /// The oldest version of the protocol that a peer may speak: with `sendheaders` (BIP130) and witnesses.
 const LEAST_PROTOCOL: u32 = 70013;
@@ -180,21 +180,15 @@ impl Client {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
         match peer.handshake {
-            Handshake::Version => self.on_version(turn, conn, command, message),
-            Handshake::Verack => self.on_verack(turn, conn, command, message),
-            Handshake::Done => self.on_message(turn, conn, command, message).map_err(Reason::Misbehaved),
+            Handshake::Version => self.on_version(turn, conn, message),
+            Handshake::Verack => self.on_verack(turn, conn, message),
+            Handshake::Done => self.on_message(turn, conn, message).map_err(Reason::Misbehaved),
         }
     }
 
-    fn on_version(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conn: ConnId,
-        command: CommandName,
-        message: Message<'_>,
-    ) -> Result<(), Reason> {
+    fn on_version(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: Message<'_>) -> Result<(), Reason> {
         let Message::Version(version) = message else {
-            return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+            return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(message.command())));
         };
         if self.peers.values().any(|peer| peer.nonce == version.nonce) {
             return Err(Reason::SelfConnection);
@@ -219,17 +213,11 @@ impl Client {
         Ok(())
     }
 
-    fn on_verack(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conn: ConnId,
-        command: CommandName,
-        message: Message<'_>,
-    ) -> Result<(), Reason> {
+    fn on_verack(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: Message<'_>) -> Result<(), Reason> {
         match message {
             Message::Verack => {}
             Message::Version(_) | Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } => {
-                return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+                return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(message.command())));
             }
             // Features that are offered here, and whatever is new.
             _ => return Ok(()),
@@ -255,9 +243,9 @@ impl Client {
         &mut self,
         turn: &mut Turn<'_>,
         conn: ConnId,
-        command: CommandName,
         message: Message<'_>,
     ) -> Result<(), Misbehaviour> {
+        let command = message.command();
         match message {
             Message::Ping(nonce) => {
                 self.send(turn, conn, &Message::Pong(nonce));
