@@ -42,6 +42,11 @@ impl Blocks {
         self.wanted.insert(block.height, Wanted { hash: block.hash, state: State::Free });
     }
 
+    /// How many are wanted and not taken out.
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// The lowest block that is wanted and not taken out.
     pub(super) fn first(&self) -> Option<u32> {
         self.wanted.keys().next().copied()

@@ -12,7 +12,7 @@ use bitcoin::{BlockHash, FilterHeader};
 use super::Misbehaviour;
 use super::api::BlockId;
 use crate::filter::{self, Query};
-use crate::wire::{CommandName, FILTER_TYPE_BASIC, FilterRequest};
+use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
 
 /// Filters for one request. A server queues an answer whole, and 250 recent filters have five megabytes.
 const CHUNK: u32 = 250;
@@ -22,8 +22,6 @@ const MAX_OPEN: usize = 16;
 
 /// Chunks that are asked of one peer at a time: one comes while the next is being asked for.
 const MAX_ASKED: usize = 2;
-
-const COMMAND: CommandName = CommandName::new("cfilter");
 
 /// The open chunks.
 #[derive(Debug, Default)]
@@ -131,8 +129,9 @@ impl Filters {
         true
     }
 
-    /// Asks `peer`, which can serve blocks up to `best`, for the lowest chunk that nobody is asked for.
-    pub(super) fn ask(&mut self, peer: ConnId, best: u32) -> Option<FilterRequest> {
+    /// Asks `peer`, which can serve blocks up to `best`, for what is missing of the lowest chunk that nobody is asked
+    /// for. Returns with the request how many filters it covers that have come already, from a peer that sent no more.
+    pub(super) fn ask(&mut self, peer: ConnId, best: u32) -> Option<(FilterRequest, u32)> {
         let owed = self.chunks.values().filter(|chunk| chunk.asked == Some(peer) && chunk.missing > 0);
         if owed.count() >= MAX_ASKED {
             return None;
@@ -140,9 +139,15 @@ impl Filters {
         let free = self.chunks.iter_mut().find(|(_, chunk)| chunk.asked.is_none() && chunk.missing > 0);
         let (start, chunk) = free.filter(|(_, chunk)| chunk.stop <= best)?;
         let Context::Ready { hashes, .. } = &chunk.context else { return None };
-        let stop_hash = *hashes.last()?;
+        let first = chunk.received.iter().position(|&received| !received)?;
+        let last = chunk.received.iter().rposition(|&received| !received)?;
         chunk.asked = Some(peer);
-        Some(FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height: *start, stop_hash })
+        let request = FilterRequest {
+            filter_type: FILTER_TYPE_BASIC,
+            start_height: start + first as u32,
+            stop_hash: hashes[last],
+        };
+        Some((request, (last - first + 1) as u32 - chunk.missing))
     }
 
     /// Whether `peer` owes filters.
@@ -152,7 +157,7 @@ impl Filters {
 
     /// Takes one filter from `peer`.
     ///
-    /// `None`: it is of no chunk that the peer is asked for.
+    /// `None`: it is of no chunk that the peer is asked for, or has come before.
     pub(super) fn receive(
         &mut self,
         peer: ConnId,
@@ -171,7 +176,7 @@ impl Filters {
                 continue;
             };
             if chunk.received[place] {
-                return Some(Err(Misbehaviour::Unrequested(COMMAND)));
+                return None;
             }
             if filter::header(filter::hash(bytes), links[place]) != links[place + 1] {
                 return Some(Err(Misbehaviour::WrongFilter));

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) heard: Instant,
     /// Pings that were sent right behind requests.
     probes: VecDeque<u64>,
+    /// Whether a request was sent with no ping behind it, for too many were out.
+    unprobed: bool,
     /// Requests in a row that it answered with silence.
     pub(super) silences: u32,
     late_filter_headers: u32,
@@ -68,6 +70,17 @@ pub(super) enum Handshake {
     /// Its `verack` has not come.
     Verack,
     Done,
+}
+
+/// What a pong says of the requests that were sent before its ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pong {
+    /// There are pings out that were sent later.
+    Nothing,
+    /// All requests are before it: what has not come by now will not.
+    Behind,
+    /// Requests were sent without a ping, and one can be sent now.
+    Probe,
 }
 
 /// How far a peer's headers are.
@@ -99,6 +112,7 @@ impl Peer {
             passed_over: None,
             heard: now.instant,
             probes: VecDeque::new(),
+            unprobed: false,
             silences: 0,
             late_filter_headers: 0,
             late_filters: 0,
@@ -142,20 +156,25 @@ impl Peer {
         self.silences = 0;
     }
 
-    /// Notes a ping behind a request. False: enough are out.
+    /// Notes a ping behind a request. False: enough are out, and none is to be sent now.
     pub(super) fn probe(&mut self, nonce: u64) -> bool {
         let room = self.probes.len() < MAX_PROBES;
         if room {
             self.probes.push_back(nonce);
         }
+        self.unprobed = !room;
         room
     }
 
-    /// Takes a pong. True: everything that was asked for is behind it; what has not come by now will not.
-    pub(super) fn take_pong(&mut self, nonce: u64) -> bool {
-        let Some(place) = self.probes.iter().position(|probe| *probe == nonce) else { return false };
+    /// Takes a pong, and says what it says of the requests before it.
+    pub(super) fn take_pong(&mut self, nonce: u64) -> Pong {
+        let Some(place) = self.probes.iter().position(|probe| *probe == nonce) else { return Pong::Nothing };
         self.probes.drain(..=place);
-        self.probes.is_empty()
+        match (self.probes.is_empty(), self.unprobed) {
+            (true, false) => Pong::Behind,
+            (true, true) => Pong::Probe,
+            (false, _) => Pong::Nothing,
+        }
     }
 
     /// Whether answers have come on since this was asked last.

@@ -24,6 +24,9 @@ use super::{Client, Misbehaviour, Phase, StopBlock, Then, Turn};
 use crate::block;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC, INV_WITNESS_BLOCK, Inventory, Message};
 
+/// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
+const MAX_WANTED: usize = 2000;
+
 /// Blocks below the tip that a pruned peer serves (BIP159), less two for those it may be ahead of us.
 const LIMITED_DEPTH: u32 = 286;
 
@@ -185,6 +188,9 @@ impl Client {
         let Some(limit) = self.filter_headers.next().checked_sub(1) else { return };
         loop {
             let search = &self.search;
+            if search.blocks.len() >= MAX_WANTED {
+                return;
+            }
             let next = search.matched_to.map(|block| block.height + 1).or(search.next).unwrap_or(0);
             let Some((start, stop)) = search.filters.next_chunk(next, limit) else { return };
             let hashes: Option<Vec<BlockHash>> =
@@ -226,7 +232,10 @@ impl Client {
     fn ask_for_filters(&mut self, turn: &mut Turn<'_>) {
         for conn in self.connections() {
             let Some(best) = self.peers.get(&conn).and_then(|peer| self.serves(peer)) else { continue };
-            while let Some(request) = self.search.filters.ask(conn, best) {
+            while let Some((request, known)) = self.search.filters.ask(conn, best) {
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.expect_late_filters(known);
+                }
                 self.send(turn, conn, &Message::GetCFilters(request));
                 self.asked.insert(conn);
             }

@@ -9,7 +9,7 @@ use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
 use super::dial::{Next, TargetId, is_of_the_address};
-use super::peer::{Handshake, Headers, Peer};
+use super::peer::{Handshake, Headers, Peer, Pong};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
 use crate::wire::{Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
 
@@ -317,10 +317,16 @@ impl Client {
     fn on_pong(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
         let owes = self.owes(conn);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if peer.take_pong(nonce) && owes {
-            let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
-            peer.silences += 1;
-            self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+        match peer.take_pong(nonce) {
+            Pong::Behind if owes => {
+                let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
+                peer.silences += 1;
+                self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+            }
+            Pong::Probe => {
+                self.asked.insert(conn);
+            }
+            Pong::Behind | Pong::Nothing => {}
         }
     }
 

@@ -341,8 +341,9 @@ impl World {
                 Effect::Connect { conn, addr } => self.connect(conn, addr),
                 Effect::Send { conn, bytes } => self.send(side, conn, bytes),
                 Effect::Flush { conn } => {
-                    let link = self.link(side, conn);
-                    self.push(DELAY, Delivery::Drained { link, to: side });
+                    if let Some(link) = self.link(side, conn) {
+                        self.push(DELAY, Delivery::Drained { link, to: side });
+                    }
                 }
                 Effect::Pause { conn, paused } => self.pause(side, conn, paused),
                 Effect::Close { conn, .. } => self.close(side, conn),
@@ -373,16 +374,17 @@ impl World {
         self.push(DELAY, Delivery::Connected { link });
     }
 
-    fn link(&self, side: Side, conn: ConnId) -> usize {
-        let position = self.links.iter().rposition(|link| match side {
-            Side::Client => link.client_conn == conn && link.open,
+    /// The link that a machine names. `None`: it was refused, and the machine has not been told yet.
+    fn link(&self, side: Side, conn: ConnId) -> Option<usize> {
+        self.links.iter().rposition(|link| match side {
+            // After a restart the client counts anew: the newest is meant.
+            Side::Client => link.client_conn == conn,
             Side::Server(server) => link.server == server && link.server_conn == conn,
-        });
-        position.expect("the machine names a connection that is there")
+        })
     }
 
     fn send(&mut self, side: Side, conn: ConnId, bytes: &[u8]) {
-        let link = self.link(side, conn);
+        let Some(link) = self.link(side, conn) else { return };
         let to = self.other(side, link);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -401,7 +403,7 @@ impl World {
     }
 
     fn pause(&mut self, side: Side, conn: ConnId, paused: bool) {
-        let link = self.link(side, conn);
+        let Some(link) = self.link(side, conn) else { return };
         let index = usize::from(side != Side::Client);
         self.links[link].paused[index] = paused;
         let held = core::mem::take(&mut self.links[link].held[index]);
@@ -413,10 +415,7 @@ impl World {
     }
 
     fn close(&mut self, side: Side, conn: ConnId) {
-        let link = self.link(side, conn);
-        if !self.links[link].open {
-            return;
-        }
+        let Some(link) = self.link(side, conn).filter(|&link| self.links[link].open) else { return };
         self.links[link].open = false;
         let other = self.other(side, link);
         self.push(Duration::ZERO, Delivery::Closed { link, to: side, reason: Disconnect::Closed });
