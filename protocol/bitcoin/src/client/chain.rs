@@ -154,9 +154,10 @@ impl Chain {
         self.heights.get(hash).copied()
     }
 
-    /// Whether a block is known, in the window or on a branch.
-    pub(super) fn knows(&self, hash: &BlockHash) -> bool {
-        self.heights.contains_key(hash) || self.branches.contains_key(hash)
+    /// A block that is known, in the window or on a branch.
+    pub(super) fn find(&self, hash: &BlockHash) -> Option<BlockId> {
+        let height = self.height_of(hash).or_else(|| self.branches.get(hash).map(|branch| branch.height))?;
+        Some(BlockId { height, hash: *hash })
     }
 
     /// The block of the best chain from which `block` branches off, or itself: the highest that a peer whose best
@@ -222,11 +223,8 @@ impl Chain {
 
     fn take(&mut self, header: Header, now: UnixTime, extension: &mut Extension) -> Result<BlockId, Stop> {
         let hash = header.block_hash();
-        if let Some(height) = self.height_of(&hash) {
-            return Ok(BlockId { height, hash });
-        }
-        if let Some(branch) = self.branches.get(&hash) {
-            return Ok(BlockId { height: branch.height, hash });
+        if let Some(known) = self.find(&hash) {
+            return Ok(known);
         }
         let (parent_height, parent) = match self.height_of(&header.prev_blockhash) {
             Some(height) => (height, *self.entry(height).expect("what has a height is in the window")),
@@ -305,7 +303,7 @@ impl Chain {
         order.sort_unstable();
         for (_, hash) in order {
             let parent = self.branches[&hash].entry.header.prev_blockhash;
-            if !self.knows(&parent) {
+            if self.find(&parent).is_none() {
                 self.branches.remove(&hash);
             }
         }

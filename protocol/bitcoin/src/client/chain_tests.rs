@@ -91,13 +91,13 @@ fn the_window_is_bounded_and_what_began_below_it_is_let_go() {
     let branch = mined(&trunk[base - 300], 400, 1);
     chain.extend(trunk[..base + 200].iter().copied(), NOW);
     chain.extend(branch[..350].iter().copied(), NOW);
-    assert!(chain.knows(&branch[349].block_hash()));
+    assert!(chain.find(&branch[349].block_hash()).is_some());
     for message in trunk[base + 200..].chunks(2000) {
         chain.extend(message.iter().copied(), NOW);
     }
     assert!(chain.window.len() <= (WINDOW + SLACK) as usize);
     assert_eq!(chain.at(5), None);
-    assert!(!chain.knows(&branch[349].block_hash()));
+    assert!(chain.find(&branch[349].block_hash()).is_none());
     let late = chain.extend(branch[350..].iter().copied(), NOW);
     assert_eq!(late.stopped, Some(Stop::Unconnected));
     let locator = chain.locator(chain.tip_height());

@@ -160,12 +160,14 @@ impl Client {
         if inventory.len() > MAX_INVENTORY {
             return Err(Misbehaviour::Malformed(command));
         }
-        let news = inventory
-            .iter()
-            .any(|item| item.kind == INV_BLOCK && !self.chain.knows(&BlockHash::from_byte_array(item.hash)));
-        let peer = self.peers.get_mut(&conn).filter(|peer| peer.headers != Headers::Asked);
-        if let Some(peer) = peer.filter(|_| news) {
-            peer.headers = Headers::Wanted;
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        for item in inventory.iter().filter(|item| item.kind == INV_BLOCK) {
+            match self.chain.find(&BlockHash::from_byte_array(item.hash)) {
+                // Another peer was faster. This one has shown it too.
+                Some(known) => peer.best = Some(known),
+                None if peer.headers != Headers::Asked => peer.headers = Headers::Wanted,
+                None => {}
+            }
         }
         Ok(())
     }
