@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use andon_bitcoin::client::{Birthday, Command, Config, Endpoint, Event, Touch, TouchKind};
 use andon_bitcoin::server::{self, Chain, Server};
-use andon_kernel::{MemoryStore, Rng};
+use andon_kernel::Rng;
 use bitcoin::block::Version;
 use bitcoin::{Amount, Block, Network, OutPoint, ScriptBuf, Txid};
 use world::{World, address};
@@ -61,7 +61,9 @@ impl Scene {
                 lagging.filter(|(lagging, _)| *lagging == server).map(|(_, height)| height);
             Server::new(config, Chain::new(best.clone()).expect("it is a chain"))
         });
-        let mut world = World::new(seed, config(servers), MemoryStore::new(), machines.collect());
+        let mut world = World::new(seed, config(servers), machines.collect());
+        world.disk_delay =
+            [None, Some(Duration::from_millis(5)), Some(Duration::from_millis(300))][rng.below(3) as usize];
         world.piece = [1, 100, 3000, 100_000][rng.below(4) as usize];
         Self { rng, world, best, served, watched: BTreeSet::new(), blocks_made, restarts: 0 }
     }

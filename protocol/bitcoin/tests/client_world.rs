@@ -9,7 +9,6 @@ use std::time::Duration;
 use andon_bitcoin::client::{Birthday, BlockId, Command, Config, Endpoint, Event, Reason, Touch, TouchKind};
 use andon_bitcoin::fixture::{Fixture, FixtureBlock, regtest};
 use andon_bitcoin::server::{self, Chain, Server};
-use andon_kernel::MemoryStore;
 use bitcoin::block::{Header, Version};
 use bitcoin::{Amount, Block, Network, OutPoint};
 use world::{World, address};
@@ -92,7 +91,7 @@ fn finds_every_payment_of_the_fixture() {
     let fixture = regtest();
     for piece in [1, 7, 100_000] {
         let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-        let mut world = World::new(3, config(1), MemoryStore::new(), servers);
+        let mut world = World::new(3, config(1), servers);
         world.piece = piece;
         world.command(watch(&fixture));
         world.run_until("the sync", |world| synced(world).is_some());
@@ -108,7 +107,7 @@ fn the_same_inputs_give_the_same_outputs() {
     let fixture = regtest();
     let run = |seed| {
         let servers = (0..3).map(|index| server(index, blocks(&fixture.chain), |_| {})).collect();
-        let mut world = World::new(seed, config(3), MemoryStore::new(), servers);
+        let mut world = World::new(seed, config(3), servers);
         world.piece = 1000;
         world.command(watch(&fixture));
         world.run_until("the sync", |world| synced(world).is_some());
@@ -123,12 +122,7 @@ fn the_same_inputs_give_the_same_outputs() {
 fn follows_blocks_and_a_reorganisation_and_takes_back_what_goes() {
     let fixture = regtest();
     let fork = fixture.fork_height as usize;
-    let mut world = World::new(
-        7,
-        config(1),
-        MemoryStore::new(),
-        vec![server(0, blocks(&fixture.chain[..=fork - 5]), |_| {})],
-    );
+    let mut world = World::new(7, config(1), vec![server(0, blocks(&fixture.chain[..=fork - 5]), |_| {})]);
     world.command(watch(&fixture));
     world.run_until("the first sync", |world| is_synced_to(world, fork as u32 - 5));
 
@@ -159,7 +153,7 @@ fn follows_blocks_and_a_reorganisation_and_takes_back_what_goes() {
 fn a_burst_is_announced_by_inv_and_followed() {
     let fixture = regtest();
     let servers = vec![server(0, blocks(&fixture.chain[..250]), |_| {})];
-    let mut world = World::new(7, config(1), MemoryStore::new(), servers);
+    let mut world = World::new(7, config(1), servers);
     world.command(watch(&fixture));
     world.run_until("the first sync", |world| is_synced_to(world, 249));
     world.server_command(0, server::Command::Extend(blocks(&fixture.chain[250..])));
@@ -172,8 +166,9 @@ fn a_restart_at_any_moment_loses_and_repeats_nothing() {
     let fixture = regtest();
     for pause in (0..60).map(|step| Duration::from_millis(step * 23)) {
         let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-        let mut world = World::new(9, config(1), MemoryStore::new(), servers);
+        let mut world = World::new(9, config(1), servers);
         world.piece = 5000;
+        world.disk_delay = Some(Duration::from_millis(30));
         world.command(watch(&fixture));
         world.run_for(pause);
         world.restart(config(1));
@@ -192,7 +187,8 @@ fn a_restart_on_a_stale_tip_takes_the_branch_back() {
     // Stopped between any two moments of the reorganisation too.
     for pause in (0..40).map(|step| Duration::from_millis(step * 17)) {
         let servers = vec![server(0, stale.clone(), |_| {})];
-        let mut world = World::new(11, config(1), MemoryStore::new(), servers);
+        let mut world = World::new(11, config(1), servers);
+        world.disk_delay = Some(Duration::from_millis(30));
         world.command(watch(&fixture));
         world.run_until("the stale branch", |world| is_synced_to(world, 287));
         let branch = blocks(&fixture.chain[fork + 1..]);
@@ -214,7 +210,7 @@ fn a_restart_on_a_stale_tip_takes_the_branch_back() {
 fn a_second_run_asks_for_no_more_than_it_must() {
     let fixture = regtest();
     let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-    let mut world = World::new(13, config(1), MemoryStore::new(), servers);
+    let mut world = World::new(13, config(1), servers);
     world.command(watch(&fixture));
     world.run_until("the sync", |world| synced(world).is_some());
     world.restart(config(1));
@@ -232,7 +228,7 @@ fn a_second_run_asks_for_no_more_than_it_must() {
 fn other_scripts_start_the_search_anew_and_earlier_ones_go_back() {
     let fixture = regtest();
     let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-    let mut world = World::new(15, config(1), MemoryStore::new(), servers);
+    let mut world = World::new(15, config(1), servers);
     let half: Vec<_> = fixture.watch_scripts[..10].iter().map(|script| (*script).into()).collect();
     world.command(Command::Watch { scripts: half.clone(), from: Birthday::Height(150) });
     world.run_until("the sync", |world| synced(world).is_some());
@@ -265,7 +261,7 @@ fn a_birthday_by_date_is_a_height_two_hours_before() {
     let fixture = regtest();
     let time = fixture.chain[200].block().header.time;
     let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-    let mut world = World::new(15, config(1), MemoryStore::new(), servers);
+    let mut world = World::new(15, config(1), servers);
     let scripts = fixture.watch_scripts.iter().map(|script| (*script).into()).collect();
     let from = Birthday::Time(andon_kernel::UnixTime::from_secs(u64::from(time) + 2 * 60 * 60));
     world.command(Command::Watch { scripts, from });
@@ -282,7 +278,7 @@ fn an_index_that_lags_is_waited_for_and_passed_over() {
     let lagging =
         |index| server(index, blocks(&fixture.chain), |config| config.filter_index_height = Some(100));
     let servers = vec![lagging(0), server(1, blocks(&fixture.chain), |_| {})];
-    let mut world = World::new(17, config(2), MemoryStore::new(), servers);
+    let mut world = World::new(17, config(2), servers);
     world.command(watch(&fixture));
     world.run_until("the sync", |world| synced(world).is_some());
     assert_eq!(received(&world.client.events), expected(&fixture));
@@ -293,7 +289,7 @@ fn an_index_that_lags_is_waited_for_and_passed_over() {
 fn peers_that_come_and_go_do_not_matter() {
     let fixture = regtest();
     let servers = (0..3).map(|index| server(index, blocks(&fixture.chain), |_| {})).collect();
-    let mut world = World::new(19, config(3), MemoryStore::new(), servers);
+    let mut world = World::new(19, config(3), servers);
     world.piece = 3000;
     world.down.insert(2);
     world.command(watch(&fixture));
@@ -311,7 +307,7 @@ fn a_peer_that_shows_less_than_it_claims_is_no_proof_of_being_done() {
     let fixture = regtest();
     // A node below its own minimum of work answers with no headers.
     let syncing = server(0, blocks(&fixture.chain), |config| config.minimum_height = 1000);
-    let mut world = World::new(21, config(1), MemoryStore::new(), vec![syncing]);
+    let mut world = World::new(21, config(1), vec![syncing]);
     world.command(watch(&fixture));
     world.run_for(Duration::from_secs(100));
     assert_eq!(synced(&world), None);
@@ -351,7 +347,7 @@ fn a_chain_longer_than_memory_is_searched_from_the_store() {
     let mut chain = blocks(&fixture.chain);
     chain.extend(mined(&chain[289], 290, TIP - 289));
     let servers = vec![server(0, chain.clone(), |_| {}), server(1, chain.clone(), |_| {})];
-    let mut world = World::new(23, config(2), MemoryStore::new(), servers);
+    let mut world = World::new(23, config(2), servers);
     world.command(watch(&fixture));
     world.run_until("the sync", |world| is_synced_to(world, TIP));
     assert_eq!(received(&world.client.events), expected(&fixture));
@@ -385,7 +381,7 @@ fn a_long_branch_comes_in_several_messages() {
     let mut branch = vec![mine(&trunk[289].header, 61, 1)];
     branch.extend(mined(&branch[0], 291, 2499));
     let servers = vec![server(0, [trunk, old].concat(), |_| {})];
-    let mut world = World::new(25, config(1), MemoryStore::new(), servers);
+    let mut world = World::new(25, config(1), servers);
     let scripts = [1, 290, 291, 2689, 2789].into_iter().map(common::script).collect();
     world.command(Command::Watch { scripts, from: Birthday::Height(0) });
     world.run_until("the sync", |world| is_synced_to(world, 2689));

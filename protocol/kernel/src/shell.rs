@@ -134,6 +134,11 @@ impl<M: Machine, S: Store> Shell<M, S> {
         &self.store
     }
 
+    /// The store, for one that is to be driven from outside, as a simulated disk is.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// The machine and the store, after the last turn.
     pub fn into_parts(self) -> (M, S) {
         (self.machine, self.store)

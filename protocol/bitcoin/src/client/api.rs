@@ -195,7 +195,8 @@ pub struct BlockId {
 /// What the client tells the application. Findings and their taking back are derived from what is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// What was stored has been read. Recorded findings follow, as [`Event::Touched`], then news.
+    /// What was stored has been read. Recorded findings follow, as [`Event::Touched`]; of those, as
+    /// [`Event::TakenBack`], the ones whose taking back was cut short by the end of the last run; then news.
     Started {
         /// The best block known.
         tip: BlockId,

@@ -83,13 +83,9 @@ impl Search {
         self.durable = next;
     }
 
-    /// Takes up a finding that was stored. False: it is void.
-    pub(super) fn restore_touch(&mut self, touch: &Touch) -> bool {
-        let stands = self.next.is_some_and(|next| touch.block.height < next);
-        if stands {
-            self.findings.restore(touch);
-        }
-        stands
+    /// Takes up a finding that was stored, also one that is void: it is taken back next.
+    pub(super) fn restore_touch(&mut self, touch: &Touch) {
+        self.findings.restore(touch);
     }
 
     /// Findings at or above the first height that is to be searched are to be taken back, if there are any.

@@ -227,7 +227,8 @@ impl Client {
         Ok(())
     }
 
-    /// Tells what had been found. What lies above is void: a reorganisation was cut short before it could be told.
+    /// Tells what had been found. What lies above the search is void, for a reorganisation was cut short before all of
+    /// that could be told: it is told all the same, so that its taking back, which follows, makes sense to who hears it.
     fn take_touches(
         &mut self,
         turn: &mut Turn<'_>,
@@ -239,14 +240,12 @@ impl Client {
         for (key, value) in rows.iter() {
             let touch = record::read_touch(key, value)
                 .map_err(|_| Failure::Damaged { what: "a finding is unreadable" })?;
-            let block = touch.block;
-            if self.search.restore_touch(&touch) {
-                if loading.told != Some(block) {
-                    turn.out.event(Event::Matched(block));
-                    loading.told = Some(block);
-                }
-                turn.out.event(Event::Touched(touch));
+            self.search.restore_touch(&touch);
+            if loading.told != Some(touch.block) {
+                turn.out.event(Event::Matched(touch.block));
+                loading.told = Some(touch.block);
             }
+            turn.out.event(Event::Touched(touch));
             last = Some(key);
         }
         if let Some(last) = last.filter(|_| more) {

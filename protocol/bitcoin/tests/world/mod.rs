@@ -4,16 +4,21 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod disk;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use andon_bitcoin::client::{self, Client};
 use andon_bitcoin::server::{self, Server};
 use andon_kernel::{
-    Checked, ConnId, Disconnect, Effect, Input, Instant, Link, Machine, MemoryStore, Now, Rng, Shell,
+    Checked, ConnId, Disconnect, Effect, Input, Instant, Link, Machine, MemoryStore, Now, Rng, Shell, Store,
     UnixTime,
 };
+
+pub(crate) use disk::Disk;
 
 /// When the world begins: after the fixture's last block.
 pub(crate) const BEGIN: u64 = 1_800_000_000;
@@ -23,8 +28,8 @@ const DELAY: Duration = Duration::from_millis(40);
 
 pub(crate) struct World {
     pub(crate) now: Instant,
-    pub(crate) client: Node<Client>,
-    pub(crate) servers: Vec<Node<Server>>,
+    pub(crate) client: Node<Client, Disk>,
+    pub(crate) servers: Vec<Node<Server, MemoryStore>>,
     rng: Rng,
     queue: BTreeMap<(Instant, u64), Delivery>,
     sequence: u64,
@@ -32,14 +37,16 @@ pub(crate) struct World {
     accepted: u64,
     /// How many bytes come at once, at most.
     pub(crate) piece: usize,
+    /// How long the client's disk takes at most; `None`: nothing is ever waited for.
+    pub(crate) disk_delay: Option<Duration>,
     /// Servers that can't be reached.
     pub(crate) down: BTreeSet<usize>,
     /// A digest of everything that happened, to compare runs.
     pub(crate) trace: Vec<String>,
 }
 
-pub(crate) struct Node<M: Machine> {
-    pub(crate) shell: Option<Shell<Checked<M>, MemoryStore>>,
+pub(crate) struct Node<M: Machine, S> {
+    pub(crate) shell: Option<Shell<Checked<M>, S>>,
     pub(crate) events: Vec<M::Event>,
     started: bool,
 }
@@ -61,11 +68,28 @@ enum Side {
 }
 
 enum Delivery {
-    Connected { link: usize },
-    Refused { conn: ConnId },
-    Bytes { link: usize, to: Side, bytes: Vec<u8> },
-    Drained { link: usize, to: Side },
-    Closed { link: usize, to: Side, reason: Disconnect },
+    /// To the client, from its disk.
+    Written,
+    Connected {
+        link: usize,
+    },
+    Refused {
+        conn: ConnId,
+    },
+    Bytes {
+        link: usize,
+        to: Side,
+        bytes: Vec<u8>,
+    },
+    Drained {
+        link: usize,
+        to: Side,
+    },
+    Closed {
+        link: usize,
+        to: Side,
+        reason: Disconnect,
+    },
 }
 
 enum Arrival {
@@ -84,8 +108,8 @@ impl Arrival {
     }
 }
 
-impl<M: Machine> Node<M> {
-    fn new(machine: M, store: MemoryStore) -> Self {
+impl<M: Machine, S: Store<Error = Infallible>> Node<M, S> {
+    fn new(machine: M, store: S) -> Self {
         Self { shell: Some(Shell::new(Checked::new(machine), store)), events: Vec::new(), started: false }
     }
 }
@@ -96,12 +120,12 @@ pub(crate) fn address(server: usize) -> SocketAddr {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, config: client::Config, store: MemoryStore, servers: Vec<Server>) -> Self {
+    pub(crate) fn new(seed: u64, config: client::Config, servers: Vec<Server>) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             now: Instant::ZERO,
-            client: Node::new(Client::new(config), store),
+            client: Node::new(Client::new(config), Disk::new()),
             servers: servers.into_iter().map(|server| Node::new(server, MemoryStore::new())).collect(),
             rng: Rng::new(bytes),
             queue: BTreeMap::new(),
@@ -109,6 +133,7 @@ impl World {
             links: Vec::new(),
             accepted: 0,
             piece: 100_000,
+            disk_delay: None,
             down: BTreeSet::new(),
             trace: Vec::new(),
         }
@@ -127,7 +152,7 @@ impl World {
         }
         // What was on the way to the client is lost with its connections.
         self.queue.retain(|_, delivery| match delivery {
-            Delivery::Connected { .. } | Delivery::Refused { .. } => false,
+            Delivery::Connected { .. } | Delivery::Refused { .. } | Delivery::Written => false,
             Delivery::Bytes { to, .. } | Delivery::Drained { to, .. } | Delivery::Closed { to, .. } => {
                 *to != Side::Client
             }
@@ -229,6 +254,7 @@ impl World {
 
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
+            Delivery::Written => self.write(),
             Delivery::Connected { link } => {
                 let Wire { server, client_conn, server_conn, open, .. } = self.links[link];
                 if !open {
@@ -290,11 +316,43 @@ impl World {
         let Some(mut shell) = self.client.shell.take() else { return };
         self.trace.push(format!("{:?} client {input:?}", self.now));
         shell.turn(now, input);
+        self.finish_client(shell);
+    }
+
+    fn finish_client(&mut self, mut shell: Shell<Checked<Client>, Disk>) {
         self.carry_out(&mut shell, Side::Client, |world, event| world.client.events.push(event));
-        while shell.complete(now).expect("memory does not fail") {
-            self.carry_out(&mut shell, Side::Client, |world, event| world.client.events.push(event));
+        match self.disk_delay {
+            None => {
+                while shell.store().waiting() > 0 {
+                    shell.store_mut().write(1);
+                    self.complete(&mut shell);
+                }
+            }
+            Some(most) if shell.store().waiting() > 0 => {
+                let delay = Duration::from_micros(self.rng.below(most.as_micros() as u64 + 1));
+                self.push(delay, Delivery::Written);
+            }
+            Some(_) => {}
         }
         self.client.shell = Some(shell);
+    }
+
+    /// The disk has written something of what waits for it.
+    fn write(&mut self) {
+        let Some(mut shell) = self.client.shell.take() else { return };
+        let waiting = shell.store().waiting();
+        if waiting > 0 {
+            shell.store_mut().write(self.rng.below(waiting as u64) as usize + 1);
+            self.complete(&mut shell);
+        }
+        self.finish_client(shell);
+    }
+
+    fn complete(&mut self, shell: &mut Shell<Checked<Client>, Disk>) {
+        let now = self.time();
+        while shell.complete(now).expect("memory does not fail") {
+            self.carry_out(shell, Side::Client, |world, event| world.client.events.push(event));
+        }
     }
 
     fn server_turn(&mut self, server: usize, input: Input<'_, server::Command>) {
@@ -310,13 +368,8 @@ impl World {
     fn wake_client(&mut self) {
         let now = self.time();
         let Some(mut shell) = self.client.shell.take() else { return };
-        if shell.wake(now) {
-            self.carry_out(&mut shell, Side::Client, |world, event| world.client.events.push(event));
-            while shell.complete(now).expect("memory does not fail") {
-                self.carry_out(&mut shell, Side::Client, |world, event| world.client.events.push(event));
-            }
-        }
-        self.client.shell = Some(shell);
+        shell.wake(now);
+        self.finish_client(shell);
     }
 
     fn wake_server(&mut self, server: usize) {
@@ -330,9 +383,9 @@ impl World {
         self.servers[server].shell = Some(shell);
     }
 
-    fn carry_out<M: Machine>(
+    fn carry_out<M: Machine, S: Store<Error = Infallible>>(
         &mut self,
-        shell: &mut Shell<M, MemoryStore>,
+        shell: &mut Shell<M, S>,
         side: Side,
         event_to: impl Fn(&mut Self, M::Event),
     ) {
