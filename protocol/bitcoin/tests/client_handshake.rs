@@ -4,9 +4,12 @@ mod desk;
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{Config, Endpoint, Misbehaviour, Reason};
+use andon_bitcoin::client::{Client, Command, Config, Endpoint, Event, Misbehaviour, Reason};
 use andon_bitcoin::wire::{CommandName, Message, Version};
-use andon_kernel::Disconnect;
+use andon_kernel::{
+    Checked, Completion, Disconnect, Input, Instant, Machine, MemoryStore, Now, Outbox, Output, Store,
+    UnixTime,
+};
 use bitcoin::Network;
 use bitcoin::p2p::ServiceFlags;
 use desk::{Desk, MAGIC, frame, peer_address, services, version};
@@ -180,4 +183,55 @@ fn durations_of_nothing_and_of_ages_do_no_harm() {
         desk.pass(Duration::from_millis(50));
         assert_eq!(desk.dialled.len() > 1, duration == Duration::ZERO);
     }
+}
+
+/// Peers can be given at any time; none is forgotten, dialled twice, or one too many.
+#[test]
+fn peers_are_given_before_and_after_the_start_is_over() {
+    let address = |index| Endpoint::Address(peer_address(index));
+    let mut config = Config::new(Network::Regtest, [1; 32]);
+    config.peers = vec![address(0), address(1), address(0)];
+    // By hand, so that a peer can be given while what is stored is being read.
+    let mut client = Checked::new(Client::new(config));
+    let mut out = Outbox::new();
+    let now = Now { instant: Instant::ZERO, unix: UnixTime::from_secs(desk::BEGIN) };
+    let mut store = MemoryStore::new();
+    let mut dialled = Vec::new();
+    let mut refused = 0;
+    let mut inputs: Vec<Input<'_, Command>> = vec![Input::Start];
+    inputs.push(Input::Command(Command::AddPeer(address(2))));
+    let mut carry_out = |out: &mut Outbox<Event>, store: &mut MemoryStore| {
+        while let Some(output) = out.pop() {
+            match output {
+                Output::Connect { addr, .. } => dialled.push(addr),
+                Output::Load(scan) => store.load(scan).expect("memory"),
+                Output::Store { ticket, batch } => {
+                    store.store(ticket, batch).expect("memory");
+                }
+                Output::Event(Event::PeerDisconnected { reason, .. }) => {
+                    assert_eq!(reason, Reason::TooManyPeers);
+                    refused += 1;
+                }
+                _ => {}
+            }
+        }
+    };
+    for input in inputs {
+        client.handle(now, input, &mut out);
+        carry_out(&mut out, &mut store);
+    }
+    let more = (0..260).map(|index| Input::Command(Command::AddPeer(address(index))));
+    let loaded = store.complete().expect("memory");
+    let Some(Completion::Loaded { ticket, rows, more: further }) = loaded else { panic!("{loaded:?}") };
+    client.handle(now, Input::Loaded { ticket, rows, more: further }, &mut out);
+    carry_out(&mut out, &mut store);
+    for input in more {
+        client.handle(now, input, &mut out);
+        carry_out(&mut out, &mut store);
+    }
+    assert_eq!((dialled.len(), refused), (256, 4));
+    dialled.sort_unstable();
+    dialled.dedup();
+    assert_eq!(dialled.len(), 256);
+    assert!(dialled.contains(&peer_address(2)));
 }

@@ -153,7 +153,8 @@ impl core::error::Error for EndpointError {}
 /// What an application asks of the client.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Connect to one more peer.
+    /// Connect to one more peer. One that is known already changes nothing; more than 256 are refused, each by an
+    /// [`Event::PeerDisconnected`].
     AddPeer(Endpoint),
     /// Watch these scripts (output scripts, `scriptPubKey`) too, in blocks from `from` on.
     ///
@@ -383,6 +384,8 @@ pub enum Reason {
     PingTimeout,
     /// It did not answer a request for headers.
     HeadersTimeout,
+    /// As many peers as the client takes were given before. It is not dialled.
+    TooManyPeers,
 }
 
 impl fmt::Display for Reason {
@@ -402,6 +405,7 @@ impl fmt::Display for Reason {
             Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
             Self::PingTimeout => f.write_str("it did not answer a ping"),
             Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
+            Self::TooManyPeers => f.write_str("too many peers were given"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The peers that were given: what each one's connection is at, and when to try again.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -43,6 +44,15 @@ enum Stage {
     Resolving(Ticket),
 }
 
+/// Whether a peer was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    New(TargetId),
+    Known,
+    /// There are as many as there can be.
+    Full,
+}
+
 /// What to do about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -53,16 +63,23 @@ pub(super) enum Next {
 }
 
 impl Targets {
-    /// Adds a peer. `None`: it is there already, or there is no more room.
-    pub(super) fn add(&mut self, endpoint: Endpoint) -> Option<TargetId> {
-        if self.targets.len() >= MAX_TARGETS
-            || self.targets.values().any(|target| target.endpoint == endpoint)
-        {
-            return None;
+    /// Adds a peer, unless it is there already.
+    pub(super) fn add(&mut self, endpoint: &Endpoint) -> Added {
+        if self.targets.values().any(|target| target.endpoint == *endpoint) {
+            return Added::Known;
+        }
+        if self.targets.len() >= MAX_TARGETS {
+            return Added::Full;
         }
         let id = TargetId(self.targets.len() as u32);
+        let endpoint = endpoint.clone();
         self.targets.insert(id, Target { endpoint, at: Stage::Known, untried: VecDeque::new(), failures: 0 });
-        Some(id)
+        Added::New(id)
+    }
+
+    /// All of them, in order.
+    pub(super) fn ids(&self) -> Vec<TargetId> {
+        self.targets.keys().copied().collect()
     }
 
     /// Where a peer is.

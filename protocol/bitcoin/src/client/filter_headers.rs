@@ -116,20 +116,15 @@ impl FilterHeaders {
         self.asked.iter().any(|asked| asked.is_for(stop_hash, count))
     }
 
-    /// Takes an answer that is waited for. Returns the heights and values that are new: in order, and possibly none yet.
+    /// Takes an answer that is expected. Returns the heights and values that are new: in order, and possibly none yet.
     fn answer(
         &mut self,
         stop_hash: BlockHash,
         previous: FilterHeader,
         hashes: Items<'_, FilterHash>,
     ) -> Result<Vec<(u32, FilterHeader)>, Misbehaviour> {
-        let asked =
-            self.asked.iter_mut().find(|asked| asked.stop.hash == stop_hash && asked.answer.is_none());
-        let asked = asked.ok_or(Misbehaviour::Unrequested(CFHEADERS))?;
-        if hashes.len() as u32 != asked.stop.height - asked.start + 1 {
-            return Err(Misbehaviour::WrongAnswer(CFHEADERS));
-        }
-        asked.answer = Some((previous, hashes.iter().collect()));
+        let asked = self.asked.iter_mut().find(|asked| asked.is_for(stop_hash, hashes.len()));
+        asked.expect("the answer is expected").answer = Some((previous, hashes.iter().collect()));
         let mut new = Vec::new();
         while let Some((previous, hashes)) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
             self.asked.pop_front();

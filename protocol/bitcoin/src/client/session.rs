@@ -8,7 +8,7 @@ use core::time::Duration;
 use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
-use super::dial::{Next, TargetId, is_of_the_address};
+use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::peer::{Handshake, Headers, Peer, Pong};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
 use crate::wire::{Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
@@ -27,10 +27,17 @@ impl Client {
     }
 
     pub(super) fn add_peer(&mut self, turn: &mut Turn<'_>, endpoint: Endpoint) {
-        if let Some(target) = self.targets.add(endpoint)
-            && matches!(self.phase, Phase::Running)
-        {
-            self.dial(turn, target);
+        match self.targets.add(&endpoint) {
+            Added::New(target) if matches!(self.phase, Phase::Running) => self.dial(turn, target),
+            // Those that are given before what is stored has been read are dialled then.
+            Added::New(_) | Added::Known => {}
+            Added::Full => {
+                turn.out.event(Event::PeerDisconnected {
+                    endpoint,
+                    connected: false,
+                    reason: Reason::TooManyPeers,
+                });
+            }
         }
     }
 

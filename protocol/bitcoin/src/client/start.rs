@@ -73,7 +73,7 @@ impl Client {
         let taken = match step {
             Step::Meta => self.take_meta(turn, loading, rows),
             Step::Headers => self.take_headers(turn, loading, rows, more),
-            Step::FilterHeaders => self.take_filter_headers(turn, loading, rows, more),
+            Step::FilterHeaders => self.take_filter_headers(turn, loading, rows),
             Step::Watched => self.take_watched(turn, loading, rows, more),
             Step::Touches => self.take_touches(turn, loading, rows, more),
         };
@@ -179,7 +179,6 @@ impl Client {
         turn: &mut Turn<'_>,
         mut loading: Box<Loading>,
         rows: Rows<'_>,
-        _more: bool,
     ) -> Result<(), Failure> {
         const DAMAGED: Failure = Failure::Damaged { what: "filter headers are missing" };
         let mut expected = None;
@@ -259,9 +258,12 @@ impl Client {
     }
 
     fn run(&mut self, turn: &mut Turn<'_>) {
-        self.phase = Phase::Running;
         for endpoint in core::mem::take(&mut self.config.peers) {
             self.add_peer(turn, endpoint);
+        }
+        self.phase = Phase::Running;
+        for target in self.targets.ids() {
+            self.dial(turn, target);
         }
     }
 
