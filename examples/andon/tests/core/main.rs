@@ -10,6 +10,7 @@
 mod common;
 
 mod bitcoind;
+mod comparison;
 mod differential;
 mod filters;
 mod follow;

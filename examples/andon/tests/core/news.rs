@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::bitcoind::{Bitcoind, FILTERS};
 use crate::common::Node;
-use crate::differential::{describe, headers};
+use crate::comparison::{describe, headers};
 use crate::miner::Miner;
 use crate::raw_peer::{RawPeer, bytes};
 
