@@ -15,5 +15,6 @@ pub mod client;
 pub mod filter;
 #[cfg(feature = "fixture")]
 pub mod fixture;
+pub mod headers;
 pub mod server;
 pub mod wire;

@@ -351,7 +351,3 @@ impl Ancestors for Lineage<'_> {
 fn checked_sub(work: Work, less: Work) -> Option<Work> {
     (work >= less).then(|| work - less)
 }
-
-#[cfg(test)]
-#[path = "chain_tests.rs"]
-mod tests;

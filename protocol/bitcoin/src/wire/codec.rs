@@ -226,6 +226,23 @@ impl<'a, T: Item> Items<'a, T> {
     }
 }
 
+impl Items<'_, Header> {
+    /// Each header with its hash, in order. Of bytes that came it is the hash of those bytes: nothing is encoded again.
+    pub fn hashed(&self) -> impl Iterator<Item = (Header, BlockHash)> {
+        (0..self.len()).map(|index| {
+            let header = self.at(index).expect("the index is below the length");
+            let hash = match &self.0 {
+                Repr::Wire(bytes, _) => {
+                    let start = index * Header::SIZE;
+                    BlockHash::hash(&bytes[start..start + Header::SIZE - 1])
+                }
+                Repr::Values(_) => header.block_hash(),
+            };
+            (header, hash)
+        })
+    }
+}
+
 impl<'a, T> From<&'a [T]> for Items<'a, T> {
     fn from(values: &'a [T]) -> Self {
         Self(Repr::Values(values))
