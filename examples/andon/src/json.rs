@@ -31,6 +31,20 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::PeerWithholds { endpoint, claimed } => {
             json!({"event": "peer_withholds", "peer": endpoint.to_string(), "claimed_height": claimed})
         }
+        Event::Repaired { what, kept } => json!({"event": "repaired", "what": what, "kept": block(kept)}),
+        Event::Migrated { from } => json!({"event": "migrated", "from": from}),
+        Event::HeavierBelowStart { endpoint, height, work } => json!({
+            "event": "heavier_below_start",
+            "peer": endpoint.to_string(),
+            "height": height,
+            "work": format!("{work:x}"),
+        }),
+        Event::BirthdayBelowStart { birthday, first } => {
+            json!({"event": "birthday_below_start", "birthday": birthday, "first": first})
+        }
+        Event::StaleTip { tip } => json!({"event": "stale_tip", "tip": block(tip)}),
+        // Answers to what the program asks for itself.
+        Event::Header { .. } | Event::Exported { .. } | Event::Imported { .. } => return None,
         Event::Progress(progress) => progress_object(progress),
         Event::Reorganised { fork, old_tip, new_tip } => json!({
             "event": "reorganised",

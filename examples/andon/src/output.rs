@@ -89,6 +89,25 @@ impl Output {
                 "the peer {endpoint} claims {} blocks and shows fewer: it may be syncing itself",
                 grouped(*claimed)
             )),
+            Event::Repaired { what, kept } => self.warning(&format!(
+                "the data had a fault ({what}): headers are kept up to block {}, the rest is fetched again",
+                grouped(kept.height)
+            )),
+            Event::Migrated { from } => {
+                self.news(&format!("The data was in the older format {from} and has been taken over"));
+            }
+            Event::HeavierBelowStart { endpoint, height, .. } => self.warning(&format!(
+                "the peer {endpoint} has a chain with more work, up to block {}, that branches off below the block at \
+                 which this one starts",
+                grouped(*height)
+            )),
+            Event::BirthdayBelowStart { birthday, first } => self.warning(&format!(
+                "blocks from {} on were to be searched; the chain that is kept starts later, and they are searched from \
+                 {} on",
+                grouped(*birthday),
+                grouped(*first)
+            )),
+            Event::StaleTip { .. } => self.news("No block has come for a long time: one more peer is asked"),
             Event::Progress(progress) => self.progress(progress),
             Event::Reorganised { fork, old_tip, new_tip } => self.line(&format!(
                 "{WARNING}Reorganisation{WARNING:#} after block {}: {} taken back, {} new",
@@ -113,6 +132,9 @@ impl Output {
             Event::Started { .. }
             | Event::Failed(_)
             | Event::PeerDisconnected { .. }
+            | Event::Header { .. }
+            | Event::Exported { .. }
+            | Event::Imported { .. }
             | Event::Matched(_)
             | Event::Checked(_) => {}
         }

@@ -16,5 +16,6 @@ pub mod filter;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod headers;
+pub mod points;
 pub mod server;
 pub mod wire;

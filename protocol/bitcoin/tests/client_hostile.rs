@@ -4,7 +4,7 @@ mod desk;
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{Event, Misbehaviour, Reason};
+use andon_bitcoin::client::{Event, HeaderError, Misbehaviour, Reason};
 use andon_bitcoin::filter;
 use andon_bitcoin::wire::{CommandName, FILTER_TYPE_BASIC, INV_BLOCK, Inventory, Message};
 use bitcoin::hashes::Hash;
@@ -38,9 +38,9 @@ fn headers_that_break_a_rule() {
         ("2001 of them", many, Misbehaviour::TooManyHeaders),
         ("a gap", vec![honest[0], honest[2]], Misbehaviour::HeadersDiscontinuous),
         ("in reverse", vec![honest[1], honest[0]], Misbehaviour::HeadersUnconnected),
-        ("other difficulty", vec![hard], Misbehaviour::WrongProofOfWork),
-        ("no work", vec![no_work], Misbehaviour::WrongProofOfWork),
-        ("not after the median time", vec![old], Misbehaviour::InvalidHeader),
+        ("other difficulty", vec![hard], Misbehaviour::InvalidHeader(HeaderError::Difficulty)),
+        ("no work", vec![no_work], Misbehaviour::InvalidHeader(HeaderError::ProofOfWork)),
+        ("not after the median time", vec![old], Misbehaviour::InvalidHeader(HeaderError::TimeTooEarly)),
     ];
     for (what, headers, expected) in table {
         let mut desk = Desk::new(1);

@@ -8,10 +8,13 @@ use core::str::FromStr;
 use core::time::Duration;
 
 use andon_kernel::{ConnId, Disconnect, UnixTime};
+use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Amount, BlockHash, Network, OutPoint, ScriptBuf, Txid};
+use bitcoin::{Amount, BlockHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
 
 use super::Misbehaviour;
+pub use crate::headers::{BlockId, HeaderError};
+use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -20,6 +23,13 @@ pub struct Config {
     pub network: Network,
     /// Where every random choice comes from. Secret; from the operating system, except in a simulation.
     pub seed: [u8; 32],
+    /// Where the chain of headers begins, in an empty store.
+    pub start: Start,
+    /// What a chain must have in work before any of it is kept. `None`: what the network's best chain is known to have.
+    pub minimum_work: Option<Work>,
+    /// Blocks that are known to be in the best chain, beside those that are compiled in: headers between two of them are
+    /// asked of several peers at once.
+    pub known_blocks: Vec<BlockId>,
     /// The peers to connect to. More can be added by [`Command::AddPeer`].
     pub peers: Vec<Endpoint>,
     /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
@@ -32,6 +42,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long a ping may go unanswered while nothing else comes either.
     pub ping_timeout: Duration,
+    /// How long no block may come before one more peer is asked for headers, and again after each third of it.
+    pub stale_tip: Duration,
     /// How long after a failure a peer is first dialled again; it doubles with each further one, up to a hundredfold.
     pub retry_delay: Duration,
 }
@@ -42,6 +54,9 @@ impl Config {
         Self {
             network,
             seed,
+            start: Start::Genesis,
+            minimum_work: None,
+            known_blocks: Vec::new(),
             peers: Vec::new(),
             user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
             // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
@@ -51,9 +66,23 @@ impl Config {
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),
             ping_timeout: Duration::from_secs(1200),
+            // As Bitcoin Core: three times the time between two blocks.
+            stale_tip: Duration::from_secs(30 * 60),
             retry_delay: Duration::from_secs(5),
         }
     }
+}
+
+/// Where a chain of headers begins. What lies below is never asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the network's first block.
+    Genesis,
+    /// With the last compiled-in start point before this birthday. Later runs begin lower if their birthday is lower.
+    Before(Birthday),
+    /// With a block of the user's own. Its headers must reach down to the first block of its difficulty period, and be
+    /// eleven or more unless a known block follows: else the client fails with [`Failure::UnusableStart`].
+    Point(StartPoint),
 }
 
 /// Where a peer is: a socket address, or a host name to look up.
@@ -173,7 +202,82 @@ pub enum Command {
         /// The first block that can touch them.
         from: Birthday,
     },
+    /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
+    FindHeader(HeaderQuery),
+    /// Read headers and filter headers of the best chain. [`Event::Exported`] answers, once for each.
+    Export {
+        /// The first height.
+        from: u32,
+        /// How many at most; no more than 2000 are given at once.
+        count: u32,
+    },
+    /// Take headers, and filter headers, that come from elsewhere than a peer: a file. They are checked as a peer's are.
+    /// [`Event::Imported`] answers, once for each.
+    Import(Import),
 }
+
+/// Which header is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderQuery {
+    /// The one at this height.
+    Height(u32),
+    /// The one with this hash.
+    Hash(BlockHash),
+}
+
+/// Headers, and filter headers, from elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Import {
+    /// Consecutive headers, at most 2000. The first one's parent is in the best chain.
+    pub headers: Vec<Header>,
+    /// The height of the first filter header.
+    pub filter_headers_from: u32,
+    /// Consecutive filter headers, at most 2000, of blocks of the best chain. Those that are known must be the same.
+    pub filter_headers: Vec<FilterHeader>,
+}
+
+/// Why an [`Import`] was not taken whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// There are more than 2000 of a kind.
+    TooMany,
+    /// The first header's parent is not in the part of the chain that headers can go on from.
+    Unconnected,
+    /// The headers do not follow each other.
+    Discontinuous,
+    /// A header breaks a rule.
+    Invalid(HeaderError),
+    /// The headers have too little work.
+    LowWork,
+    /// The filter headers do not go on from those that are known, or are of blocks that are not.
+    FilterHeadersUnconnected,
+    /// A filter header is not the one that is known for its block.
+    FilterHeadersContradict {
+        /// Its height.
+        height: u32,
+    },
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => f.write_str("there are more than 2000 at once"),
+            Self::Unconnected => f.write_str("the headers do not go on from a known block"),
+            Self::Discontinuous => f.write_str("the headers do not follow each other"),
+            Self::Invalid(error) => write!(f, "a header is invalid: {error}"),
+            Self::LowWork => f.write_str("the headers have too little work"),
+            Self::FilterHeadersUnconnected => {
+                f.write_str("the filter headers do not go on from those that are known")
+            }
+            Self::FilterHeadersContradict { height } => {
+                write!(f, "the filter header at height {height} is not the one that is known")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ImportError {}
 
 /// The first block of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,15 +286,6 @@ pub enum Birthday {
     Height(u32),
     /// The first block from two hours before this time on: block times are that loose.
     Time(UnixTime),
-}
-
-/// A block by height and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockId {
-    /// Blocks before it.
-    pub height: u32,
-    /// Of its header.
-    pub hash: BlockHash,
 }
 
 /// What the client tells the application. Findings and their taking back are derived from what is durable.
@@ -234,6 +329,65 @@ pub enum Event {
         endpoint: Endpoint,
         /// The height that it claimed in its handshake.
         claimed: u32,
+    },
+    /// What a [`Command::FindHeader`] asked for.
+    Header {
+        /// As it was asked.
+        query: HeaderQuery,
+        /// The block, if it is in the best chain and not below its start.
+        found: Option<(BlockId, Header)>,
+    },
+    /// What a [`Command::Export`] asked for: fewer than asked where the chain ends, none where it does not reach.
+    Exported {
+        /// The first height.
+        from: u32,
+        /// Consecutive headers.
+        headers: Vec<Header>,
+        /// Consecutive filter headers from the same height on, as far as they are known.
+        filter_headers: Vec<FilterHeader>,
+    },
+    /// What a [`Command::Import`] came to. What was sound in it is kept, also if not all was.
+    Imported {
+        /// The best block now.
+        tip: BlockId,
+        /// How many filter headers are known, counted from height 0.
+        filter_headers: u32,
+        /// Why not all of it was taken.
+        stopped: Option<ImportError>,
+    },
+    /// What is stored had a fault. What lies below it is kept, the rest is fetched again.
+    Repaired {
+        /// Where.
+        what: &'static str,
+        /// The block up to which headers are kept.
+        kept: BlockId,
+    },
+    /// What is stored was in an older format, and has been taken over into the present one.
+    Migrated {
+        /// The format that it was in.
+        from: u32,
+    },
+    /// A peer has shown a chain with more work than ours that branches off below the block that ours starts with. It can't
+    /// be followed from there: begin again with a lower [`Start`], if it is to be.
+    HeavierBelowStart {
+        /// As the peer was given.
+        endpoint: Endpoint,
+        /// The height at which it had more work.
+        height: u32,
+        /// Its work there.
+        work: Work,
+    },
+    /// Scripts are to be watched from a block that lies below the start of the chain. They are watched from `first` on.
+    BirthdayBelowStart {
+        /// As it was asked for.
+        birthday: u32,
+        /// The first block whose filter can be checked.
+        first: u32,
+    },
+    /// No block has come for [`Config::stale_tip`]. One more peer was asked for headers, if one is connected.
+    StaleTip {
+        /// The best block known.
+        tip: BlockId,
     },
     /// How far everything is. At most ten times a second, and once more at [`Event::Synced`].
     Progress(Progress),
@@ -341,6 +495,11 @@ pub enum Failure {
         /// Ours.
         expected: u32,
     },
+    /// The start that was given can't be begun with.
+    UnusableStart {
+        /// Why not.
+        why: &'static str,
+    },
     /// It contradicts itself.
     Damaged {
         /// Where.
@@ -355,6 +514,7 @@ impl fmt::Display for Failure {
             Self::OtherVersion { found, expected } => {
                 write!(f, "the data is in format {found}, and this program reads format {expected}")
             }
+            Self::UnusableStart { why } => write!(f, "the chain can't start there: {why}"),
             Self::Damaged { what } => write!(f, "the data is damaged: {what}"),
         }
     }
@@ -384,6 +544,8 @@ pub enum Reason {
     PingTimeout,
     /// It did not answer a request for headers.
     HeadersTimeout,
+    /// It serves a chain that branches off below the block that ours starts with.
+    OtherChain,
     /// As many peers as the client takes were given before. It is not dialled.
     TooManyPeers,
 }
@@ -405,6 +567,7 @@ impl fmt::Display for Reason {
             Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
             Self::PingTimeout => f.write_str("it did not answer a ping"),
             Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
+            Self::OtherChain => f.write_str("it is on another chain, which branches off below our start"),
             Self::TooManyPeers => f.write_str("too many peers were given"),
         }
     }

@@ -9,10 +9,10 @@ use andon_kernel::ConnId;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
-use super::api::BlockId;
-use super::chain::WINDOW;
+use super::api::{BlockId, ImportError};
 use super::{Client, Misbehaviour, StopBlock, Then, Turn, record};
 use crate::filter;
+use crate::headers::WINDOW;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC, FilterRequest, Items, MAX_CFHEADERS, Message};
 
 /// Ranges that are asked for ahead of the answer: enough to hide a round trip.
@@ -30,6 +30,9 @@ pub(super) struct FilterHeaders {
     window: VecDeque<FilterHeader>,
     /// The height of the first one that is not known.
     next: u32,
+    /// The height of the first one there can be. If it is not the network's first block, the one at that height comes as
+    /// the predecessor of the next.
+    start: u32,
     asked: VecDeque<Asked>,
     source: Option<ConnId>,
 }
@@ -50,9 +53,24 @@ impl Asked {
 }
 
 impl FilterHeaders {
-    /// Takes up stored ones: the last of them, ending below height `next`.
-    pub(super) fn restore(next: u32, window: VecDeque<FilterHeader>) -> Self {
-        Self { window, next, asked: VecDeque::new(), source: None }
+    /// None yet, of a chain that starts at this height.
+    pub(super) fn new(start: u32) -> Self {
+        Self { start, next: if start == 0 { 0 } else { start + 1 }, ..Self::default() }
+    }
+
+    /// Takes up stored ones of a chain that starts at `start`: the last of them, ending below height `next`.
+    pub(super) fn restore(start: u32, next: u32, window: VecDeque<FilterHeader>) -> Self {
+        Self { window, next, start, asked: VecDeque::new(), source: None }
+    }
+
+    /// The height from which filters can be checked.
+    pub(super) fn first_filter(&self) -> u32 {
+        if self.start == 0 { 0 } else { self.start + 1 }
+    }
+
+    /// Whether the one that the first is to follow from is still to come.
+    fn lacks_base(&self) -> bool {
+        self.start > 0 && self.window.is_empty()
     }
 
     /// The height of the first one that is not known.
@@ -73,7 +91,7 @@ impl FilterHeaders {
         for _ in 0..surplus {
             self.window.pop_back();
         }
-        self.next -= surplus;
+        self.next = (self.next - surplus).max(self.first_filter());
         self.set_source(self.source)
     }
 
@@ -128,6 +146,10 @@ impl FilterHeaders {
         let mut new = Vec::new();
         while let Some((previous, hashes)) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
             self.asked.pop_front();
+            if self.lacks_base() {
+                self.window.push_back(previous);
+                new.push((self.next - 1, previous));
+            }
             if self.before(self.next) != Some(previous) {
                 return Err(Misbehaviour::FilterHeadersDiscontinuous);
             }
@@ -139,8 +161,43 @@ impl FilterHeaders {
                 self.next += 1;
             }
         }
+        self.trim();
+        Ok(new)
+    }
+
+    fn trim(&mut self) {
         let surplus = self.window.len().saturating_sub(KEPT);
         self.window.drain(..surplus);
+    }
+
+    /// Takes some that come from elsewhere, from the height `from` on, for blocks up to `tip`. Returns those that are new.
+    pub(super) fn import(
+        &mut self,
+        from: u32,
+        headers: &[FilterHeader],
+        tip: u32,
+    ) -> Result<Vec<(u32, FilterHeader)>, ImportError> {
+        let base = if self.lacks_base() { self.start } else { self.next };
+        let end = u32::try_from(headers.len()).ok().and_then(|count| from.checked_add(count));
+        if from > base || end.is_none_or(|end| end > tip + 1) {
+            return Err(ImportError::FilterHeadersUnconnected);
+        }
+        let mut new = Vec::new();
+        for (height, header) in (from..).zip(headers) {
+            if height < base {
+                let known = height.checked_add(1).and_then(|above| self.before(above));
+                if known.is_some_and(|known| known != *header) {
+                    return Err(ImportError::FilterHeadersContradict { height });
+                }
+                continue;
+            }
+            new.push((height, *header));
+        }
+        for (height, header) in &new {
+            self.window.push_back(*header);
+            self.next = height + 1;
+        }
+        self.trim();
         Ok(new)
     }
 }
@@ -180,7 +237,7 @@ impl Client {
             StopBlock::Loading(_, loading) if loading == height => return None,
             _ => {}
         }
-        let ticket = self.load_heights(turn, record::HEADER, height, height);
+        let ticket = self.load_headers(turn, record::HEADERS, height, height);
         self.filter_header_stop = StopBlock::Loading(ticket, height);
         None
     }
@@ -210,13 +267,52 @@ impl Client {
             };
         }
         let new = self.filter_headers.answer(stop_hash, previous, hashes)?;
-        if !new.is_empty() {
-            self.store(turn, Vec::new(), Then::Nothing, |batch| {
-                for (height, header) in &new {
-                    record::put_filter_header(batch, *height, header);
-                }
-            });
-        }
+        self.store_filter_headers(turn, &new);
         Ok(())
+    }
+
+    /// Makes new filter headers durable: with those that stand before them in their row.
+    pub(super) fn store_filter_headers(&mut self, turn: &mut Turn<'_>, new: &[(u32, FilterHeader)]) {
+        let Some(&(from, _)) = new.first() else { return };
+        let (first, row) = self.filter_header_row(from).unwrap_or((from, Vec::new()));
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            let headers = row.iter().copied().chain(new.iter().map(|(_, header)| *header));
+            record::put_filter_headers(batch, first, headers);
+        });
+    }
+
+    /// The filter headers that stand before the one at `height` in its row, if there are any: from which height on.
+    pub(super) fn filter_header_row(&self, height: u32) -> Option<(u32, Vec<FilterHeader>)> {
+        let first = record::row_first(self.chain.start().height(), height);
+        let end = height.min(self.filter_headers.next());
+        let row: Vec<FilterHeader> = (first..end)
+            .map(|height| {
+                let header = self.filter_headers.before(height + 1);
+                header.expect("the filter headers of the last rows are at hand")
+            })
+            .collect();
+        (!row.is_empty()).then_some((first, row))
+    }
+
+    /// Forgets filter headers of blocks that are no longer in the chain.
+    pub(super) fn forget_filter_headers_above(&mut self, height: u32) {
+        let owed = self.filter_headers.truncate(height);
+        if let Some((conn, owed)) = owed
+            && let Some(peer) = self.peers.get_mut(&conn)
+        {
+            peer.expect_late_filter_headers(owed);
+        }
+        self.filter_header_stop = StopBlock::Unknown;
+    }
+
+    /// Waits for no filter headers any more.
+    pub(super) fn forget_filter_header_source(&mut self) {
+        let owed = self.filter_headers.set_source(None);
+        if let Some((conn, owed)) = owed
+            && let Some(peer) = self.peers.get_mut(&conn)
+        {
+            peer.expect_late_filter_headers(owed);
+        }
+        self.filter_header_stop = StopBlock::Unknown;
     }
 }

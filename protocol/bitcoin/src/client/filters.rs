@@ -89,13 +89,13 @@ impl Filters {
             .insert(start, Chunk { stop, context, asked: None, received, missing, matched: Vec::new() });
     }
 
-    /// Takes loaded blocks or filter headers in; `links` is told the height that the chunk starts at. False: what came
+    /// Takes loaded blocks or filter headers in; both are told the first and the last height of the chunk. False: what came
     /// does not fit what was asked for.
     pub(super) fn loaded(
         &mut self,
         ticket: Ticket,
-        hashes: impl FnOnce() -> Option<Vec<BlockHash>>,
-        links: impl FnOnce(u32) -> Option<Vec<FilterHeader>>,
+        hashes: impl FnOnce(u32, u32) -> Option<Vec<BlockHash>>,
+        links: impl FnOnce(u32, u32) -> Option<Vec<FilterHeader>>,
     ) -> bool {
         for (start, chunk) in &mut self.chunks {
             let Context::Loading { headers, filter_headers, hashes: known_hashes, links: known_links } =
@@ -104,9 +104,9 @@ impl Filters {
                 continue;
             };
             if ticket == *headers {
-                *known_hashes = hashes();
+                *known_hashes = hashes(*start, chunk.stop);
             } else if ticket == *filter_headers {
-                *known_links = links(*start);
+                *known_links = links(*start, chunk.stop);
             } else {
                 continue;
             }

@@ -9,10 +9,11 @@ use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
 
 use super::api::{BlockId, Event};
-use super::chain::{Extension, Stop};
+use super::ascent::Purpose;
 use super::peer::Headers;
-use super::rules::HeaderError;
-use super::{Client, Misbehaviour, Then, Timer, Turn, record};
+use super::record::Tip;
+use super::{Client, Misbehaviour, Phase, Then, Timer, Turn, record};
+use crate::headers::{HeaderError, Lineage, PERIOD, Place, Stop, Taken};
 use crate::wire::{
     CommandName, GetHeaders, INV_BLOCK, Inventory, Items, MAX_HEADERS, MAX_INVENTORY, Message,
 };
@@ -27,10 +28,20 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// by a request that an honest peer answers with headers that connect.
 const MAX_UNCONNECTED: u32 = 10;
 
+/// Headers beside the best chain that one peer may have kept before one of its own becomes the best: two messages of a
+/// branch that is about to win, and no flood.
+const MAX_BESIDE: u32 = 2 * MAX_HEADERS as u32;
+
+/// How much of the time after which a tip is stale passes until one more peer is asked.
+const STALE_AGAIN: u32 = 3;
+
 impl Client {
     /// Asks each peer for headers that is to be asked. Until the chain is complete, one at a time: they would all send
     /// the same.
     pub(super) fn ask_for_headers(&mut self, turn: &mut Turn<'_>) {
+        if self.ranges.is_active() {
+            return self.ask_for_ranges(turn);
+        }
         let busy = self.peers.values().any(|peer| peer.headers == Headers::Asked);
         let current = self.peers.values().any(|peer| peer.is_ready() && peer.headers == Headers::Done);
         if busy && !current {
@@ -51,7 +62,18 @@ impl Client {
 
     fn ask_headers_from(&mut self, turn: &mut Turn<'_>, conn: ConnId, height: u32) {
         let locator = self.chain.locator(height);
-        let request = GetHeaders { locator: locator.as_slice().into(), stop_hash: BlockHash::all_zeros() };
+        self.ask_headers(turn, conn, &locator, BlockHash::all_zeros());
+    }
+
+    /// Asks a peer for what follows the first block of `locator` that it knows.
+    pub(super) fn ask_headers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        locator: &[BlockHash],
+        stop_hash: BlockHash,
+    ) {
+        let request = GetHeaders { locator: locator.into(), stop_hash };
         self.send(turn, conn, &Message::GetHeaders(request));
         self.timers.set(Timer::Headers(conn), turn.now.instant + HEADERS_TIMEOUT);
         if let Some(peer) = self.peers.get_mut(&conn) {
@@ -62,7 +84,8 @@ impl Client {
     /// Whether the connected peers have shown all their headers, and at least one as much as it claims.
     pub(super) fn headers_are_current(&self) -> bool {
         let mut ready = self.peers.values().filter(|peer| peer.is_ready());
-        ready.clone().any(|peer| peer.headers == Headers::Done)
+        !self.ranges.is_active()
+            && ready.clone().any(|peer| peer.headers == Headers::Done)
             && ready.all(|peer| matches!(peer.headers, Headers::Done | Headers::Withheld))
     }
 
@@ -75,26 +98,68 @@ impl Client {
         if headers.len() > MAX_HEADERS {
             return Err(Misbehaviour::TooManyHeaders);
         }
-        let extension = self.chain.extend(headers.iter(), turn.now.unix);
-        self.chain_changed(turn, &extension);
-        let tip = self.chain.tip_height();
+        if !matches!(self.phase, Phase::Running) {
+            // The chain is being read anew; whoever was asked is asked again then.
+            self.ask_for_headers_anew(conn);
+            return Ok(());
+        }
+        if self.ranges.is_active() {
+            return self.on_range(turn, conn, headers);
+        }
+        if self.is_ascending(conn) {
+            return self.on_ascent(turn, conn, headers);
+        }
+        let taken = self.chain.take(headers.hashed(), turn.now.unix);
+        self.chain_changed(turn, &taken);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if let Some(last) = extension.last {
+        let was_asked = peer.headers == Headers::Asked;
+        if let Some(last) = taken.last {
             peer.best = Some(last);
             peer.unconnected = 0;
             peer.claimed = peer.claimed.max(last.height);
         }
-        let was_asked = peer.headers == Headers::Asked;
-        match extension.stopped {
+        peer.beside = if taken.changed_from.is_some() { 0 } else { peer.beside + taken.beside };
+        if peer.beside > MAX_BESIDE {
+            return Err(Misbehaviour::TooManyBranches);
+        }
+        let mut goes_on = headers.len() == MAX_HEADERS;
+        match taken.stopped {
             None => {}
-            Some(Stop::Invalid(HeaderError::NotYet)) => {}
-            Some(Stop::Invalid(HeaderError::ProofOfWork)) => return Err(Misbehaviour::WrongProofOfWork),
-            Some(Stop::Invalid(HeaderError::Forbidden)) => return Err(Misbehaviour::InvalidHeader),
-            // A branch from so far back can't be judged with what is at hand. It is not followed.
-            Some(Stop::Invalid(HeaderError::OutOfReach)) => {}
+            Some(Stop::Invalid(HeaderError::NotYet)) => {
+                // It is looked at again when its time may have come.
+                goes_on = false;
+                if !was_asked {
+                    peer.headers = Headers::Withheld;
+                    self.timers.set(Timer::Retry(conn), turn.now.instant + ASK_AGAIN);
+                }
+            }
+            Some(Stop::Invalid(error)) => return Err(Misbehaviour::InvalidHeader(error)),
             Some(Stop::Discontinuous) => return Err(Misbehaviour::HeadersDiscontinuous),
-            Some(Stop::TooManyBranches) => return Err(Misbehaviour::TooManyBranches),
+            Some(Stop::LowWork(base)) => {
+                if was_asked && goes_on {
+                    return self.begin_ascent(turn, conn, *base, headers);
+                }
+                // A chain of so little work is of no use, and no fault.
+                peer.best = Some(base.block());
+                goes_on = false;
+            }
             Some(Stop::Unconnected) => {
+                let parent = headers.at(0).map(|header| header.prev_blockhash);
+                match parent.map(|parent| self.chain.place(&parent)) {
+                    Some(Place::Below(post)) if was_asked => {
+                        self.load_ascent(turn, conn, post);
+                        return Ok(());
+                    }
+                    Some(Place::Start) if was_asked => {
+                        let start = *self.chain.start();
+                        return self.begin_ascent(turn, conn, start, headers);
+                    }
+                    Some(Place::BeforeStart) if was_asked => {
+                        let genesis = Lineage::genesis(self.chain.rules());
+                        return self.ascend(turn, conn, genesis, Purpose::Report, headers);
+                    }
+                    _ => {}
+                }
                 peer.unconnected += 1;
                 if peer.unconnected > MAX_UNCONNECTED {
                     return Err(Misbehaviour::HeadersUnconnected);
@@ -104,50 +169,69 @@ impl Client {
                     peer.headers = Headers::Wanted;
                     return Ok(());
                 }
+                goes_on = false;
             }
         }
         if !was_asked {
             return Ok(());
         }
         self.timers.cancel(Timer::Headers(conn));
-        peer.note_answer();
-        if headers.len() == MAX_HEADERS && extension.stopped.is_none() {
-            let from = peer.best.filter(|best| self.chain.height_of(&best.hash).is_some());
-            match from {
-                Some(best) => self.ask_headers_from(turn, conn, best.height),
-                // It is showing a branch that does not have the most work yet.
-                None => self.ask_branch_from(turn, conn),
+        let best = self.peers.get_mut(&conn).and_then(|peer| {
+            peer.note_answer();
+            peer.best
+        });
+        match best {
+            Some(best) if goes_on && self.chain.holds(best) => {
+                self.ask_headers_from(turn, conn, best.height);
             }
-            return Ok(());
-        }
-        if headers.is_empty() && tip == 0 && peer.claimed == 0 {
-            peer.best = Some(self.chain.tip());
-        }
-        // A height that was claimed in the handshake and is not shown: the peer is syncing itself, or it lies.
-        let shown = peer.best.map_or(0, |best| best.height);
-        if peer.claimed > shown && peer.claimed > tip {
-            let event = Event::PeerWithholds {
-                endpoint: self.targets.endpoint(peer.target).clone(),
-                claimed: peer.claimed,
-            };
-            peer.headers = Headers::Withheld;
-            self.timers.set(Timer::Retry(conn), turn.now.instant + ASK_AGAIN);
-            turn.out.event(event);
-        } else {
-            peer.headers = Headers::Done;
+            // It is showing a branch that does not have the most work yet.
+            Some(best) if goes_on => {
+                let common = self.chain.common(best).unwrap_or(0);
+                let mut locator = Vec::from([best.hash]);
+                locator.extend(self.chain.locator(common));
+                locator.truncate(crate::wire::MAX_LOCATOR);
+                self.ask_headers(turn, conn, &locator, BlockHash::all_zeros());
+            }
+            _ => self.headers_shown(turn, conn, headers.is_empty()),
         }
         Ok(())
     }
 
-    /// Asks for what follows the branch that a peer is showing.
-    fn ask_branch_from(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let Some(best) = self.peers.get(&conn).and_then(|peer| peer.best) else { return };
-        let mut locator = Vec::from([best.hash]);
-        locator.extend(self.chain.locator(self.chain.common(best).unwrap_or(0)));
-        locator.truncate(crate::wire::MAX_LOCATOR);
-        let request = GetHeaders { locator: locator.as_slice().into(), stop_hash: BlockHash::all_zeros() };
-        self.send(turn, conn, &Message::GetHeaders(request));
-        self.timers.set(Timer::Headers(conn), turn.now.instant + HEADERS_TIMEOUT);
+    /// A peer has shown all its headers. What it claims to have beyond them it keeps back: it is syncing itself, or it
+    /// lies.
+    pub(super) fn headers_shown(&mut self, turn: &mut Turn<'_>, conn: ConnId, nothing: bool) {
+        let tip = self.chain.tip();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if nothing && tip.height == 0 && peer.claimed == 0 {
+            peer.best = Some(tip);
+        }
+        let shown = peer.best.map_or(0, |best| best.height);
+        if peer.claimed > shown && peer.claimed > tip.height {
+            let event = Event::PeerWithholds {
+                endpoint: self.targets.endpoint(peer.target).clone(),
+                claimed: peer.claimed,
+            };
+            turn.out.event(event);
+            self.withhold(turn, conn);
+        } else {
+            peer.headers = Headers::Done;
+        }
+    }
+
+    /// Leaves a peer alone that has not shown what it claims, for a while.
+    pub(super) fn withhold(&mut self, turn: &Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.headers = Headers::Withheld;
+        self.timers.cancel(Timer::Headers(conn));
+        self.timers.set(Timer::Retry(conn), turn.now.instant + ASK_AGAIN);
+    }
+
+    /// Whatever a peer was asked for, it is asked for headers from the tip next.
+    pub(super) fn ask_for_headers_anew(&mut self, conn: ConnId) {
+        self.timers.cancel(Timer::Headers(conn));
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.headers = Headers::Wanted;
+        }
     }
 
     /// A peer announces blocks by their hashes, as Bitcoin Core does when more than eight are new.
@@ -161,7 +245,9 @@ impl Client {
             return Err(Misbehaviour::Malformed(command));
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        for item in inventory.iter().filter(|item| item.kind == INV_BLOCK) {
+        let mut blocks = inventory.iter().filter(|item| item.kind == INV_BLOCK);
+        // The last is the best: a look through the window for each of many would be a gift to who sends them.
+        if let Some(item) = blocks.by_ref().last() {
             match self.chain.find(&BlockHash::from_byte_array(item.hash)) {
                 // Another peer was faster. This one has shown it too.
                 Some(known) => peer.best = Some(known),
@@ -172,47 +258,87 @@ impl Client {
         Ok(())
     }
 
+    /// Asks one more peer for headers, for no block has come for a long time. Nobody is let go for it.
+    pub(super) fn tip_is_stale(&mut self, turn: &mut Turn<'_>) {
+        let ready = |peer: &&super::Peer| peer.is_ready() && peer.headers == Headers::Done;
+        let mut able: Vec<ConnId> =
+            self.peers.iter().filter(|(_, peer)| ready(peer)).map(|(conn, _)| *conn).collect();
+        able.sort_unstable_by_key(|conn| (*conn <= self.asked_when_stale.unwrap_or(*conn), *conn));
+        self.asked_when_stale = able.first().copied();
+        if let Some(conn) = self.asked_when_stale {
+            self.ask_for_headers_anew(conn);
+        }
+        turn.out.event(Event::StaleTip { tip: self.chain.tip() });
+        self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip / STALE_AGAIN);
+    }
+
     /// Makes a change of the best chain durable, and takes back what it takes back.
-    fn chain_changed(&mut self, turn: &mut Turn<'_>, extension: &Extension) {
-        let Some(from) = extension.changed_from else { return };
+    pub(super) fn chain_changed(&mut self, turn: &mut Turn<'_>, taken: &Taken) {
+        let Some(from) = taken.changed_from else { return };
         self.synced = None;
+        self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
         let tip = self.chain.tip();
-        let work = self.chain.work();
         let mut events = Vec::new();
         let mut then = Then::Nothing;
-        if let Some(old_tip) = extension.left {
+        if let Some(old_tip) = taken.left {
             let fork = from - 1;
             let hash = self.chain.at(fork).map(|(_, hash)| hash).expect("a branch begins in the window");
             events.push(Event::Reorganised { fork: BlockId { height: fork, hash }, old_tip, new_tip: tip });
-            let owed = self.filter_headers.truncate(fork);
-            if let Some(peer) = owed.and_then(|(conn, _)| self.peers.get_mut(&conn)) {
-                peer.expect_late_filter_headers(owed.map_or(0, |(_, owed)| owed));
-            }
-            self.filter_header_stop = super::StopBlock::Unknown;
+            self.forget_filter_headers_above(fork);
             self.give_up_search();
             if self.search.go_back(fork + 1) {
                 then = Then::TakeBack;
             }
         }
         let next = (then == Then::TakeBack).then_some(from);
-        let left = extension.left;
-        let headers: Vec<Header> = (from..=tip.height)
-            .filter_map(|height| self.chain.at(height).map(|(header, _)| *header))
+        let left = taken.left;
+        let start = self.chain.start().height();
+        let first = record::row_first(start, from);
+        let headers: Vec<Header> = (first..=tip.height)
+            .map(|height| *self.chain.at(height).expect("what is new is in the window, with its row").0)
             .collect();
+        let works: Vec<_> = (first..=tip.height)
+            .filter(|height| height.is_multiple_of(PERIOD))
+            .map(|height| (height, self.work_before(height)))
+            .collect();
+        // Periods that are complete now.
+        let periods: Vec<(u32, Vec<BlockHash>)> = (from / PERIOD..(tip.height + 1) / PERIOD)
+            .map(|period| {
+                let low = (period * PERIOD).max(start);
+                let hashes = (low..(period + 1) * PERIOD).map_while(|height| Some(self.chain.at(height)?.1));
+                (low, hashes.collect())
+            })
+            .collect();
+        let end = Tip { block: tip, work: self.chain.work() };
+        let filter_row = left.and_then(|_| self.filter_header_row(from));
         self.store(turn, events, then, |batch| {
             if left.is_some_and(|left| left.height > tip.height) {
-                batch.delete_from(record::HEADER, &record::height_key(tip.height + 1));
+                let above = record::row_first(start, tip.height) / record::ROW * record::ROW + record::ROW;
+                batch.delete_from(record::HEADERS, &record::height_key(above));
             }
             if left.is_some() {
-                batch.delete_from(record::FILTER_HEADER, &record::height_key(from));
+                batch
+                    .delete_from(record::FILTER_HEADERS, &record::height_key(record::row_first(start, from)));
             }
-            for (height, header) in (from..).zip(&headers) {
-                record::put_header(batch, height, header);
+            if let Some((first, row)) = filter_row {
+                record::put_filter_headers(batch, first, row);
             }
-            record::put_tip(batch, tip, work);
+            let work = |height| works.iter().find(|(at, _)| *at == height).map(|(_, work)| *work);
+            record::put_headers(batch, record::HEADERS, first, &headers, work);
+            for (low, hashes) in &periods {
+                record::put_hashes(batch, *low, hashes.iter().copied());
+            }
+            record::put_tip(batch, &end);
             if let Some(next) = next {
                 record::put_next(batch, next);
             }
         });
+    }
+
+    /// The work of the best chain before a block that is in the window.
+    pub(super) fn work_before(&self, height: u32) -> bitcoin::Work {
+        let (header, _) = self.chain.at(height).expect("the block is in the window");
+        let work = self.chain.work_at(height).expect("the block is in the window");
+        work - header.work()
     }
 }

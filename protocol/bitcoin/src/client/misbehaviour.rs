@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::headers::HeaderError;
 use crate::wire::CommandName;
 
 /// A breach of the protocol by a peer.
@@ -28,12 +29,16 @@ pub enum Misbehaviour {
     HeadersDiscontinuous,
     /// Header after header whose parents are unknown.
     HeadersUnconnected,
-    /// A header without the proof of work that it claims, or one that claims less than the network demands.
-    WrongProofOfWork,
-    /// A header with a time or a version that the rules forbid.
-    InvalidHeader,
+    /// A header that breaks this rule.
+    InvalidHeader(HeaderError),
     /// Branches without end, none of them the best.
     TooManyBranches,
+    /// A chain that goes on and on, or is shown again and again, and never has the work that a chain must have.
+    LowWorkChain,
+    /// A chain that had enough work when it was first shown, and is another one the second time.
+    ChangedChain,
+    /// Headers that do not lead to a block that is known to be in the best chain.
+    ContradictsKnownBlock(u32),
     /// Filter headers that do not follow from those before them.
     FilterHeadersDiscontinuous,
     /// A filter that is not the one its header names.
@@ -61,8 +66,12 @@ impl fmt::Display for Misbehaviour {
             Self::TooManyHeaders => f.write_str("it sent more than 2000 headers in a message"),
             Self::HeadersDiscontinuous => f.write_str("it sent headers that do not follow each other"),
             Self::HeadersUnconnected => f.write_str("it kept sending headers whose parents are unknown"),
-            Self::WrongProofOfWork => f.write_str("it sent a header without the proof of work that is due"),
-            Self::InvalidHeader => f.write_str("it sent a header with a forbidden time or version"),
+            Self::InvalidHeader(error) => write!(f, "it sent an invalid header: {error}"),
+            Self::LowWorkChain => f.write_str("it kept showing chains of too little work"),
+            Self::ChangedChain => f.write_str("it sent another chain than the one whose work it had shown"),
+            Self::ContradictsKnownBlock(height) => {
+                write!(f, "its chain does not have the block that is known at height {height}")
+            }
             Self::TooManyBranches => f.write_str("it sent too many branches of too little work"),
             Self::FilterHeadersDiscontinuous => {
                 f.write_str("it sent filter headers that do not follow from those before")

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `dial` | the given peers: who is dialled, and when again |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
-//! | `rules`, `chain`, `headers` | block headers: proof of work, branches, most work, asking for them |
+//! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
+//! | `ranges` | headers between known blocks, from several peers at once |
+//! | `ascent`, `switching` | chains of little work, branches from far below, and the switch to one |
 //! | `filter_headers` | the chain of filter headers (BIP157) |
 //! | `filters` | filters in chunks, checked and matched (BIP158) |
 //! | `blocks` | blocks whose filters matched |
@@ -12,22 +14,28 @@
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `record` | what is stored, and reading it at the start |
+//! | `migration`, `repair` | what is stored in an older format, or damaged |
+//! | `queries` | headers that the application looks up, takes out or brings in |
 
 mod api;
+mod ascent;
 mod blocks;
-mod chain;
 mod dial;
 mod filter_headers;
 mod filters;
 mod findings;
 mod headers;
+mod migration;
 mod misbehaviour;
 mod peer;
+mod queries;
+mod ranges;
 mod record;
-mod rules;
+mod repair;
 mod search;
 mod session;
 mod start;
+mod switching;
 mod taking_back;
 mod watching;
 
@@ -42,13 +50,16 @@ use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Tic
 pub use api::*;
 pub use misbehaviour::Misbehaviour;
 
-use chain::Chain;
+use ascent::Ascent;
 use dial::{TargetId, Targets};
 use filter_headers::FilterHeaders;
 use peer::Peer;
+use queries::Queries;
+use ranges::Ranges;
 use search::Search;
 use start::Loading;
 
+use crate::headers::HeaderChain;
 use crate::wire::Message;
 
 /// How often progress is told, at most.
@@ -76,7 +87,12 @@ pub struct Client {
     peers: BTreeMap<ConnId, Peer>,
     /// Peers that were asked for something in this turn.
     asked: BTreeSet<ConnId>,
-    chain: Chain,
+    chain: HeaderChain,
+    ranges: Ranges,
+    ascent: Option<Ascent>,
+    /// The peer that was asked last because the tip was stale.
+    asked_when_stale: Option<ConnId>,
+    queries: Queries,
     filter_headers: FilterHeaders,
     /// The block with which the next range of filter headers ends, where it had to be loaded.
     filter_header_stop: StopBlock,
@@ -106,6 +122,7 @@ enum Timer {
     Headers(ConnId),
     Ping(ConnId),
     Progress,
+    StaleTip,
     Retry(ConnId),
     Stall(ConnId),
 }
@@ -151,14 +168,23 @@ impl Client {
     /// A client that has done nothing yet. Durations in `config` are taken for a millisecond if they are shorter, and
     /// for a year if they are longer.
     pub fn new(mut config: Config) -> Self {
-        let Config { handshake_timeout, stall_timeout, ping_interval, ping_timeout, retry_delay, .. } =
-            &mut config;
-        for duration in [handshake_timeout, stall_timeout, ping_interval, ping_timeout, retry_delay] {
+        let Config {
+            handshake_timeout,
+            stall_timeout,
+            ping_interval,
+            ping_timeout,
+            stale_tip,
+            retry_delay,
+            ..
+        } = &mut config;
+        for duration in
+            [handshake_timeout, stall_timeout, ping_interval, ping_timeout, stale_tip, retry_delay]
+        {
             *duration = (*duration).clamp(SHORTEST, LONGEST);
         }
         let magic = config.network.magic().to_bytes();
         let rng = Rng::new(core::mem::take(&mut config.seed));
-        let chain = Chain::new(config.network);
+        let chain = HeaderChain::new(config.network);
         Self {
             magic,
             rng,
@@ -169,6 +195,10 @@ impl Client {
             peers: BTreeMap::new(),
             asked: BTreeSet::new(),
             chain,
+            ranges: Ranges::default(),
+            ascent: None,
+            asked_when_stale: None,
+            queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
             filter_header_stop: StopBlock::Unknown,
             search: Search::new(),
@@ -203,6 +233,9 @@ impl Client {
             Command::AddPeer(endpoint) => self.add_peer(turn, endpoint),
             Command::Watch { scripts, from } => self.search.order(scripts, from, false),
             Command::WatchOnly { scripts, from } => self.search.order(scripts, from, true),
+            Command::FindHeader(query) => self.queries.order(queries::Order::Find(query)),
+            Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
+            Command::Import(import) => self.queries.order(queries::Order::Import(import)),
         }
     }
 
@@ -221,6 +254,7 @@ impl Client {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
+        self.carry_out_queries(turn);
         self.ask_for_headers(turn);
         self.ask_for_filter_headers(turn);
         self.go_on_searching(turn);
@@ -239,6 +273,7 @@ impl Client {
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due.
                 Timer::Progress => {}
+                Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),
             }
@@ -294,7 +329,7 @@ impl Client {
             bytes_sent: self.bytes_sent,
             ..Progress::default()
         };
-        self.search.count(tip, &mut progress);
+        self.search.count(tip, self.filter_headers.first_filter(), &mut progress);
         let told = Progress {
             bytes_received: progress.bytes_received,
             bytes_sent: progress.bytes_sent,

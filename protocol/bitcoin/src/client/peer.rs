@@ -42,6 +42,10 @@ pub(super) struct Peer {
     pub(super) headers: Headers,
     /// Messages in a row with headers whose parents are unknown.
     pub(super) unconnected: u32,
+    /// Headers of its that were kept beside the best chain since one of them became the best.
+    pub(super) beside: u32,
+    /// Chains that it showed and that had too little work.
+    pub(super) fruitless: u32,
     /// It left requests unanswered: others are asked before this time.
     pub(super) passed_over: Option<Instant>,
     /// When anything came last.
@@ -109,6 +113,8 @@ impl Peer {
             best: None,
             headers: Headers::Wanted,
             unconnected: 0,
+            beside: 0,
+            fruitless: 0,
             passed_over: None,
             heard: now.instant,
             probes: VecDeque::new(),

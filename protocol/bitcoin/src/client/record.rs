@@ -4,39 +4,60 @@
 //! | space | key | value |
 //! |---|---|---|
 //! | `meta` | `format` | version (4 bytes), the network's four bytes |
+//! | `meta` | `start` | the block that the chain starts with (80), what the rules know of it (a lineage) |
 //! | `meta` | `tip` | height (4), hash (32), chain work (32, big-endian) |
 //! | `meta` | `next` | the next height to search (4); absent: nothing is watched |
-//! | `header` | height (4) | block header (80) |
-//! | `filter_header` | height (4) | filter header (32) |
+//! | `meta` | `switch` | absent, or a switch to the staged branch that is under way: see `switching` |
+//! | `meta` | `migrated` | absent, or how far a migration from an older format is: see `migration` |
+//! | `headers` | height of the row's first (4) | hash of the block before it (32), the chain work before it (32) if it begins a difficulty period, then headers without the hash before them (48 each) |
+//! | `filter_headers` | height of the row's first (4) | filter headers (32 each) |
+//! | `hashes` | part of the hash (1), difficulty period (4) | for each block of the period whose hash begins with the part: the next bytes of its hash (5), its place in the period (2) |
+//! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
 //! | `watch` | script | the height from which it is watched (4) |
 //! | `touch` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8), for an input the outpoint (36), script |
 //!
-//! Touches at or above `next` are to be taken back: a reorganisation, or a search begun again, was cut short.
+//! Rows of headers and filter headers hold [`ROW`] of them, from one multiple of it to the next; the first begins where
+//! the chain starts. Touches at or above `next` are to be taken back: a reorganisation, or a search begun again, was cut
+//! short.
 
 use alloc::vec::Vec;
 
-use andon_kernel::{BatchWriter, Space};
-use bitcoin::block::Header;
+use andon_kernel::{BatchWriter, Rows, Space};
+use bitcoin::block::{Header, Version};
 use bitcoin::consensus::encode::{Decodable, Encodable};
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::Magic;
-use bitcoin::{Amount, BlockHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
+use bitcoin::{
+    Amount, BlockHash, CompactTarget, FilterHeader, Network, OutPoint, ScriptBuf, TxMerkleNode, Txid, Work,
+};
 
 use super::api::{BlockId, Touch, TouchKind};
+use crate::headers::{Lineage, PERIOD};
 use crate::wire::{Item, Malformed, Reader};
 
 pub(super) const META: Space = Space::new("meta");
-pub(super) const HEADER: Space = Space::new("header");
-pub(super) const FILTER_HEADER: Space = Space::new("filter_header");
+pub(super) const HEADERS: Space = Space::new("headers");
+pub(super) const FILTER_HEADERS: Space = Space::new("filter_headers");
+pub(super) const HASHES: Space = Space::new("hashes");
+pub(super) const STAGED: Space = Space::new("staged");
 pub(super) const WATCH: Space = Space::new("watch");
 pub(super) const TOUCH: Space = Space::new("touch");
 
 /// The version of these encodings.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+
+/// Headers, and filter headers, to a row. It divides a difficulty period.
+pub(super) const ROW: u32 = 16;
 
 const FORMAT_KEY: &[u8] = b"format";
+const START_KEY: &[u8] = b"start";
 const TIP_KEY: &[u8] = b"tip";
 const NEXT_KEY: &[u8] = b"next";
+const SWITCH_KEY: &[u8] = b"switch";
+const MIGRATED_KEY: &[u8] = b"migrated";
+
+/// A header without the hash of the block before it.
+const BARE: usize = 48;
 
 /// The key of a height; of the first of several rows at that height.
 pub(super) fn height_key(height: u32) -> [u8; 4] {
@@ -48,12 +69,47 @@ pub(super) fn key_height(key: &[u8]) -> Option<u32> {
     key.first_chunk().map(|height| u32::from_be_bytes(*height))
 }
 
+/// The height of the first block in the row that holds `height`, of a chain that starts at `start`.
+pub(super) fn row_first(start: u32, height: u32) -> u32 {
+    (height - height % ROW).max(start)
+}
+
+/// A chain's end: height, hash and work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) block: BlockId,
+    pub(super) work: Work,
+}
+
+/// A switch to a staged branch that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    /// The last block that both have.
+    pub(super) fork: u32,
+    /// The end of the branch.
+    pub(super) to: Tip,
+    /// The next header to be copied.
+    pub(super) next: u32,
+}
+
+/// How far a migration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Migrated {
+    /// The next header to be taken over, with the hash and the work of the chain before it.
+    pub(super) next: u32,
+    pub(super) previous: BlockHash,
+    pub(super) work: Work,
+}
+
 /// The rows of `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
     pub(super) format: Option<(u32, Option<Network>)>,
-    pub(super) tip: Option<(BlockId, Work)>,
+    pub(super) start: Option<(Header, Lineage)>,
+    pub(super) tip: Option<Tip>,
     pub(super) next: Option<u32>,
+    pub(super) switch: Option<Switch>,
+    pub(super) migrated: Option<Migrated>,
 }
 
 impl Meta {
@@ -65,15 +121,39 @@ impl Meta {
                 let version = u32::from_be_bytes(reader.array()?);
                 self.format = Some((version, Magic::from_bytes(reader.array()?).try_into().ok()));
             }
-            TIP_KEY => {
-                let height = u32::from_be_bytes(reader.array()?);
-                let tip = BlockId { height, hash: reader.item()? };
-                self.tip = Some((tip, Work::from_be_bytes(reader.array()?)));
+            START_KEY => {
+                let header = Header::consensus_decode(&mut reader.take(80)?).map_err(|_| Malformed)?;
+                self.start = Some((header, Lineage::decode(reader.rest()).ok_or(Malformed)?));
             }
+            TIP_KEY => self.tip = Some(Tip::read(&mut reader)?),
             NEXT_KEY => self.next = Some(u32::from_be_bytes(reader.array()?)),
+            SWITCH_KEY => {
+                let (fork, next) = (u32::from_be_bytes(reader.array()?), u32::from_be_bytes(reader.array()?));
+                self.switch = Some(Switch { fork, next, to: Tip::read(&mut reader)? });
+            }
+            MIGRATED_KEY => {
+                let Tip { block, work } = Tip::read(&mut reader)?;
+                self.migrated = Some(Migrated { next: block.height, previous: block.hash, work });
+            }
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Tip {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let height = u32::from_be_bytes(reader.array()?);
+        let block = BlockId { height, hash: reader.item()? };
+        Ok(Self { block, work: Work::from_be_bytes(reader.array()?) })
+    }
+
+    fn bytes(&self) -> [u8; 68] {
+        let mut value = [0; 68];
+        value[..4].copy_from_slice(&self.block.height.to_be_bytes());
+        value[4..36].copy_from_slice(self.block.hash.as_byte_array());
+        value[36..].copy_from_slice(&self.work.to_be_bytes());
+        value
     }
 }
 
@@ -84,34 +164,243 @@ pub(super) fn put_format(batch: &mut BatchWriter<'_>, network: Network) {
     batch.put(META, FORMAT_KEY, &value);
 }
 
-pub(super) fn put_tip(batch: &mut BatchWriter<'_>, tip: BlockId, work: Work) {
-    let mut value = [0; 68];
-    value[..4].copy_from_slice(&tip.height.to_be_bytes());
-    value[4..36].copy_from_slice(tip.hash.as_byte_array());
-    value[36..].copy_from_slice(&work.to_be_bytes());
-    batch.put(META, TIP_KEY, &value);
+pub(super) fn put_start(batch: &mut BatchWriter<'_>, header: &Header, lineage: &Lineage) {
+    let mut value = Vec::with_capacity(256);
+    header.consensus_encode(&mut value).expect("writing to memory succeeds");
+    value.extend_from_slice(&lineage.encode());
+    batch.put(META, START_KEY, &value);
+}
+
+pub(super) fn put_tip(batch: &mut BatchWriter<'_>, tip: &Tip) {
+    batch.put(META, TIP_KEY, &tip.bytes());
 }
 
 pub(super) fn put_next(batch: &mut BatchWriter<'_>, next: u32) {
     batch.put(META, NEXT_KEY, &next.to_be_bytes());
 }
 
-pub(super) fn put_header(batch: &mut BatchWriter<'_>, height: u32, header: &Header) {
-    let mut value = [0; 80];
-    header.consensus_encode(&mut &mut value[..]).expect("a header has 80 bytes");
-    batch.put(HEADER, &height_key(height), &value);
+pub(super) fn put_switch(batch: &mut BatchWriter<'_>, switch: &Switch) {
+    let mut value = [0; 76];
+    value[..4].copy_from_slice(&switch.fork.to_be_bytes());
+    value[4..8].copy_from_slice(&switch.next.to_be_bytes());
+    value[8..].copy_from_slice(&switch.to.bytes());
+    batch.put(META, SWITCH_KEY, &value);
 }
 
-pub(super) fn read_header(value: &[u8]) -> Option<Header> {
-    (value.len() == 80).then(|| Header::consensus_decode(&mut &value[..]).ok()).flatten()
+pub(super) fn put_migrated(batch: &mut BatchWriter<'_>, migrated: &Migrated) {
+    let block = BlockId { height: migrated.next, hash: migrated.previous };
+    batch.put(META, MIGRATED_KEY, &Tip { block, work: migrated.work }.bytes());
 }
 
-pub(super) fn put_filter_header(batch: &mut BatchWriter<'_>, height: u32, header: &FilterHeader) {
-    batch.put(FILTER_HEADER, &height_key(height), header.as_byte_array());
+/// Notes that no switch and no migration is under way.
+pub(super) fn put_settled(batch: &mut BatchWriter<'_>) {
+    for key in [SWITCH_KEY, MIGRATED_KEY] {
+        let after = [key, &[0]].concat();
+        batch.delete(META, key, &after);
+    }
 }
 
-pub(super) fn read_filter_header(value: &[u8]) -> Option<FilterHeader> {
-    FilterHeader::from_slice(value).ok()
+/// Packs headers, from the row that begins at `first` on: `work` is that of the chain before a height, where a row wants
+/// it. `headers` begin with the block at `first`, which is where a row begins.
+pub(super) fn put_headers<'a>(
+    batch: &mut BatchWriter<'_>,
+    space: Space,
+    first: u32,
+    headers: impl IntoIterator<Item = &'a Header>,
+    work: impl Fn(u32) -> Option<Work>,
+) {
+    let mut row = Vec::with_capacity(64 + BARE * ROW as usize);
+    let mut row_at = first;
+    for (height, header) in (first..).zip(headers) {
+        if height.is_multiple_of(ROW) && !row.is_empty() {
+            batch.put(space, &height_key(row_at), &row);
+            row.clear();
+        }
+        if row.is_empty() {
+            row_at = height;
+            row.extend_from_slice(header.prev_blockhash.as_byte_array());
+            if height.is_multiple_of(PERIOD) {
+                let work = work(height).expect("the work before each period is known");
+                row.extend_from_slice(&work.to_be_bytes());
+            }
+        }
+        row.extend_from_slice(&header.version.to_consensus().to_le_bytes());
+        row.extend_from_slice(header.merkle_root.as_byte_array());
+        row.extend_from_slice(&header.time.to_le_bytes());
+        row.extend_from_slice(&header.bits.to_consensus().to_le_bytes());
+        row.extend_from_slice(&header.nonce.to_le_bytes());
+    }
+    if !row.is_empty() {
+        batch.put(space, &height_key(row_at), &row);
+    }
+}
+
+/// A header as it was read: its height, itself, its hash.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredHeader {
+    pub(super) height: u32,
+    pub(super) header: Header,
+    pub(super) hash: BlockHash,
+}
+
+/// Reads one row of headers: appends them to `headers`, and returns the work before the first, if the row has it.
+///
+/// `None`: it is no such row, or does not go on from the last one in `headers`.
+pub(super) fn read_header_row(
+    key: &[u8],
+    value: &[u8],
+    headers: &mut Vec<StoredHeader>,
+) -> Option<Option<Work>> {
+    let first = u32::from_be_bytes(key.try_into().ok()?);
+    let mut reader = Reader::new(value);
+    let mut previous: BlockHash = reader.item().ok()?;
+    let follows =
+        headers.last().is_none_or(|last| last.height.checked_add(1) == Some(first) && last.hash == previous);
+    let work = match first.is_multiple_of(PERIOD) {
+        true => Some(Work::from_be_bytes(reader.array().ok()?)),
+        false => None,
+    };
+    let rest = reader.rest();
+    let count = (rest.len() / BARE) as u32;
+    let whole = rest.len().is_multiple_of(BARE) && (1..=ROW - first % ROW).contains(&count);
+    if !follows || !whole {
+        return None;
+    }
+    let mut reader = Reader::new(rest);
+    for height in first..first.checked_add(count)? {
+        let header = Header {
+            version: Version::from_consensus(i32::from_le_bytes(reader.array().ok()?)),
+            prev_blockhash: previous,
+            merkle_root: TxMerkleNode::from_byte_array(reader.array().ok()?),
+            time: reader.u32().ok()?,
+            bits: CompactTarget::from_consensus(reader.u32().ok()?),
+            nonce: reader.u32().ok()?,
+        };
+        previous = header.block_hash();
+        headers.push(StoredHeader { height, header, hash: previous });
+    }
+    Some(work)
+}
+
+/// Reads the headers from `from` up to `to` out of rows that hold more. `None`: they are not all there.
+pub(super) fn read_headers(rows: Rows<'_>, from: u32, to: u32) -> Option<Vec<StoredHeader>> {
+    let mut headers = Vec::new();
+    for (key, value) in rows.iter() {
+        read_header_row(key, value, &mut headers)?;
+    }
+    headers.retain(|stored| (from..=to).contains(&stored.height));
+    let whole = headers.first().is_some_and(|first| first.height == from)
+        && headers.last().is_some_and(|last| last.height == to);
+    whole.then_some(headers)
+}
+
+/// Packs filter headers, from the row that begins at `first` on.
+pub(super) fn put_filter_headers(
+    batch: &mut BatchWriter<'_>,
+    first: u32,
+    headers: impl IntoIterator<Item = FilterHeader>,
+) {
+    let mut row = Vec::with_capacity(32 * ROW as usize);
+    let mut row_at = first;
+    for (height, header) in (first..).zip(headers) {
+        if height.is_multiple_of(ROW) && !row.is_empty() {
+            batch.put(FILTER_HEADERS, &height_key(row_at), &row);
+            row.clear();
+        }
+        if row.is_empty() {
+            row_at = height;
+        }
+        row.extend_from_slice(header.as_byte_array());
+    }
+    if !row.is_empty() {
+        batch.put(FILTER_HEADERS, &height_key(row_at), &row);
+    }
+}
+
+/// Reads one row of filter headers: the height of the first, and them. `None`: it is no such row.
+pub(super) fn read_filter_header_row<'a>(
+    key: &[u8],
+    value: &'a [u8],
+) -> Option<(u32, impl DoubleEndedIterator<Item = FilterHeader> + ExactSizeIterator + use<'a>)> {
+    let first = u32::from_be_bytes(key.try_into().ok()?);
+    let (headers, rest) = value.as_chunks::<32>();
+    let whole = rest.is_empty() && (1..=(ROW - first % ROW) as usize).contains(&headers.len());
+    let headers = headers.iter().map(|header| FilterHeader::from_byte_array(*header));
+    (whole && first.checked_add(headers.len() as u32).is_some()).then_some((first, headers))
+}
+
+/// Reads the filter headers from `from` up to `to` out of rows that hold more. `None`: they are not all there.
+pub(super) fn read_filter_headers(rows: Rows<'_>, from: u32, to: u32) -> Option<Vec<FilterHeader>> {
+    let mut wanted = Vec::new();
+    let mut next = from;
+    for (key, value) in rows.iter() {
+        let (first, headers) = read_filter_header_row(key, value)?;
+        for (height, header) in (first..).zip(headers) {
+            if height == next && height <= to {
+                wanted.push(header);
+                next += 1;
+            }
+        }
+    }
+    (wanted.len() as u32 == to + 1 - from).then_some(wanted)
+}
+
+/// Parts by which hashes are told apart first: one for each value of a hash's first four bits.
+const PARTS: u8 = 16;
+
+/// The bytes of a hash that an entry of the index holds, after the first.
+const PREFIX: usize = 5;
+
+/// Puts the hashes of one difficulty period, which begin at `from`, into the index.
+pub(super) fn put_hashes(
+    batch: &mut BatchWriter<'_>,
+    from: u32,
+    hashes: impl Iterator<Item = BlockHash> + Clone,
+) {
+    let mut entries = Vec::new();
+    for part in 0..PARTS {
+        entries.clear();
+        for (place, hash) in ((from % PERIOD) as u16..).zip(hashes.clone()) {
+            let bytes = hash.as_byte_array();
+            if bytes[0] / PARTS == part {
+                entries.extend_from_slice(&bytes[1..=PREFIX]);
+                entries.extend_from_slice(&place.to_be_bytes());
+            }
+        }
+        let key = hashes_key(part, from / PERIOD);
+        if entries.is_empty() {
+            batch.delete(HASHES, &key, &[&key[..], &[0]].concat());
+        } else {
+            batch.put(HASHES, &key, &entries);
+        }
+    }
+}
+
+fn hashes_key(part: u8, period: u32) -> [u8; 5] {
+    let mut key = [part; 5];
+    key[1..].copy_from_slice(&period.to_be_bytes());
+    key
+}
+
+/// The keys between which the index knows of `hash`: included, excluded.
+pub(super) fn hashes_range(hash: &BlockHash) -> ([u8; 1], [u8; 1]) {
+    let part = hash.as_byte_array()[0] / PARTS;
+    ([part], [part + 1])
+}
+
+/// The heights at which a row of the index has a hash that begins as `hash` does: at most one, but by rare chance.
+pub(super) fn hash_heights(key: &[u8], value: &[u8], hash: &BlockHash, heights: &mut Vec<u32>) {
+    let Some(period) = key.get(1..).and_then(key_height) else { return };
+    let prefix = &hash.as_byte_array()[1..=PREFIX];
+    for entry in value.chunks_exact(PREFIX + 2) {
+        let (head, place) = entry.split_at(PREFIX);
+        if head == prefix
+            && let Ok(place) = place.try_into()
+        {
+            let place = u32::from(u16::from_be_bytes(place));
+            heights.extend(period.checked_mul(PERIOD).and_then(|first| first.checked_add(place)));
+        }
+    }
 }
 
 /// Where a touch is in its block.

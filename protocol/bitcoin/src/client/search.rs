@@ -3,9 +3,8 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::ops::Bound;
 
-use andon_kernel::{ConnId, Order, Rows, Ticket};
+use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
@@ -20,7 +19,7 @@ use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
 use super::taking_back::TakingBack;
 use super::watching::{Dating, WatchOrder};
-use super::{Client, Misbehaviour, Phase, StopBlock, Then, Turn};
+use super::{Client, Misbehaviour, StopBlock, Then, Turn};
 use crate::block;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC, INV_WITNESS_BLOCK, Inventory, Message};
 
@@ -140,14 +139,16 @@ impl Search {
         searched && self.orders.is_empty() && self.taking_back == TakingBack::No
     }
 
-    /// Counts what is done.
-    pub(super) fn count(&self, tip: u32, progress: &mut Progress) {
+    /// Counts what is done, of filters from the height `first` on.
+    pub(super) fn count(&self, tip: u32, first: u32, progress: &mut Progress) {
         let (Some(next), Some(birthday)) = (self.next, self.findings.watched().values().min()) else {
             return;
         };
-        let from = (*birthday).min(next);
+        let next = next.max(first);
+        let from = (*birthday).max(first).min(next);
         let matched = self.matched_to.map_or(next, |block| block.height + 1) + self.filters.received();
-        progress.filters = Count { done: matched - from, total: (tip + 1).max(matched) - from };
+        let total = (tip + 1).max(matched);
+        progress.filters = Count { done: matched - from, total: total - from };
         let read = self.blocks.read();
         progress.blocks = Count { done: read, total: read + self.blocks.unread() };
     }
@@ -188,6 +189,7 @@ impl Client {
                 return;
             }
             let next = search.matched_to.map(|block| block.height + 1).or(search.next).unwrap_or(0);
+            let next = next.max(self.filter_headers.first_filter());
             let Some((start, stop)) = search.filters.next_chunk(next, limit) else { return };
             let hashes: Option<Vec<BlockHash>> =
                 (start..=stop).map(|height| self.chain.at(height).map(|(_, hash)| hash)).collect();
@@ -196,33 +198,13 @@ impl Client {
             match (hashes, links) {
                 (Some(hashes), Some(links)) => self.search.filters.open(start, hashes, links),
                 _ => {
-                    let headers = self.load_heights(turn, record::HEADER, start, stop);
+                    let headers = self.load_headers(turn, record::HEADERS, start, stop);
                     let before = start.saturating_sub(1);
-                    let filter_headers = self.load_heights(turn, record::FILTER_HEADER, before, stop);
+                    let filter_headers = self.load_headers(turn, record::FILTER_HEADERS, before, stop);
                     self.search.filters.open_loading(start, stop, headers, filter_headers);
                 }
             }
         }
-    }
-
-    /// Loads the rows of a range of heights.
-    pub(super) fn load_heights(
-        &mut self,
-        turn: &mut Turn<'_>,
-        space: andon_kernel::Space,
-        from: u32,
-        to: u32,
-    ) -> Ticket {
-        let ticket = self.names.ticket();
-        let (low, high) = (record::height_key(from), record::height_key(to));
-        turn.out.load(
-            ticket,
-            space,
-            (Bound::Included(&low), Bound::Included(&high)),
-            Order::Ascending,
-            to - from + 1,
-        );
-        ticket
     }
 
     fn ask_for_filters(&mut self, turn: &mut Turn<'_>) {
@@ -348,57 +330,58 @@ impl Client {
     }
 
     /// Takes loaded rows to who waits for them, once the start is over.
-    pub(super) fn loaded_while_running(&mut self, turn: &mut Turn<'_>, ticket: Ticket, rows: Rows<'_>) {
+    pub(super) fn loaded_while_running(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        rows: Rows<'_>,
+        more: bool,
+    ) {
+        const MISSING: &str = "block headers are missing or do not follow each other";
         if let TakingBack::Loading(asked, from) = self.search.taking_back
             && asked == ticket
         {
             return self.take_back(turn, rows, from);
         }
-        let first =
-            || rows.iter().next().and_then(|(key, value)| Some((record::key_height(key)?, read(value)?)));
+        if self.ascent_loaded(turn, ticket, rows) || self.query_loaded(turn, ticket, rows, more) {
+            return;
+        }
+        let one =
+            |height| record::read_headers(rows, height, height).and_then(|headers| headers.first().copied());
         if let StopBlock::Loading(asked, height) = self.filter_header_stop
             && asked == ticket
         {
-            match first() {
-                Some((at, header)) if at == height => {
-                    self.filter_header_stop = StopBlock::Known(BlockId { height, hash: header.block_hash() });
+            match one(height) {
+                Some(found) => {
+                    self.filter_header_stop = StopBlock::Known(BlockId { height, hash: found.hash });
                 }
-                _ => self.damaged(turn, "a block header is missing"),
+                None => self.repair(turn, MISSING),
             }
             return;
         }
         if let Some(dating) = self.search.dating.as_mut().filter(|dating| dating.ticket == Some(ticket)) {
             dating.ticket = None;
-            match first() {
-                Some((height, header)) => dating.narrow(height, &header),
-                None => self.damaged(turn, "a block header is missing"),
+            let middle = dating.middle();
+            match one(middle) {
+                Some(found) => dating.narrow(middle, &found.header),
+                None => self.repair(turn, MISSING),
             }
             return;
         }
-        let hashes = || rows.iter().map(|(_, value)| read(value).map(|header| header.block_hash())).collect();
-        let links = |start| {
+        let hashes = |start, stop| {
+            let headers = record::read_headers(rows, start, stop)?;
+            Some(headers.into_iter().map(|stored| stored.hash).collect())
+        };
+        let links = |start: u32, stop| {
             let mut links = Vec::new();
             if start == 0 {
                 links.push(FilterHeader::all_zeros());
             }
-            for (_, value) in rows.iter() {
-                links.push(record::read_filter_header(value)?);
-            }
+            links.extend(record::read_filter_headers(rows, start.saturating_sub(1), stop)?);
             Some(links)
         };
         if !self.search.filters.loaded(ticket, hashes, links) {
-            self.damaged(turn, "block headers or filter headers are missing");
+            self.repair(turn, "block headers or filter headers are missing");
         }
     }
-
-    pub(super) fn damaged(&mut self, turn: &mut Turn<'_>, what: &'static str) {
-        if !matches!(self.phase, Phase::Stopped) {
-            turn.out.event(Event::Failed(super::Failure::Damaged { what }));
-            self.stop(turn);
-        }
-    }
-}
-
-fn read(value: &[u8]) -> Option<Header> {
-    record::read_header(value)
 }

@@ -120,10 +120,12 @@ impl Client {
         let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
         timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
         self.search.release(conn);
+        self.ranges.release(conn);
+        self.ascent_lost(turn, conn);
         if self.filter_headers.source() == Some(conn) {
             self.filter_headers.set_source(None);
         }
-        if matches!(reason, Reason::Misbehaved(_)) {
+        if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
             self.targets.misbehaved(peer.target);
         } else if !is_of_the_address(&reason) {
             self.targets.forget_addresses(peer.target);
@@ -183,7 +185,8 @@ impl Client {
         let command = frame.command;
         let message = Message::decode(command, frame.payload)
             .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
-        if !is_answer(&message, peer.headers) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
+        let waits = peer.headers == Headers::Asked || self.ranges.is_waiting_for(conn);
+        if !is_answer(&message, waits) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
         match peer.handshake {
@@ -337,10 +340,10 @@ impl Client {
         }
     }
 
-    /// Whether a peer was asked for filter headers, filters or blocks and has not sent them all.
+    /// Whether a peer was asked for ranges of headers, filter headers, filters or blocks and has not sent them all.
     fn owes(&self, conn: ConnId) -> bool {
         let filter_headers = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
-        filter_headers || self.search.is_waiting_for(conn)
+        filter_headers || self.search.is_waiting_for(conn) || self.ranges.is_waiting_for(conn)
     }
 
     /// Asks others for what a peer was asked for, if nothing has come: it is slow, or its connection is dead.
@@ -357,6 +360,7 @@ impl Client {
         let again = turn.now.instant + delay;
         peer.passed_over = Some(again);
         self.timers.set(Timer::Retry(conn), again);
+        self.ranges.release(conn);
         let late = self.search.release(conn);
         peer.expect_late_filters(late.filters);
         late.blocks.into_iter().for_each(|hash| peer.expect_late_block(hash));
@@ -378,13 +382,13 @@ impl Client {
 }
 
 /// Whether a message answers a question, or ends the connection if nobody asked: what it may cost is bounded by that.
-fn is_answer(message: &Message<'_>, headers: Headers) -> bool {
+fn is_answer(message: &Message<'_>, waits_for_headers: bool) -> bool {
     match message {
         Message::Block(_)
         | Message::CFilter { .. }
         | Message::CFHeaders { .. }
         | Message::CFCheckpt { .. } => true,
-        Message::Headers(_) => headers == Headers::Asked,
+        Message::Headers(_) => waits_for_headers,
         _ => false,
     }
 }

@@ -1,4 +1,6 @@
-//! The start: what is stored is read back and checked, recorded findings are told again, and the peers are dialled.
+//! The start: what is stored is read back and checked, recorded findings are told again, and the peers are dialled. What
+//! was cut short is finished first: a migration, a switch to another branch, a repair. A switch or a repair while the
+//! client runs is a start too, but for the findings and the peers.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -7,13 +9,18 @@ use core::ops::Bound;
 
 use andon_kernel::{Order, Rows, Space, Ticket};
 use bitcoin::block::Header;
-use bitcoin::{FilterHeader, ScriptBuf, Work};
+use bitcoin::{BlockHash, FilterHeader, ScriptBuf, Work};
 
-use super::api::{BlockId, Event, Failure};
-use super::chain::{Chain, WINDOW};
+use super::api::{Birthday, BlockId, Event, Failure, Start};
 use super::filter_headers::FilterHeaders;
-use super::record::{self, Meta};
-use super::{Client, Phase, Turn};
+use super::migration::Migration;
+use super::peer::Headers;
+use super::ranges::Ranges;
+use super::record::{self, Meta, StoredHeader, Switch, Tip};
+use super::repair::Scan;
+use super::{Client, Phase, Then, Turn};
+use crate::headers::{HeaderChain, Lineage, PERIOD, WINDOW};
+use crate::points::{self, StartPoint};
 
 /// Findings that are told in one turn.
 const TOUCH_PAGE: u32 = 500;
@@ -21,209 +28,438 @@ const TOUCH_PAGE: u32 = 500;
 /// Other rows are bounded by the size of a page.
 const PAGE: u32 = 20_000;
 
+/// Rows of filter headers that are kept at hand.
+const FILTER_HEADER_ROWS: u32 = 2 * WINDOW / record::ROW;
+
+const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
+
 /// What is being read, one step after the other.
 #[derive(Debug)]
 pub(super) struct Loading {
-    ticket: Ticket,
-    step: Step,
-    tip: Option<(BlockId, Work)>,
+    ticket: Option<Ticket>,
+    pub(super) step: Step,
+    /// Whether the client was running: then findings and peers are at hand.
+    pub(super) again: bool,
+    pub(super) tip: Option<Tip>,
     next: Option<u32>,
-    headers: Vec<Header>,
-    filter_headers: VecDeque<FilterHeader>,
-    filter_headers_next: u32,
+    base: u32,
+    headers: Vec<StoredHeader>,
+    posts_wanted: Vec<u32>,
+    posts: BTreeMap<u32, BlockHash>,
     watched: BTreeMap<ScriptBuf, u32>,
     /// The block whose findings were told last.
     told: Option<BlockId>,
+    pub(super) switch: Option<Switch>,
+    /// Of a switch, the headers of the period that the branch leaves in, up to the fork.
+    pub(super) head: Vec<StoredHeader>,
+    /// Of a switch while the client runs, the tip that is left.
+    pub(super) left: Option<BlockId>,
+    pub(super) scan: Scan,
+    pub(super) migration: Migration,
+    /// What was repaired, if anything was.
+    pub(super) repaired: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Meta,
+    MigrateHeaders,
+    MigrateFilterHeaders,
+    SwitchHead,
+    Switch,
     Headers,
+    Posts,
     FilterHeaders,
+    RepairHeaders,
+    RepairFilterHeaders,
     Watched,
     Touches,
 }
 
-impl Client {
-    pub(super) fn start(&mut self, turn: &mut Turn<'_>) {
-        let ticket = self.names.ticket();
-        turn.out.load(ticket, record::META, (Bound::Unbounded, Bound::Unbounded), Order::Ascending, PAGE);
-        self.phase = Phase::Loading(Box::new(Loading {
-            ticket,
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The client can't work with what is stored.
+    Failed(Failure),
+    /// Headers or filter headers contradict themselves: a part of them is fetched again.
+    Damage(&'static str),
+}
+
+/// Whether there is another step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    On,
+    Done,
+}
+
+impl Loading {
+    /// The height to search from, as it is stored.
+    pub(super) const fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    fn new(again: bool) -> Box<Self> {
+        Box::new(Self {
+            ticket: None,
             step: Step::Meta,
+            again,
             tip: None,
             next: None,
+            base: 0,
             headers: Vec::new(),
-            filter_headers: VecDeque::new(),
-            filter_headers_next: 0,
+            posts_wanted: Vec::new(),
+            posts: BTreeMap::new(),
             watched: BTreeMap::new(),
             told: None,
-        }));
+            switch: None,
+            head: Vec::new(),
+            left: None,
+            scan: Scan::default(),
+            migration: Migration::default(),
+            repaired: None,
+        })
+    }
+}
+
+impl Client {
+    pub(super) fn start(&mut self, turn: &mut Turn<'_>) {
+        let mut loading = Loading::new(false);
+        self.load_meta(turn, &mut loading);
+        self.phase = Phase::Loading(loading);
+    }
+
+    /// Reads everything anew while the client runs: `begin` says what is to be done first.
+    pub(super) fn start_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        begin: impl FnOnce(&mut Self, &mut Turn<'_>, &mut Loading),
+    ) {
+        let mut loading = Loading::new(true);
+        self.synced = None;
+        self.give_up_search();
+        self.forget_filter_header_source();
+        self.ranges.give_up();
+        self.ascent = None;
+        begin(self, turn, &mut loading);
+        self.phase = Phase::Loading(loading);
+    }
+
+    fn load_meta(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        self.load_step(turn, loading, Step::Meta, record::META, ALL, Order::Ascending, PAGE);
     }
 
     pub(super) fn loaded(&mut self, turn: &mut Turn<'_>, ticket: Ticket, rows: Rows<'_>, more: bool) {
         match &self.phase {
-            Phase::Running => return self.loaded_while_running(turn, ticket, rows),
-            Phase::Loading(loading) if loading.ticket == ticket => {}
+            Phase::Running => return self.loaded_while_running(turn, ticket, rows, more),
+            Phase::Loading(loading) if loading.ticket == Some(ticket) => {}
             Phase::New | Phase::Loading(_) | Phase::Stopped => return,
         }
-        let Phase::Loading(loading) = core::mem::replace(&mut self.phase, Phase::Stopped) else { return };
+        let Phase::Loading(mut loading) = core::mem::replace(&mut self.phase, Phase::Stopped) else { return };
         let step = loading.step;
-        let taken = match step {
-            Step::Meta => self.take_meta(turn, loading, rows),
-            Step::Headers => self.take_headers(turn, loading, rows, more),
-            Step::FilterHeaders => self.take_filter_headers(turn, loading, rows),
-            Step::Watched => self.take_watched(turn, loading, rows, more),
-            Step::Touches => self.take_touches(turn, loading, rows, more),
+        let went = match step {
+            Step::Meta => self.take_meta(turn, &mut loading, rows),
+            Step::MigrateHeaders => self.migrate_headers(turn, &mut loading, rows, more),
+            Step::MigrateFilterHeaders => self.migrate_filter_headers(turn, &mut loading, rows, more),
+            Step::SwitchHead => self.take_switch_head(turn, &mut loading, rows),
+            Step::Switch => self.switch_page(turn, &mut loading, rows),
+            Step::Headers => self.take_headers(turn, &mut loading, rows),
+            Step::Posts => self.take_post(turn, &mut loading, rows),
+            Step::FilterHeaders => self.take_filter_headers(turn, &mut loading, rows),
+            Step::RepairHeaders => self.scan_headers(turn, &mut loading, rows, more),
+            Step::RepairFilterHeaders => self.scan_filter_headers(turn, &mut loading, rows, more),
+            Step::Watched => self.take_watched(turn, &mut loading, rows, more),
+            Step::Touches => self.take_touches(turn, &mut loading, rows, more),
         };
-        if let Err(failure) = taken {
-            turn.out.event(Event::Failed(failure));
+        match went {
+            Ok(Went::On) => self.phase = Phase::Loading(loading),
+            Ok(Went::Done) => self.run(turn, &loading),
+            Err(Fault::Damage(what)) if loading.repaired.is_none() && loading.step != Step::Meta => {
+                self.begin_repair(turn, &mut loading, what);
+                self.phase = Phase::Loading(loading);
+            }
+            Err(Fault::Damage(what)) => self.fail(turn, Failure::Damaged { what }),
+            Err(Fault::Failed(failure)) => self.fail(turn, failure),
         }
+    }
+
+    fn fail(&mut self, turn: &mut Turn<'_>, failure: Failure) {
+        turn.out.event(Event::Failed(failure));
+        self.stop(turn);
     }
 
     fn take_meta(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         rows: Rows<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Went, Fault> {
         let mut meta = Meta::default();
+        let mut unreadable = false;
         for (key, value) in rows.iter() {
-            meta.read(key, value)
-                .map_err(|_| Failure::Damaged { what: "a record of the store's own is unreadable" })?;
+            unreadable |= meta.read(key, value).is_err();
         }
         let Some((version, network)) = meta.format else {
             if !rows.is_empty() {
-                return Err(Failure::Damaged { what: "the record of its format is missing" });
+                return Err(Fault::Damage("the record of its format is missing or unreadable"));
             }
-            self.begin_new(turn);
-            return Ok(());
+            return self.begin_new(turn, loading);
         };
-        if version != record::FORMAT {
-            return Err(Failure::OtherVersion { found: version, expected: record::FORMAT });
-        }
         match network {
             Some(network) if network == self.config.network => {}
-            Some(found) => return Err(Failure::OtherNetwork { found }),
-            None => return Err(Failure::Damaged { what: "the record of its network is unreadable" }),
+            Some(found) => return Err(Fault::Failed(Failure::OtherNetwork { found })),
+            None => return Err(Fault::Damage("the record of its network is unreadable")),
         }
-        let tip = meta.tip.ok_or(Failure::Damaged { what: "the record of the tip is missing" })?;
-        loading.tip = Some(tip);
         loading.next = meta.next;
-        self.load_last(turn, loading, Step::Headers, record::HEADER, WINDOW);
-        Ok(())
+        if version == super::migration::OLD_FORMAT {
+            self.begin_migration(turn, loading, &meta);
+            return Ok(Went::On);
+        }
+        if version != record::FORMAT {
+            let expected = record::FORMAT;
+            return Err(Fault::Failed(Failure::OtherVersion { found: version, expected }));
+        }
+        let (header, start) =
+            meta.start.ok_or(Fault::Damage("the record of its start is missing or unreadable"))?;
+        if header.block_hash() != *start.hash() {
+            return Err(Fault::Damage("the record of its start contradicts itself"));
+        }
+        let mut chain = HeaderChain::from_start(self.chain.rules().clone(), &header, start);
+        chain.set_minimum_work(self.minimum_work());
+        self.chain = chain;
+        if !loading.again
+            && let Start::Before(_) = self.config.start
+        {
+            let (header, lower) = self.start_block().map_err(Fault::Failed)?;
+            if lower.height() < start.height() {
+                self.begin_lower(turn, loading, &header, &lower);
+                return Ok(Went::On);
+            }
+        }
+        loading.tip = meta.tip;
+        if let Some(switch) = meta.switch {
+            loading.switch = Some(switch);
+            self.load_switch_head(turn, loading, &switch);
+            return Ok(Went::On);
+        }
+        let Some(tip) = meta.tip.filter(|tip| !unreadable && tip.block.height >= start.height()) else {
+            self.begin_repair(turn, loading, "a record of the store's own is missing or unreadable");
+            return Ok(Went::On);
+        };
+        let (base, posts) = HeaderChain::needed(start.height(), tip.block.height);
+        (loading.base, loading.posts_wanted) = (base, posts.collect());
+        loading.headers.clear();
+        loading.posts.clear();
+        self.load_height_rows(turn, loading, Step::Headers, record::HEADERS, base, tip.block.height);
+        Ok(Went::On)
+    }
+
+    /// The block that the chain is to start with, as the configuration has it.
+    fn start_block(&self) -> Result<(Header, Lineage), Failure> {
+        let network = self.config.network;
+        let rules = self.chain.rules();
+        let point = match &self.config.start {
+            Start::Genesis => return Ok((rules.genesis(), Lineage::genesis(rules))),
+            Start::Before(Birthday::Height(height)) => {
+                points::before_height(network, height.saturating_sub(1))
+            }
+            Start::Before(Birthday::Time(time)) => points::before_time(network, *time),
+            Start::Point(point) => point.clone(),
+        };
+        let StartPoint { height, work, headers } = point;
+        let unusable = |why| Failure::UnusableStart { why };
+        let header = *headers.last().ok_or(unusable("it has no header"))?;
+        if height == 0 {
+            return match header == rules.genesis() {
+                true => Ok((header, Lineage::genesis(rules))),
+                false => Err(unusable("it is not the network's first block")),
+            };
+        }
+        let lineage = Lineage::from_headers(rules, &headers, height, work).ok_or(unusable(
+            "its headers do not follow each other, lack proof of work, or do not reach down to the first of the period",
+        ))?;
+        let proven = self.known_blocks().any(|known| known.height > height + 10);
+        if headers.len() < 11.min(height as usize + 1) && !proven {
+            return Err(unusable("eleven headers are needed where no known block follows"));
+        }
+        Ok((header, lineage))
+    }
+
+    /// The blocks that are known to be in the best chain.
+    pub(super) fn known_blocks(&self) -> impl Iterator<Item = BlockId> {
+        let compiled = points::known_blocks(self.config.network);
+        let compiled = compiled.into_iter().map(|(height, hash)| BlockId { height, hash });
+        compiled.chain(self.config.known_blocks.iter().copied())
+    }
+
+    fn minimum_work(&self) -> Work {
+        self.config.minimum_work.unwrap_or_else(|| points::minimum_chain_work(self.config.network))
     }
 
     /// Nothing is stored yet.
-    fn begin_new(&mut self, turn: &mut Turn<'_>) {
-        let (network, tip, work) = (self.config.network, self.chain.tip(), self.chain.work());
-        let genesis = *self.chain.at(0).expect("a new chain has its first block").0;
-        self.store(turn, Vec::new(), super::Then::Nothing, |batch| {
+    fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) -> Result<Went, Fault> {
+        let (header, lineage) = self.start_block().map_err(Fault::Failed)?;
+        self.put_new(turn, &header, &lineage, None);
+        turn.out.event(Event::Started { tip: self.chain.tip(), checked: None });
+        loading.again = false;
+        Ok(Went::Done)
+    }
+
+    /// The chain is to begin lower than it does: all of it is fetched anew, for little of it is to be had from below.
+    fn begin_lower(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, header: &Header, start: &Lineage) {
+        let next = loading.next.map(|next| next.min(start.height() + 1));
+        self.put_new(turn, header, start, next);
+        self.load_meta(turn, loading);
+    }
+
+    /// Makes a chain of one block durable, in the place of whatever there was.
+    pub(super) fn put_new(
+        &mut self,
+        turn: &mut Turn<'_>,
+        header: &Header,
+        start: &Lineage,
+        next: Option<u32>,
+    ) {
+        let network = self.config.network;
+        let mut chain = HeaderChain::from_start(self.chain.rules().clone(), header, *start);
+        chain.set_minimum_work(self.minimum_work());
+        self.chain = chain;
+        self.filter_headers = FilterHeaders::new(start.height());
+        let tip = Tip { block: start.block(), work: start.work() };
+        let before = start.work() - header.work();
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            for space in [record::HEADERS, record::FILTER_HEADERS, record::HASHES, record::STAGED] {
+                batch.delete_from(space, &[]);
+            }
             record::put_format(batch, network);
-            record::put_header(batch, 0, &genesis);
-            record::put_tip(batch, tip, work);
+            record::put_start(batch, header, start);
+            record::put_headers(batch, record::HEADERS, start.height(), [header], |_| Some(before));
+            record::put_tip(batch, &tip);
+            record::put_settled(batch);
+            if let Some(next) = next {
+                record::put_next(batch, next);
+            }
         });
-        turn.out.event(Event::Started { tip, checked: None });
-        self.run(turn);
     }
 
     fn take_headers(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         rows: Rows<'_>,
-        more: bool,
-    ) -> Result<(), Failure> {
-        const DAMAGED: Failure =
-            Failure::Damaged { what: "block headers are missing or do not follow each other" };
-        let (tip, work) = loading.tip.ok_or(DAMAGED)?;
-        let mut expected = tip.height.checked_sub(loading.headers.len() as u32);
-        for (key, value) in rows.iter() {
-            if expected.is_none() || record::key_height(key) != expected {
-                return Err(DAMAGED);
-            }
-            loading.headers.push(record::read_header(value).ok_or(DAMAGED)?);
-            expected = expected.and_then(|height| height.checked_sub(1));
+    ) -> Result<Went, Fault> {
+        const DAMAGE: Fault = Fault::Damage("block headers are missing or do not follow each other");
+        let tip = loading.tip.ok_or(DAMAGE)?;
+        loading.headers = record::read_headers(rows, loading.base, tip.block.height).ok_or(DAMAGE)?;
+        if loading.headers.last().map(|last| last.hash) != Some(tip.block.hash) {
+            return Err(DAMAGE);
         }
-        let wanted = WINDOW.min(tip.height + 1) as usize;
-        if loading.headers.len() < wanted {
-            if rows.is_empty() || !more {
-                return Err(DAMAGED);
-            }
-            let from = record::height_key(tip.height - loading.headers.len() as u32);
-            let rest = (wanted - loading.headers.len()) as u32;
-            self.load_step(
-                turn,
-                loading,
-                Step::Headers,
-                record::HEADER,
-                (Bound::Unbounded, Bound::Included(&from)),
-                Order::Descending,
-                rest,
-            );
-            return Ok(());
+        self.next_post(turn, loading)
+    }
+
+    /// Loads the next block that a locator names below the window, or takes the chain up.
+    fn next_post(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) -> Result<Went, Fault> {
+        if let Some(&post) = loading.posts_wanted.last() {
+            self.load_height_rows(turn, loading, Step::Posts, record::HEADERS, post, post);
+            return Ok(Went::On);
         }
-        loading.headers.reverse();
-        let headers = core::mem::take(&mut loading.headers);
-        self.chain = Chain::restore(self.config.network, tip.height, work, &headers).ok_or(DAMAGED)?;
-        if self.chain.tip() != tip {
-            return Err(DAMAGED);
-        }
-        self.load_last(turn, loading, Step::FilterHeaders, record::FILTER_HEADER, 2 * WINDOW);
-        Ok(())
+        const DAMAGE: Fault = Fault::Damage("block headers contradict the work that is recorded");
+        let tip = loading.tip.ok_or(DAMAGE)?;
+        let headers: Vec<Header> =
+            core::mem::take(&mut loading.headers).into_iter().map(|stored| stored.header).collect();
+        let posts = core::mem::take(&mut loading.posts);
+        let post = |height| posts.get(&height).copied();
+        self.chain = self.chain.restore(&headers, tip.work, post, loading.base).ok_or(DAMAGE)?;
+        let (step, space) = (Step::FilterHeaders, record::FILTER_HEADERS);
+        self.load_step(turn, loading, step, space, ALL, Order::Descending, FILTER_HEADER_ROWS);
+        Ok(Went::On)
+    }
+
+    fn take_post(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+    ) -> Result<Went, Fault> {
+        const DAMAGE: Fault = Fault::Damage("a block header far down is missing");
+        let post = loading.posts_wanted.pop().ok_or(DAMAGE)?;
+        let found = record::read_headers(rows, post, post).ok_or(DAMAGE)?;
+        loading.posts.extend(found.iter().map(|stored| (stored.height, stored.hash)));
+        self.next_post(turn, loading)
     }
 
     fn take_filter_headers(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         rows: Rows<'_>,
-    ) -> Result<(), Failure> {
-        const DAMAGED: Failure = Failure::Damaged { what: "filter headers are missing" };
-        let mut expected = None;
+    ) -> Result<Went, Fault> {
+        const DAMAGE: Fault = Fault::Damage("filter headers are missing");
+        let start = self.chain.start().height();
+        let mut window: VecDeque<FilterHeader> = VecDeque::new();
+        let mut low = None;
+        let mut next = None;
         for (key, value) in rows.iter() {
-            let height = record::key_height(key).ok_or(DAMAGED)?;
-            if expected.is_some_and(|expected| height != expected) {
-                return Err(DAMAGED);
+            let (first, headers) = record::read_filter_header_row(key, value).ok_or(DAMAGE)?;
+            let end = first + headers.len() as u32;
+            if low.is_some_and(|low| low != end) {
+                return Err(DAMAGE);
             }
-            if expected.is_none() {
-                loading.filter_headers_next = height.checked_add(1).ok_or(DAMAGED)?;
-            }
-            loading.filter_headers.push_front(record::read_filter_header(value).ok_or(DAMAGED)?);
-            expected = Some(height.wrapping_sub(1));
+            next.get_or_insert(end);
+            low = Some(first);
+            headers.rev().for_each(|header| window.push_front(header));
         }
-        let complete = loading.filter_headers.len() as u32 == loading.filter_headers_next.min(2 * WINDOW);
-        if !complete || loading.filter_headers_next > self.chain.tip_height() + 1 {
-            return Err(DAMAGED);
+        let reaches = rows.len() == FILTER_HEADER_ROWS as usize || low.is_none_or(|low| low == start);
+        if !reaches || next.is_some_and(|next| next > self.chain.tip_height() + 1) {
+            return Err(DAMAGE);
         }
-        let window = core::mem::take(&mut loading.filter_headers);
-        self.filter_headers = FilterHeaders::restore(loading.filter_headers_next, window);
+        self.filter_headers = match next {
+            Some(next) => FilterHeaders::restore(start, next, window),
+            None => FilterHeaders::new(start),
+        };
+        if loading.again {
+            return Ok(Went::Done);
+        }
         self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
-        Ok(())
+        Ok(Went::On)
     }
 
     fn take_watched(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         rows: Rows<'_>,
         more: bool,
-    ) -> Result<(), Failure> {
-        const DAMAGED: Failure = Failure::Damaged { what: "a watched script is unreadable" };
+    ) -> Result<Went, Fault> {
         for (key, value) in rows.iter() {
-            let from = record::watch_from(value).ok_or(DAMAGED)?;
-            loading.watched.insert(ScriptBuf::from_bytes(key.into()), from);
+            let script = ScriptBuf::from_bytes(key.into());
+            let from = record::watch_from(value).unwrap_or_else(|| {
+                // Since when is lost; that it is watched is not. It is looked for in every block.
+                self.watch_repaired(turn, loading, &script);
+                0
+            });
+            loading.watched.insert(script, from);
         }
         if let Some((last, _)) = rows.iter().last().filter(|_| more) {
             self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Excluded(last));
-            return Ok(());
+            return Ok(Went::On);
         }
-        self.search.restore(core::mem::take(&mut loading.watched), loading.next);
-        let checked = loading.next.and_then(|next| next.checked_sub(1));
+        // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
+        let next = loading.next.map(|next| next.min(self.chain.tip_height() + 1));
+        self.search.restore(core::mem::take(&mut loading.watched), next);
+        let checked = next.and_then(|next| next.checked_sub(1));
         turn.out.event(Event::Started { tip: self.chain.tip(), checked });
         self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);
-        Ok(())
+        Ok(Went::On)
+    }
+
+    fn watch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, script: &ScriptBuf) {
+        loading.next = Some(0);
+        let kept = self.chain.tip();
+        turn.out.event(Event::Repaired { what: "since when a script is watched was unreadable", kept });
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            batch.put(record::WATCH, script.as_bytes(), &record::height_key(0));
+            record::put_next(batch, 0);
+        });
     }
 
     /// Tells what had been found. What lies above the search is void, for a reorganisation was cut short before all of
@@ -231,14 +467,16 @@ impl Client {
     fn take_touches(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         rows: Rows<'_>,
         more: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Went, Fault> {
         let mut last = None;
         for (key, value) in rows.iter() {
-            let touch = record::read_touch(key, value)
-                .map_err(|_| Failure::Damaged { what: "a finding is unreadable" })?;
+            let Ok(touch) = record::read_touch(key, value) else {
+                self.touch_repaired(turn, key);
+                return Ok(Went::Done);
+            };
             self.search.restore_touch(&touch);
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));
@@ -249,69 +487,107 @@ impl Client {
         }
         if let Some(last) = last.filter(|_| more) {
             self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Excluded(last));
-            return Ok(());
+            return Ok(Went::On);
         }
-        self.run(turn);
-        self.search.begin_taking_back();
-        self.take_back_page(turn);
-        Ok(())
+        Ok(Went::Done)
     }
 
-    fn run(&mut self, turn: &mut Turn<'_>) {
-        for endpoint in core::mem::take(&mut self.config.peers) {
-            self.add_peer(turn, endpoint);
+    /// A finding is unreadable: it and all after it are searched for again.
+    pub(super) fn touch_repaired(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+        let height = record::key_height(key).unwrap_or(0).min(self.chain.tip_height());
+        self.search.go_back(height);
+        let kept = self.chain.tip();
+        turn.out.event(Event::Repaired { what: "a finding was unreadable", kept });
+        let next = self.search.next.map_or(height, |next| next.min(height));
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            batch.delete_from(record::TOUCH, key);
+            record::put_next(batch, next);
+        });
+    }
+
+    fn run(&mut self, turn: &mut Turn<'_>, loading: &Loading) {
+        self.ranges = Ranges::new(&self.chain, self.known_blocks());
+        self.timers.set(super::Timer::StaleTip, turn.now.instant + self.config.stale_tip);
+        let tip = self.chain.tip();
+        if let Some(what) = loading.repaired {
+            turn.out.event(Event::Repaired { what, kept: tip });
+        }
+        if loading.again {
+            if let (Some(old_tip), Some(fork)) = (loading.left, loading.head.last()) {
+                let fork = BlockId { height: fork.height, hash: fork.hash };
+                turn.out.event(Event::Reorganised { fork, old_tip, new_tip: tip });
+            }
+            for peer in self.peers.values_mut() {
+                peer.headers = Headers::Wanted;
+                peer.best = None;
+            }
+        } else {
+            for endpoint in core::mem::take(&mut self.config.peers) {
+                self.add_peer(turn, endpoint);
+            }
+            for target in self.targets.ids() {
+                self.dial(turn, target);
+            }
         }
         self.phase = Phase::Running;
-        for target in self.targets.ids() {
-            self.dial(turn, target);
-        }
+        self.search.begin_taking_back();
+        self.take_back_page(turn);
     }
 
-    fn load_last(
+    /// Loads the rows that hold the heights from `from` to `to`.
+    pub(super) fn load_height_rows(
         &mut self,
         turn: &mut Turn<'_>,
-        loading: Box<Loading>,
+        loading: &mut Loading,
         step: Step,
         space: Space,
-        limit: u32,
+        from: u32,
+        to: u32,
     ) {
-        self.load_step(
-            turn,
-            loading,
-            step,
-            space,
-            (Bound::Unbounded, Bound::Unbounded),
-            Order::Descending,
-            limit,
-        );
+        let start = self.chain.start().height();
+        let (low, high) = (record::height_key(record::row_first(start, from)), record::height_key(to));
+        let range = (Bound::Included(&low[..]), Bound::Included(&high[..]));
+        self.load_step(turn, loading, step, space, range, Order::Ascending, PAGE);
     }
 
-    fn load_from(
+    /// Loads a page of rows from a key on.
+    pub(super) fn load_from(
         &mut self,
         turn: &mut Turn<'_>,
-        loading: Box<Loading>,
+        loading: &mut Loading,
         step: Step,
         space: Space,
         from: Bound<&[u8]>,
     ) {
-        let limit = if step == Step::Touches { TOUCH_PAGE } else { PAGE };
+        let limit = match step {
+            Step::Touches => TOUCH_PAGE,
+            // One period, whatever the rows hold.
+            Step::MigrateHeaders | Step::MigrateFilterHeaders => PERIOD,
+            Step::RepairHeaders | Step::RepairFilterHeaders => PERIOD / record::ROW,
+            _ => PAGE,
+        };
         self.load_step(turn, loading, step, space, (from, Bound::Unbounded), Order::Ascending, limit);
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of a scan, and where the start is")]
-    fn load_step(
+    pub(super) fn load_step(
         &mut self,
         turn: &mut Turn<'_>,
-        mut loading: Box<Loading>,
+        loading: &mut Loading,
         step: Step,
         space: Space,
         range: (Bound<&[u8]>, Bound<&[u8]>),
         order: Order,
         limit: u32,
     ) {
-        loading.ticket = self.names.ticket();
+        let ticket = self.names.ticket();
+        loading.ticket = Some(ticket);
         loading.step = step;
-        turn.out.load(loading.ticket, space, range, order, limit);
-        self.phase = Phase::Loading(loading);
+        turn.out.load(ticket, space, range, order, limit);
+    }
+
+    /// Begins again with what is stored, after a step that changed it.
+    pub(super) fn load_anew(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        self.load_meta(turn, loading);
     }
 }

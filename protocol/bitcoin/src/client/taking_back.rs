@@ -48,11 +48,10 @@ impl Client {
         let mut events = Vec::new();
         let mut lowest = None;
         for (key, value) in rows.iter() {
-            let Ok(touch) = record::read_touch(key, value) else {
-                return self.damaged(turn, "a finding is unreadable");
-            };
-            self.search.findings.take_back(&touch);
             lowest = Some(key);
+            // One that is unreadable goes like the others. What it was can't be told.
+            let Ok(touch) = record::read_touch(key, value) else { continue };
+            self.search.findings.take_back(&touch);
             if self.search.void_from.is_none_or(|void| touch.block.height < void) {
                 events.push(Event::TakenBack(touch));
             }

@@ -63,13 +63,14 @@ impl Client {
             return None;
         }
         let tip = self.chain.tip_height();
-        let mut dating = self.search.dating.unwrap_or(Dating { ticket: None, time, low: 0, high: tip });
+        let low = self.chain.start().height();
+        let mut dating = self.search.dating.unwrap_or(Dating { ticket: None, time, low, high: tip });
         dating.high = dating.high.min(tip);
         while dating.ticket.is_none() && dating.low < dating.high {
-            let middle = dating.low + (dating.high - dating.low) / 2;
+            let middle = dating.middle();
             match self.chain.at(middle) {
                 Some((header, _)) => dating.narrow(middle, header),
-                None => dating.ticket = Some(self.load_heights(turn, record::HEADER, middle, middle)),
+                None => dating.ticket = Some(self.load_headers(turn, record::HEADERS, middle, middle)),
             }
         }
         self.search.dating = Some(dating);
@@ -77,6 +78,11 @@ impl Client {
     }
 
     fn watch(&mut self, turn: &mut Turn<'_>, scripts: Vec<ScriptBuf>, from: u32, only: bool) {
+        let first = self.filter_headers.first_filter();
+        if from < first {
+            turn.out.event(Event::BirthdayBelowStart { birthday: from, first });
+        }
+        let from = from.max(first);
         let known = self.search.findings.watched();
         let scripts = scripts.into_iter().filter(|script| !script.is_empty());
         let mut wanted: BTreeMap<ScriptBuf, u32> = scripts.map(|script| (script, from)).collect();
@@ -129,6 +135,11 @@ impl Client {
 }
 
 impl Dating {
+    /// The height that is looked at next.
+    pub(super) const fn middle(&self) -> u32 {
+        self.low + (self.high - self.low) / 2
+    }
+
     /// Takes in the block at the height in the middle.
     pub(super) fn narrow(&mut self, middle: u32, header: &Header) {
         if u64::from(header.time) >= self.time { self.high = middle } else { self.low = middle + 1 }

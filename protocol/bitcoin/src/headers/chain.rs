@@ -363,6 +363,22 @@ impl HeaderChain {
         self.take_above(Work::from_be_bytes([0; 32]), headers, now, true)
     }
 
+    /// Takes headers whose chain has shown the work that is asked of it: see [`WorkProof`](super::WorkProof).
+    pub fn take_worked(
+        &mut self,
+        headers: impl Iterator<Item = (Header, BlockHash)>,
+        now: UnixTime,
+    ) -> Taken {
+        self.take_above(Work::from_be_bytes([0; 32]), headers, now, false)
+    }
+
+    /// What a chain must have in work to become the best one.
+    pub fn goal(&self) -> Work {
+        let mut one = [0; 32];
+        one[31] = 1;
+        (self.tip.work() + Work::from_be_bytes(one)).max(self.minimum_work)
+    }
+
     fn take_above(
         &mut self,
         threshold: Work,

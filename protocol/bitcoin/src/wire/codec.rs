@@ -233,8 +233,8 @@ impl Items<'_, Header> {
             let header = self.at(index).expect("the index is below the length");
             let hash = match &self.0 {
                 Repr::Wire(bytes, _) => {
-                    let start = index * Header::SIZE;
-                    BlockHash::hash(&bytes[start..start + Header::SIZE - 1])
+                    let start = index * <Header as Item>::SIZE;
+                    BlockHash::hash(&bytes[start..start + Header::SIZE])
                 }
                 Repr::Values(_) => header.block_hash(),
             };

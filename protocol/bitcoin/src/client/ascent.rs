@@ -1,0 +1,417 @@
+//! Chains of little work, and branches from below the window: one at a time, of one peer, shown before any of it is kept
+//! (`WorkProof`). A branch is staged on the disk when it has shown its work, and becomes the best chain from there.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use andon_kernel::{ConnId, Order, Rows, Ticket};
+use bitcoin::block::Header;
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, Work};
+
+use super::api::{BlockId, Event};
+use super::record::{self, StoredHeader, Tip};
+use super::{Client, Misbehaviour, Then, Turn};
+use crate::headers::{HeaderError, Kept, Lineage, PERIOD, WorkProof, WorkProofError};
+use crate::wire::{Items, MAX_HEADERS};
+
+/// Headers by which a chain may be longer than its peer claimed when it connected.
+const CLAIM_SLACK: u32 = 20_000;
+
+/// Chains without enough work that a peer may show before it is let go.
+const MAX_FRUITLESS: u32 = 3;
+
+/// Headers below a post that are loaded with it: the times before it are among them.
+const BELOW_POST: u32 = record::ROW;
+
+/// What is being done about a chain that can't be judged at once.
+#[derive(Debug)]
+pub(super) enum Ascent {
+    /// The headers before the block that it branches off from are being loaded.
+    Loading {
+        conn: ConnId,
+        ticket: Ticket,
+        post: BlockId,
+    },
+    Proving(Box<Proving>),
+    /// It is staged, and compared with the best chain to see where they part.
+    Comparing(Comparing),
+}
+
+#[derive(Debug)]
+pub(super) struct Proving {
+    conn: ConnId,
+    proof: WorkProof,
+    purpose: Purpose,
+    /// Of a staged branch: the headers of its last row, and the work up to the last of them.
+    row: Vec<Header>,
+    row_first: u32,
+    work: Work,
+}
+
+#[derive(Debug)]
+pub(super) struct Comparing {
+    /// The height below the staged branch.
+    base: u32,
+    to: Tip,
+    /// The next height to compare.
+    next: u32,
+    ticket: Ticket,
+    /// Loaded from the staged branch; the best chain's come next.
+    staged: Option<Vec<StoredHeader>>,
+}
+
+/// What a chain is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It goes on from the tip.
+    Extend,
+    /// It branches off below.
+    Stage,
+    /// It branches off below the start, and is told to the application.
+    Report,
+}
+
+impl Client {
+    /// Whether a chain of this peer is under way.
+    pub(super) fn is_ascending(&self, conn: ConnId) -> bool {
+        matches!(&self.ascent, Some(Ascent::Proving(proving)) if proving.conn == conn)
+    }
+
+    /// Loads what it takes to judge a branch from a block far below the window.
+    pub(super) fn load_ascent(&mut self, turn: &mut Turn<'_>, conn: ConnId, post: BlockId) {
+        if self.ascent.is_some() {
+            return self.withhold(turn, conn);
+        }
+        let low = post.height - BELOW_POST;
+        let ticket = self.load_headers(turn, record::HEADERS, low, post.height);
+        self.ascent = Some(Ascent::Loading { conn, ticket, post });
+    }
+
+    /// Begins to look at a chain after `base`, of which `headers` are the first.
+    pub(super) fn begin_ascent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        base: Lineage,
+        headers: Items<'_, Header>,
+    ) -> Result<(), Misbehaviour> {
+        let extends = base.block() == self.chain.tip();
+        let purpose = if extends { Purpose::Extend } else { Purpose::Stage };
+        self.ascend(turn, conn, base, purpose, headers)
+    }
+
+    pub(super) fn ascend(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        base: Lineage,
+        purpose: Purpose,
+        headers: Items<'_, Header>,
+    ) -> Result<(), Misbehaviour> {
+        if self.ascent.is_some() {
+            self.withhold(turn, conn);
+            return Ok(());
+        }
+        self.start_proof(turn, conn, base, purpose);
+        // What lies before the base is known.
+        let skip = headers.iter().position(|header| header.prev_blockhash == *base.hash());
+        self.prove(turn, conn, headers.hashed().skip(skip.unwrap_or(0)), headers.len())
+    }
+
+    fn start_proof(&mut self, turn: &Turn<'_>, conn: ConnId, base: Lineage, purpose: Purpose) {
+        let claimed = self.peers.get(&conn).map_or(0, |peer| peer.claimed);
+        let limit = claimed.saturating_add(CLAIM_SLACK).saturating_sub(base.height());
+        let rules = self.chain.rules().clone();
+        let proof = WorkProof::new(rules, base, self.chain.goal(), limit, turn.now.unix, &mut self.rng);
+        self.ascent = Some(Ascent::Proving(Box::new(Proving {
+            conn,
+            proof,
+            purpose,
+            row: Vec::new(),
+            row_first: base.height() + 1,
+            work: base.work(),
+        })));
+    }
+
+    pub(super) fn on_ascent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        headers: Items<'_, Header>,
+    ) -> Result<(), Misbehaviour> {
+        let Some(Ascent::Proving(proving)) = &self.ascent else { return Ok(()) };
+        let goes_on = headers.at(0).is_some_and(|first| first.prev_blockhash == *proving.proof.last().hash());
+        if goes_on {
+            return self.prove(turn, conn, headers.hashed(), headers.len());
+        }
+        if headers.len() == 1 {
+            // An announcement in between.
+            return Ok(());
+        }
+        // It has no more, or is on another chain by now.
+        self.fruitless(turn, conn)
+    }
+
+    fn prove(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        headers: impl Iterator<Item = (Header, BlockHash)>,
+        count: usize,
+    ) -> Result<(), Misbehaviour> {
+        let Some(Ascent::Proving(proving)) = &mut self.ascent else { return Ok(()) };
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.note_answer();
+        }
+        let mut released = Vec::new();
+        let kept = match proving.proof.take(headers, turn.now.unix, &mut released) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.drop_ascent(turn);
+                return match error {
+                    WorkProofError::Invalid(HeaderError::NotYet) => {
+                        self.withhold(turn, conn);
+                        Ok(())
+                    }
+                    WorkProofError::Invalid(error) => Err(Misbehaviour::InvalidHeader(error)),
+                    WorkProofError::Discontinuous => Err(Misbehaviour::HeadersDiscontinuous),
+                    WorkProofError::TooLong => Err(Misbehaviour::LowWorkChain),
+                    _ => Err(Misbehaviour::ChangedChain),
+                };
+            }
+        };
+        let (base, last, purpose) = (*proving.proof.base(), *proving.proof.last(), proving.purpose);
+        match purpose {
+            Purpose::Extend if !released.is_empty() => {
+                let hashed = released.iter().map(|header| (*header, header.block_hash()));
+                let taken = self.chain.take_worked(hashed, turn.now.unix);
+                self.chain_changed(turn, &taken);
+            }
+            Purpose::Stage if !released.is_empty() => self.stage(turn, &released),
+            _ => {}
+        }
+        match kept {
+            Kept::More if count == MAX_HEADERS => {
+                self.ask_headers(turn, conn, &[*last.hash()], BlockHash::all_zeros());
+            }
+            Kept::More => return self.fruitless(turn, conn),
+            Kept::Again if purpose == Purpose::Report => {
+                self.drop_ascent(turn);
+                self.report_heavier(turn, conn);
+            }
+            Kept::Again => self.ask_headers(turn, conn, &[*base.hash()], BlockHash::all_zeros()),
+            Kept::Done => {
+                self.ask_for_headers_anew(conn);
+                match purpose {
+                    Purpose::Stage => {
+                        let to = Tip { block: last.block(), work: last.work() };
+                        self.compare(turn, base.height(), to, base.height() + 1);
+                    }
+                    Purpose::Extend | Purpose::Report => self.ascent = None,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A chain has ended without the work that is asked of it.
+    fn fruitless(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), Misbehaviour> {
+        let base = match &self.ascent {
+            Some(Ascent::Proving(proving)) => proving.proof.base().block(),
+            _ => self.chain.tip(),
+        };
+        self.drop_ascent(turn);
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.fruitless += 1;
+        if peer.fruitless > MAX_FRUITLESS {
+            return Err(Misbehaviour::LowWorkChain);
+        }
+        peer.best = Some(base);
+        self.timers.cancel(super::Timer::Headers(conn));
+        self.headers_shown(turn, conn, false);
+        Ok(())
+    }
+
+    fn report_heavier(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let goal = self.chain.goal();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        turn.out.event(Event::HeavierBelowStart {
+            endpoint: self.targets.endpoint(peer.target).clone(),
+            height: peer.claimed,
+            work: goal,
+        });
+        // It serves another chain: nothing of it is of use here.
+        self.drop_peer(turn, conn, super::Reason::OtherChain);
+    }
+
+    /// Gives up what is under way, with what was staged of it.
+    pub(super) fn drop_ascent(&mut self, turn: &mut Turn<'_>) {
+        if self.ascent.take().is_some() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| batch.delete_from(record::STAGED, &[]));
+        }
+    }
+
+    /// A peer is gone: what it was showing is given up, unless it is all here.
+    pub(super) fn ascent_lost(&mut self, turn: &mut Turn<'_>, gone: ConnId) {
+        let of = match &self.ascent {
+            Some(Ascent::Loading { conn, .. }) => Some(*conn),
+            Some(Ascent::Proving(proving)) => Some(proving.conn),
+            Some(Ascent::Comparing(_)) | None => None,
+        };
+        if of == Some(gone) {
+            self.drop_ascent(turn);
+        }
+    }
+
+    /// Stages headers that have shown their work.
+    fn stage(&mut self, turn: &mut Turn<'_>, headers: &[Header]) {
+        let Some(Ascent::Proving(proving)) = &mut self.ascent else { return };
+        let Proving { row, row_first, work, .. } = &mut **proving;
+        let first = *row_first;
+        let mut height = first + row.len() as u32;
+        let mut works = Vec::new();
+        for header in headers {
+            if height.is_multiple_of(PERIOD) {
+                works.push((height, *work));
+            }
+            if height.is_multiple_of(record::ROW) {
+                *row_first = height;
+            }
+            *work = *work + header.work();
+            height += 1;
+        }
+        let all: Vec<Header> = row.iter().chain(headers).copied().collect();
+        *row = all[(*row_first - first) as usize..].to_vec();
+        // A row that is put again begins a period only if all of it is new.
+        if first.is_multiple_of(PERIOD) && !works.iter().any(|(at, _)| *at == first) {
+            let before = all.iter().rev().fold(*work, |work, header| work - header.work());
+            works.push((first, before));
+        }
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            let work = |height| works.iter().find(|(at, _)| *at == height).map(|(_, work)| *work);
+            record::put_headers(batch, record::STAGED, first, &all, work);
+        });
+    }
+
+    /// Loads the next page of a staged branch, to see where it leaves the best chain.
+    fn compare(&mut self, turn: &mut Turn<'_>, base: u32, to: Tip, next: u32) {
+        let high = (next + PERIOD - 1).min(to.block.height);
+        let ticket = self.load_rows(turn, record::STAGED, base + 1, next, high);
+        self.ascent = Some(Ascent::Comparing(Comparing { base, to, next, ticket, staged: None }));
+    }
+
+    /// Takes rows that were loaded for what is under way. False: they were loaded for something else.
+    pub(super) fn ascent_loaded(&mut self, turn: &mut Turn<'_>, ticket: Ticket, rows: Rows<'_>) -> bool {
+        match &mut self.ascent {
+            Some(Ascent::Loading { conn, ticket: asked, post }) if *asked == ticket => {
+                let (conn, post) = (*conn, *post);
+                self.ascent = None;
+                self.begin_from_post(turn, conn, post, rows);
+                true
+            }
+            Some(Ascent::Comparing(comparing)) if comparing.ticket == ticket => {
+                self.compared(turn, rows);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin_from_post(&mut self, turn: &mut Turn<'_>, conn: ConnId, post: BlockId, rows: Rows<'_>) {
+        let low = post.height - BELOW_POST;
+        let mut headers = Vec::new();
+        let mut work = None;
+        for (key, value) in rows.iter() {
+            match record::read_header_row(key, value, &mut headers) {
+                Some(before) => work = before.or(work),
+                None => return self.repair(turn, "block headers do not follow each other"),
+            }
+        }
+        headers.retain(|stored| (low..=post.height).contains(&stored.height));
+        let last =
+            headers.last().filter(|last| last.hash == post.hash && headers.len() as u32 == BELOW_POST + 1);
+        let (Some(last), Some(work)) = (last, work) else {
+            return self.repair(turn, "block headers are missing");
+        };
+        let work = work + last.header.work();
+        let headers: Vec<Header> = headers.iter().map(|stored| stored.header).collect();
+        let Some(base) = Lineage::from_headers(self.chain.rules(), &headers, post.height, work) else {
+            return self.repair(turn, "a block header lacks its proof of work");
+        };
+        if self.peers.contains_key(&conn) {
+            self.start_proof(turn, conn, base, Purpose::Stage);
+            self.ask_headers(turn, conn, &[post.hash], BlockHash::all_zeros());
+        }
+    }
+
+    fn compared(&mut self, turn: &mut Turn<'_>, rows: Rows<'_>) {
+        let Some(Ascent::Comparing(comparing)) = &mut self.ascent else { return };
+        let Comparing { base, to, next, .. } = *comparing;
+        let high = (next + PERIOD - 1).min(to.block.height);
+        let Some(staged) = comparing.staged.take() else {
+            let Some(staged) = record::read_headers(rows, next, high) else {
+                return self.repair(turn, "headers of a branch are missing");
+            };
+            let tip = self.chain.tip_height();
+            if next > tip {
+                return self.switch_from(turn, tip, to);
+            }
+            let ticket = self.load_headers(turn, record::HEADERS, next, high.min(tip));
+            self.ascent = Some(Ascent::Comparing(Comparing { base, to, next, ticket, staged: Some(staged) }));
+            return;
+        };
+        let mut ours = Vec::new();
+        for (key, value) in rows.iter() {
+            if record::read_header_row(key, value, &mut ours).is_none() {
+                return self.repair(turn, "block headers do not follow each other");
+            }
+        }
+        let ours: Vec<&StoredHeader> = ours.iter().filter(|stored| stored.height >= next).collect();
+        let same =
+            staged.iter().zip(&ours).take_while(|(theirs, ours)| theirs.hash == ours.hash).count() as u32;
+        if same == staged.len() as u32 && high < to.block.height {
+            return self.compare(turn, base, to, high + 1);
+        }
+        self.switch_from(turn, next + same - 1, to);
+    }
+
+    /// Switches to the staged branch that leaves the best chain after `fork`, if it still has more work.
+    fn switch_from(&mut self, turn: &mut Turn<'_>, fork: u32, to: Tip) {
+        if to.work <= self.chain.work() {
+            return self.drop_ascent(turn);
+        }
+        self.ascent = None;
+        self.begin_switch(turn, fork, to);
+    }
+
+    /// Loads the rows that hold headers of the best chain.
+    pub(super) fn load_headers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        space: andon_kernel::Space,
+        from: u32,
+        to: u32,
+    ) -> Ticket {
+        let start = self.chain.start().height();
+        self.load_rows(turn, space, start, from, to)
+    }
+
+    /// Loads the rows that hold a range of heights, of a space whose first row begins at `start`.
+    pub(super) fn load_rows(
+        &mut self,
+        turn: &mut Turn<'_>,
+        space: andon_kernel::Space,
+        start: u32,
+        from: u32,
+        to: u32,
+    ) -> Ticket {
+        let ticket = self.names.ticket();
+        let low = record::height_key(record::row_first(start, from));
+        let high = record::height_key(to);
+        let range = (Bound::Included(&low[..]), Bound::Included(&high[..]));
+        turn.out.load(ticket, space, range, Order::Ascending, (to - from) / record::ROW + 2);
+        ticket
+    }
+}
