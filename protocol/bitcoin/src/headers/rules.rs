@@ -102,7 +102,7 @@ impl Rules {
     /// its ancestors, so that its time needs no check against times that are not known, nor against our clock.
     ///
     /// # Errors
-    /// The first rule that it breaks: difficulty, proof of work, time, version, clock, in this order.
+    /// The first rule that it breaks: difficulty, proof of work, time, clock, version, in Bitcoin Core's order.
     pub(super) fn check(
         &self,
         lineage: &Lineage,
@@ -129,12 +129,12 @@ impl Rules {
         {
             return Err(HeaderError::TimeWarp);
         }
+        if !proven && u64::from(header.time) > (now + MAX_FUTURE).as_secs() {
+            return Err(HeaderError::NotYet);
+        }
         let version = header.version.to_consensus();
         if version < 4 && self.version_floors.iter().any(|&(from, least)| height >= from && version < least) {
             return Err(HeaderError::Version);
-        }
-        if !proven && u64::from(header.time) > (now + MAX_FUTURE).as_secs() {
-            return Err(HeaderError::NotYet);
         }
         Ok(())
     }
