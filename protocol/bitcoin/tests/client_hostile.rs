@@ -47,7 +47,7 @@ fn headers_that_break_a_rule() {
         let conn = desk.dialled[0];
         desk.handshake(conn, 20);
         // A single message with unknown parents is no fault; one after the other is.
-        for _ in 0..=10 {
+        for _ in 0..=100 {
             if desk.closed.is_empty() {
                 desk.receive(conn, &Message::Headers(headers.as_slice().into()));
             }

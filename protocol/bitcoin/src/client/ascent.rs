@@ -1,5 +1,6 @@
 //! Chains of little work, and branches from below the window: one at a time, of one peer, shown before any of it is kept
-//! (`WorkProof`). A branch is staged on the disk when it has shown its work, and becomes the best chain from there.
+//! (`WorkProof`). A branch is staged on the disk when it has shown its work, and becomes the best chain from there. One
+//! that ends before it has rests: what its peer adds to it is taken up from there, unless another chain needs the place.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,16 +12,20 @@ use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Work};
 
 use super::api::{BlockId, Event};
+use super::peer::Headers;
 use super::record::{self, StoredHeader, Tip};
-use super::{Client, Misbehaviour, Then, Turn};
-use crate::headers::{HeaderError, Kept, Lineage, PERIOD, WorkProof, WorkProofError};
+use super::{Client, Misbehaviour, Then, Timer, Turn};
+use crate::headers::{HeaderError, Kept, Lineage, PERIOD, Place, WorkProof, WorkProofError};
 use crate::wire::{Items, MAX_HEADERS};
 
 /// Headers by which a chain may be longer than its peer claimed when it connected.
 const CLAIM_SLACK: u32 = 20_000;
 
-/// Chains without enough work that a peer may show before it is let go.
-const MAX_FRUITLESS: u32 = 3;
+/// Chains without enough work that a peer may show, and none that becomes the best, before it is let go.
+const MAX_FRUITLESS: u32 = 10;
+
+/// Headers that an announcement has at most, as Bitcoin Core sends them.
+const MAX_ANNOUNCED: usize = 8;
 
 /// Headers below a post that are loaded with it: the times before it are among them.
 const BELOW_POST: u32 = record::ROW;
@@ -48,6 +53,8 @@ pub(super) struct Proving {
     row: Vec<Header>,
     row_first: u32,
     work: Work,
+    /// Whether its peer has shown all that it has: another chain may take its place.
+    rests: bool,
 }
 
 #[derive(Debug)]
@@ -81,7 +88,7 @@ impl Client {
 
     /// Loads what it takes to judge a branch from a block far below the window.
     pub(super) fn load_ascent(&mut self, turn: &mut Turn<'_>, conn: ConnId, post: BlockId) {
-        if self.ascent.is_some() {
+        if !self.can_ascend(turn) {
             return self.withhold(turn, conn);
         }
         let low = post.height - BELOW_POST;
@@ -110,14 +117,37 @@ impl Client {
         purpose: Purpose,
         headers: Items<'_, Header>,
     ) -> Result<(), Misbehaviour> {
-        if self.ascent.is_some() {
+        if !self.can_ascend(turn) {
             self.withhold(turn, conn);
             return Ok(());
         }
         self.start_proof(turn, conn, base, purpose);
         // What lies before the base is known.
         let skip = headers.iter().position(|header| header.prev_blockhash == *base.hash());
-        self.prove(turn, conn, headers.hashed().skip(skip.unwrap_or(0)), headers.len())
+        if let Some(skip) = skip {
+            return self.prove(turn, conn, headers.hashed().skip(skip), headers.len());
+        }
+        // They go on from a branch that is kept, and which begins further down.
+        self.ask_headers(turn, conn, &[*base.hash()], BlockHash::all_zeros());
+        Ok(())
+    }
+
+    /// Whether there is room for a chain. One that rests makes it.
+    fn can_ascend(&mut self, turn: &mut Turn<'_>) -> bool {
+        if matches!(&self.ascent, Some(Ascent::Proving(proving)) if proving.rests) {
+            self.drop_ascent(turn);
+        }
+        self.ascent.is_none()
+    }
+
+    /// The last block of the chain of this peer that rests, if one does.
+    pub(super) fn resting(&self, of: ConnId) -> Option<BlockHash> {
+        match &self.ascent {
+            Some(Ascent::Proving(proving)) if proving.conn == of && proving.rests => {
+                Some(*proving.proof.last().hash())
+            }
+            _ => None,
+        }
     }
 
     fn start_proof(&mut self, turn: &Turn<'_>, conn: ConnId, base: Lineage, purpose: Purpose) {
@@ -132,6 +162,7 @@ impl Client {
             row: Vec::new(),
             row_first: base.height() + 1,
             work: base.work(),
+            rests: false,
         })));
     }
 
@@ -142,16 +173,46 @@ impl Client {
         headers: Items<'_, Header>,
     ) -> Result<(), Misbehaviour> {
         let Some(Ascent::Proving(proving)) = &self.ascent else { return Ok(()) };
-        let goes_on = headers.at(0).is_some_and(|first| first.prev_blockhash == *proving.proof.last().hash());
-        if goes_on {
-            return self.prove(turn, conn, headers.hashed(), headers.len());
+        let last = *proving.proof.last().hash();
+        // What it showed before may come once more.
+        if let Some(skip) = headers.iter().position(|header| header.prev_blockhash == last) {
+            return self.prove(turn, conn, headers.hashed().skip(skip), headers.len());
         }
-        if headers.len() == 1 {
+        if proving.rests {
+            return self.on_rest(turn, conn, headers);
+        }
+        if (1..=MAX_ANNOUNCED).contains(&headers.len()) {
             // An announcement in between.
             return Ok(());
         }
         // It has no more, or is on another chain by now.
-        self.fruitless(turn, conn)
+        self.fruitless(turn, conn, headers.is_empty())
+    }
+
+    /// Takes headers that do not go on from the chain that rests.
+    fn on_rest(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        headers: Items<'_, Header>,
+    ) -> Result<(), Misbehaviour> {
+        let asked = self.peers.get(&conn).is_some_and(|peer| peer.headers == Headers::Asked);
+        match headers.at(0).map(|first| self.chain.place(&first.prev_blockhash)) {
+            None if asked => {
+                self.timers.cancel(Timer::Headers(conn));
+                self.headers_shown(turn, conn, true);
+            }
+            None => {}
+            // It is further than that: what is between is asked for.
+            Some(Place::Unknown) if !asked => self.ask_for_headers_anew(conn),
+            Some(Place::Unknown) => {}
+            // It is on another chain by now.
+            Some(_) => {
+                self.drop_ascent(turn);
+                return self.on_headers(turn, conn, headers);
+            }
+        }
+        Ok(())
     }
 
     fn prove(
@@ -183,11 +244,22 @@ impl Client {
             }
         };
         let (base, last, purpose) = (*proving.proof.base(), *proving.proof.last(), proving.purpose);
+        let proven = proving.proof.proven();
+        proving.rests &= proven.is_none();
         match purpose {
-            Purpose::Extend if !released.is_empty() => {
-                let hashed = released.iter().map(|header| (*header, header.block_hash()));
-                let taken = self.chain.take_worked(hashed, turn.now.unix);
-                self.chain_changed(turn, &taken);
+            Purpose::Extend => {
+                let tip = self.chain.tip().hash;
+                if released.first().is_some_and(|first| first.prev_blockhash != tip) {
+                    // Another chain was faster: this one is looked at again, beside it.
+                    self.drop_ascent(turn);
+                    self.ask_for_headers_anew(conn);
+                    return Ok(());
+                }
+                for headers in released.chunks(MAX_HEADERS) {
+                    let hashed = headers.iter().map(|header| (*header, header.block_hash()));
+                    let taken = self.chain.take_worked(hashed, turn.now.unix);
+                    self.chain_changed(turn, &taken);
+                }
             }
             Purpose::Stage if !released.is_empty() => self.stage(turn, &released),
             _ => {}
@@ -196,14 +268,19 @@ impl Client {
             Kept::More if count == MAX_HEADERS => {
                 self.ask_headers(turn, conn, &[*last.hash()], BlockHash::all_zeros());
             }
-            Kept::More => return self.fruitless(turn, conn),
+            Kept::More if proven.is_some() => return self.fruitless(turn, conn, false),
+            Kept::More => return self.rest(turn, conn),
             Kept::Again if purpose == Purpose::Report => {
                 self.drop_ascent(turn);
-                self.report_heavier(turn, conn);
+                let (height, work) = proven.expect("it has just shown its work");
+                self.report_heavier(turn, conn, height, work);
             }
             Kept::Again => self.ask_headers(turn, conn, &[*base.hash()], BlockHash::all_zeros()),
             Kept::Done => {
                 self.ask_for_headers_anew(conn);
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.fruitless = 0;
+                }
                 match purpose {
                     Purpose::Stage => {
                         let to = Tip { block: last.block(), work: last.work() };
@@ -216,8 +293,24 @@ impl Client {
         Ok(())
     }
 
-    /// A chain has ended without the work that is asked of it.
-    fn fruitless(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), Misbehaviour> {
+    /// A chain has ended without the work that is asked of it: it may go on.
+    fn rest(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), Misbehaviour> {
+        let Some(Ascent::Proving(proving)) = &mut self.ascent else { return Ok(()) };
+        let base = proving.proof.base().block();
+        let rested = core::mem::replace(&mut proving.rests, true);
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.fruitless += u32::from(!rested);
+        if peer.fruitless > MAX_FRUITLESS {
+            return Err(Misbehaviour::LowWorkChain);
+        }
+        peer.best = Some(base);
+        self.timers.cancel(Timer::Headers(conn));
+        self.headers_shown(turn, conn, false);
+        Ok(())
+    }
+
+    /// A chain was not shown to the end that its peer had begun to show: it has no more of it, or has left it.
+    fn fruitless(&mut self, turn: &mut Turn<'_>, conn: ConnId, nothing: bool) -> Result<(), Misbehaviour> {
         let base = match &self.ascent {
             Some(Ascent::Proving(proving)) => proving.proof.base().block(),
             _ => self.chain.tip(),
@@ -229,19 +322,19 @@ impl Client {
             return Err(Misbehaviour::LowWorkChain);
         }
         peer.best = Some(base);
-        self.timers.cancel(super::Timer::Headers(conn));
-        self.headers_shown(turn, conn, false);
+        self.timers.cancel(Timer::Headers(conn));
+        if nothing {
+            self.headers_shown(turn, conn, false);
+        } else {
+            self.ask_for_headers_anew(conn);
+        }
         Ok(())
     }
 
-    fn report_heavier(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let goal = self.chain.goal();
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        turn.out.event(Event::HeavierBelowStart {
-            endpoint: self.targets.endpoint(peer.target).clone(),
-            height: peer.claimed,
-            work: goal,
-        });
+    fn report_heavier(&mut self, turn: &mut Turn<'_>, conn: ConnId, height: u32, work: Work) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let endpoint = self.targets.endpoint(peer.target).clone();
+        turn.out.event(Event::HeavierBelowStart { endpoint, height, work });
         // It serves another chain: nothing of it is of use here.
         self.drop_peer(turn, conn, super::Reason::OtherChain);
     }
@@ -250,6 +343,25 @@ impl Client {
     pub(super) fn drop_ascent(&mut self, turn: &mut Turn<'_>) {
         if self.ascent.take().is_some() {
             self.store(turn, Vec::new(), Then::Nothing, |batch| batch.delete_from(record::STAGED, &[]));
+        }
+    }
+
+    /// The best chain was left above `fork`: a branch that was judged from above there is none of it any more.
+    pub(super) fn ascent_left(&mut self, turn: &mut Turn<'_>, fork: u32) {
+        let conn = match &self.ascent {
+            Some(Ascent::Proving(proving))
+                if proving.purpose == Purpose::Stage && proving.proof.base().height() > fork =>
+            {
+                Some(proving.conn)
+            }
+            // What was compared may be on the other side now.
+            Some(Ascent::Comparing(comparing)) if comparing.next > fork + 1 => None,
+            _ => return,
+        };
+        self.drop_ascent(turn);
+        match conn {
+            Some(conn) => self.ask_for_headers_anew(conn),
+            None => self.connections().into_iter().for_each(|conn| self.ask_for_headers_anew(conn)),
         }
     }
 
@@ -269,6 +381,7 @@ impl Client {
     fn stage(&mut self, turn: &mut Turn<'_>, headers: &[Header]) {
         let Some(Ascent::Proving(proving)) = &mut self.ascent else { return };
         let Proving { row, row_first, work, .. } = &mut **proving;
+        let begins = row.is_empty();
         let first = *row_first;
         let mut height = first + row.len() as u32;
         let mut works = Vec::new();
@@ -290,6 +403,10 @@ impl Client {
             works.push((first, before));
         }
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            if begins {
+                // An earlier one may have been cut short.
+                batch.delete_from(record::STAGED, &[]);
+            }
             let work = |height| works.iter().find(|(at, _)| *at == height).map(|(_, work)| *work);
             record::put_headers(batch, record::STAGED, first, &all, work);
         });

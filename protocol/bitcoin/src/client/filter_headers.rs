@@ -10,6 +10,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
 use super::api::{BlockId, ImportError};
+use super::peer::Peer;
 use super::{Client, Misbehaviour, StopBlock, Then, Turn, record};
 use crate::filter;
 use crate::headers::WINDOW;
@@ -76,6 +77,11 @@ impl FilterHeaders {
     /// The height of the first one that is not known.
     pub(super) fn next(&self) -> u32 {
         self.next
+    }
+
+    /// The height of the last one that is known.
+    pub(super) fn last(&self) -> Option<u32> {
+        self.next.checked_sub(1).filter(|_| !self.window.is_empty())
     }
 
     /// The one at a height, if it is at hand. The one below height zero is all zeros.
@@ -207,13 +213,17 @@ impl Client {
     pub(super) fn ask_for_filter_headers(&mut self, turn: &mut Turn<'_>) {
         let next = self.filter_headers.next();
         if self.filter_headers.source().is_none() {
-            let mut able =
-                self.peers.iter().filter(|(_, peer)| self.serves(peer).is_some_and(|best| best >= next));
+            let mut able = self
+                .peers
+                .iter()
+                .filter(|(_, peer)| self.serves_filter_headers(peer).is_some_and(|best| best >= next));
             let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
             self.filter_headers.set_source(Some(source));
         }
         let Some(source) = self.filter_headers.source() else { return };
-        let Some(best) = self.peers.get(&source).and_then(|peer| self.serves(peer)) else { return };
+        let Some(best) = self.peers.get(&source).and_then(|peer| self.serves_filter_headers(peer)) else {
+            return;
+        };
         if best < next && !self.filter_headers.is_waiting() {
             // It has nothing that is missing. Another may.
             self.filter_headers.set_source(None);
@@ -225,6 +235,15 @@ impl Client {
             self.send(turn, source, &Message::GetCFHeaders(request));
             self.asked.insert(source);
         }
+    }
+
+    /// The height up to which a peer can be asked for filter headers now, if it can: also while it is still showing its
+    /// block headers, for filter headers that follow right behind need no block looked up in the store.
+    fn serves_filter_headers(&self, peer: &Peer) -> Option<u32> {
+        if !peer.is_ready() || peer.passed_over.is_some() {
+            return None;
+        }
+        self.chain.common(peer.best?)
     }
 
     /// The block at `height`, from the window or the store. `None`: it is being loaded.

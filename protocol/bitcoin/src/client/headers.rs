@@ -24,9 +24,10 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 /// When a peer that showed less than it claims is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Messages in a row with unknown parents after which a peer is let go, as Bitcoin Core once had it: each is answered
-/// by a request that an honest peer answers with headers that connect.
-const MAX_UNCONNECTED: u32 = 10;
+/// Messages in a row with unknown parents after which a peer is let go: each is answered by a request that an honest
+/// peer answers with headers that connect. More of them can come before that answer, from a node that finds blocks at a
+/// stroke on a chain of which nothing was kept, for it has too little work.
+const MAX_UNCONNECTED: u32 = 100;
 
 /// Headers beside the best chain that one peer may have kept before one of its own becomes the best: two messages of a
 /// branch that is about to win, and no flood.
@@ -61,7 +62,11 @@ impl Client {
     }
 
     fn ask_headers_from(&mut self, turn: &mut Turn<'_>, conn: ConnId, height: u32) {
-        let locator = self.chain.locator(height);
+        let mut locator = self.chain.locator(height);
+        if let Some(last) = self.resting(conn) {
+            locator.insert(0, last);
+            locator.truncate(crate::wire::MAX_LOCATOR);
+        }
         self.ask_headers(turn, conn, &locator, BlockHash::all_zeros());
     }
 
@@ -118,7 +123,10 @@ impl Client {
             peer.unconnected = 0;
             peer.claimed = peer.claimed.max(last.height);
         }
-        peer.beside = if taken.changed_from.is_some() { 0 } else { peer.beside + taken.beside };
+        peer.beside += taken.beside;
+        if taken.changed_from.is_some() {
+            (peer.beside, peer.fruitless) = (0, 0);
+        }
         if peer.beside > MAX_BESIDE {
             return Err(Misbehaviour::TooManyBranches);
         }
@@ -136,12 +144,13 @@ impl Client {
             Some(Stop::Invalid(error)) => return Err(Misbehaviour::InvalidHeader(error)),
             Some(Stop::Discontinuous) => return Err(Misbehaviour::HeadersDiscontinuous),
             Some(Stop::LowWork(base)) => {
+                peer.unconnected = 0;
                 if was_asked && goes_on {
                     return self.begin_ascent(turn, conn, *base, headers);
                 }
                 // A chain of so little work is of no use, and no fault.
                 peer.best = Some(base.block());
-                goes_on = false;
+                goes_on &= !was_asked;
             }
             Some(Stop::Unconnected) => {
                 let parent = headers.at(0).map(|header| header.prev_blockhash);
@@ -164,15 +173,19 @@ impl Client {
                 if peer.unconnected > MAX_UNCONNECTED {
                     return Err(Misbehaviour::HeadersUnconnected);
                 }
-                // The peer is ahead of us: what is between will come.
+                // The peer is ahead of us: what is between will come. It is no answer to what was asked, for that goes on
+                // from a block that is known.
                 if !was_asked {
                     peer.headers = Headers::Wanted;
-                    return Ok(());
                 }
-                goes_on = false;
+                return Ok(());
             }
         }
         if !was_asked {
+            if goes_on {
+                // No announcement is as long: it is an answer, and what came before it was none.
+                peer.headers = Headers::Wanted;
+            }
             return Ok(());
         }
         self.timers.cancel(Timer::Headers(conn));
@@ -202,7 +215,7 @@ impl Client {
     pub(super) fn headers_shown(&mut self, turn: &mut Turn<'_>, conn: ConnId, nothing: bool) {
         let tip = self.chain.tip();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if nothing && tip.height == 0 && peer.claimed == 0 {
+        if nothing && tip == self.chain.start().block() && peer.claimed == tip.height {
             peer.best = Some(tip);
         }
         let shown = peer.best.map_or(0, |best| best.height);
@@ -285,6 +298,7 @@ impl Client {
             let hash = self.chain.at(fork).map(|(_, hash)| hash).expect("a branch begins in the window");
             events.push(Event::Reorganised { fork: BlockId { height: fork, hash }, old_tip, new_tip: tip });
             self.forget_filter_headers_above(fork);
+            self.ascent_left(turn, fork);
             self.give_up_search();
             if self.search.go_back(fork + 1) {
                 then = Then::TakeBack;

@@ -1,7 +1,9 @@
-//! Data of an older format, taken over period by period: it goes on where it was if it is cut short.
+//! Data of an older format, taken over page by page: it goes on where it was if it is cut short.
 //!
 //! Format 1 had a row of 80 bytes for each header in the space `header`, and one of 32 for each filter header in
-//! `filter_header`, both by height, from the network's first block on.
+//! `filter_header`, both by height, from the network's first block on; what is in `watched` and `touches` now was in
+//! `watch` and `touch`. Nothing had a checksum: a header is believed if the next one follows from it, or if it is the tip
+//! that was recorded.
 
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -18,23 +20,35 @@ use super::start::{Fault, Loading, Step, Went};
 use super::{Client, Then, Turn};
 use crate::headers::{Lineage, PERIOD};
 
-pub(super) const OLD_FORMAT: u32 = 1;
-
 const OLD_HEADER: Space = Space::new("header");
 const OLD_FILTER_HEADER: Space = Space::new("filter_header");
+const OLD_WATCH: Space = Space::new("watch");
+const OLD_TOUCH: Space = Space::new("touch");
 
 /// How far a migration is.
 #[derive(Debug, Default)]
 pub(super) struct Migration {
     at: Option<Migrated>,
+    /// The tip that was recorded.
+    tip: Option<BlockHash>,
     filter_headers: u32,
+    /// The height to search from, as it was recorded, or lower if something below was unreadable.
+    next: Option<u32>,
+    /// Whether anything did not make sense.
+    damaged: bool,
 }
 
 impl Client {
     pub(super) fn begin_migration(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, meta: &Meta) {
         let none = Work::from_be_bytes([0; 32]);
         let begin = Migrated { next: 0, previous: BlockHash::all_zeros(), work: none };
-        let at = *loading.migration.at.insert(meta.migrated.unwrap_or(begin));
+        let at = meta.migrated.unwrap_or(begin);
+        loading.migration = Migration {
+            at: Some(at),
+            tip: meta.tip.map(|tip| tip.block.hash),
+            next: meta.next,
+            ..Migration::default()
+        };
         let from = record::height_key(at.next);
         self.load_from(turn, loading, Step::MigrateHeaders, OLD_HEADER, Bound::Included(&from));
     }
@@ -46,58 +60,69 @@ impl Client {
         rows: Rows<'_>,
         more: bool,
     ) -> Result<Went, Fault> {
-        let mut at = loading.migration.at.ok_or(Fault::Damage("a migration has no beginning"))?;
-        let first = at.next;
-        let work_before = at.work;
-        let mut headers = Vec::new();
-        let mut hashes = Vec::new();
+        let begin = loading.migration.at.ok_or(Fault::Damage("a migration has no beginning"))?;
+        let mut at = begin;
+        let mut headers: Vec<(Header, Migrated)> = Vec::new();
+        // One row more than is taken over: it shows that the last of those is sound.
+        let mut followed = false;
         let mut fault = false;
         for (key, value) in rows.iter() {
-            let header = Header::consensus_decode(&mut &*value).ok().filter(|_| value.len() == 80);
-            let follows = header.filter(|header| {
-                record::key_height(key) == Some(at.next) && header.prev_blockhash == at.previous
-            });
-            let Some(header) = follows else {
-                fault = true;
-                break;
-            };
-            at = Migrated { next: at.next + 1, previous: header.block_hash(), work: at.work + header.work() };
-            headers.push(header);
-            hashes.push(at.previous);
+            let sound = self.old_header(&at, key, value);
+            followed = sound.is_some();
+            fault = !followed;
+            let Some(next) = sound.filter(|_| headers.len() < PERIOD as usize) else { break };
+            at = next.1;
+            headers.push(next);
+            followed = false;
         }
-        // Pages are whole periods, so that rows are: what is left of the last one is its end.
+        let taken_up = headers.is_empty() && !fault;
+        if !followed && !taken_up && loading.migration.tip != Some(at.previous) {
+            // The last one may be what is wrong.
+            fault = true;
+            headers.pop();
+            at = headers.last().map_or(begin, |(_, at)| *at);
+        }
         let complete = headers.len() as u32 == PERIOD;
-        let end = fault || !more || !complete;
-        let last = at
-            .next
-            .checked_sub(1)
-            .map(|height| Tip { block: BlockId { height, hash: at.previous }, work: at.work });
+        let end = fault || !followed || !complete;
+        loading.migration.damaged |= fault || end && more;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            record::put_headers(batch, record::HEADERS, first, &headers, |_| Some(work_before));
+            let all = headers.iter().map(|(header, _)| header);
+            record::put_headers(batch, record::HEADERS, begin.next, all, |_| Some(begin.work));
             if complete {
-                record::put_hashes(batch, first, hashes.iter().copied());
+                record::put_hashes(batch, begin.next, headers.iter().map(|(_, at)| at.previous));
             }
             if end {
                 batch.delete_from(OLD_HEADER, &[]);
             } else {
-                batch.delete(OLD_HEADER, &record::height_key(first), &record::height_key(at.next));
-            }
-            if let Some(last) = last {
-                record::put_tip(batch, &last);
+                batch.delete(OLD_HEADER, &record::height_key(begin.next), &record::height_key(at.next));
             }
             record::put_migrated(batch, &at);
         });
         loading.migration.at = Some(at);
         if end {
             // Filter headers that were taken over before the migration was cut short are taken over again: they are where
-            // they were until the end.
-            loading.migration.filter_headers = 0;
-            self.load_from(turn, loading, Step::MigrateFilterHeaders, OLD_FILTER_HEADER, Bound::Unbounded);
+            // they were until all are.
+            let all = Bound::Unbounded;
+            self.load_from(turn, loading, Step::MigrateFilterHeaders, OLD_FILTER_HEADER, all);
         } else {
             let from = record::height_key(at.next);
             self.load_from(turn, loading, Step::MigrateHeaders, OLD_HEADER, Bound::Included(&from));
         }
         Ok(Went::On)
+    }
+
+    /// The header that a row holds, and the chain up to it. `None`: it does not follow from what is `at`.
+    fn old_header(&self, at: &Migrated, key: &[u8], value: &[u8]) -> Option<(Header, Migrated)> {
+        let rules = self.chain.rules();
+        let header = Header::consensus_decode(&mut &*value).ok().filter(|_| value.len() == 80)?;
+        let work = rules.claimed_work(header.bits)?;
+        let hash = header.block_hash();
+        let follows = *key == record::height_key(at.next)
+            && header.prev_blockhash == at.previous
+            && header.target().is_met_by(hash)
+            && (at.next > 0 || header == rules.genesis());
+        let reached = Migrated { next: at.next + 1, previous: hash, work: at.work + work };
+        follows.then_some((header, reached))
     }
 
     pub(super) fn migrate_filter_headers(
@@ -107,48 +132,117 @@ impl Client {
         rows: Rows<'_>,
         more: bool,
     ) -> Result<Went, Fault> {
-        let top = loading.migration.at.map_or(0, |at| at.next);
-        let first = loading.migration.filter_headers;
+        let migration = &mut loading.migration;
+        let top = migration.at.map_or(0, |at| at.next);
+        let first = migration.filter_headers;
         let mut next = first;
         let mut headers = Vec::new();
         for (key, value) in rows.iter() {
             let header = FilterHeader::from_slice(value).ok();
-            let Some(header) = header.filter(|_| record::key_height(key) == Some(next) && next < top) else {
+            let Some(header) = header.filter(|_| *key == record::height_key(next) && next < top) else {
+                migration.damaged = true;
                 break;
             };
             headers.push(header);
             next += 1;
         }
         let end = !more || headers.len() as u32 != PERIOD;
-        loading.migration.filter_headers = next;
-        let network = self.config.network;
-        let (genesis, lineage) = (self.chain.rules().genesis(), Lineage::genesis(self.chain.rules()));
-        let next_search = loading.next().map(|search| search.min(top));
+        migration.filter_headers = next;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             record::put_filter_headers(batch, first, headers);
             if end {
                 batch.delete_from(OLD_FILTER_HEADER, &[]);
-                record::put_format(batch, network);
-                record::put_start(batch, &genesis, &lineage);
-                record::put_settled(batch);
-                if let Some(next) = next_search {
-                    record::put_next(batch, next);
-                }
             }
         });
-        if end {
-            turn.out.event(Event::Migrated { from: OLD_FORMAT });
-            self.load_anew(turn, loading);
-        } else {
-            let from = record::height_key(next);
-            self.load_from(
-                turn,
-                loading,
-                Step::MigrateFilterHeaders,
-                OLD_FILTER_HEADER,
-                Bound::Included(&from),
-            );
+        let from = record::height_key(next);
+        let (step, space, from) = match end {
+            true => (Step::MigrateWatched, OLD_WATCH, Bound::Unbounded),
+            false => (Step::MigrateFilterHeaders, OLD_FILTER_HEADER, Bound::Included(&from[..])),
+        };
+        self.load_from(turn, loading, step, space, from);
+        Ok(Went::On)
+    }
+
+    pub(super) fn migrate_watched(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        let migration = &mut loading.migration;
+        let mut watched = Vec::new();
+        for (script, value) in rows.iter() {
+            // Since when is lost, if it can't be read: it is looked for in every block.
+            let from = record::old_watched_from(value).unwrap_or_else(|| {
+                migration.damaged = true;
+                migration.next = Some(0);
+                0
+            });
+            watched.push((script, from));
         }
+        let next = migration.next;
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            watched.iter().for_each(|(script, from)| record::put_watched(batch, script, *from));
+            if !more {
+                batch.delete_from(OLD_WATCH, &[]);
+            }
+            if let Some(next) = next {
+                record::put_next(batch, next);
+            }
+        });
+        let (step, space, from) = match rows.iter().last().filter(|_| more) {
+            Some((last, _)) => (Step::MigrateWatched, OLD_WATCH, Bound::Excluded(last)),
+            None => (Step::MigrateTouches, OLD_TOUCH, Bound::Unbounded),
+        };
+        self.load_from(turn, loading, step, space, from);
+        Ok(Went::On)
+    }
+
+    pub(super) fn migrate_touches(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        let Migration { at, next, damaged, .. } = &mut loading.migration;
+        let at = at.ok_or(Fault::Damage("a migration has no beginning"))?;
+        let network = self.config.network;
+        let (genesis, lineage) = (self.chain.rules().genesis(), Lineage::genesis(self.chain.rules()));
+        let last = at.next.checked_sub(1).map(|height| BlockId { height, hash: at.previous });
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            for (key, value) in rows.iter() {
+                if !record::take_over_touch(batch, key, value) {
+                    // It is searched for again.
+                    *damaged = true;
+                    *next = next.map(|next| next.min(record::key_height(key).unwrap_or(0)));
+                }
+            }
+            if let Some(next) = *next {
+                record::put_next(batch, next.min(at.next));
+            }
+            if more {
+                return;
+            }
+            batch.delete_from(OLD_TOUCH, &[]);
+            record::put_format(batch, network);
+            record::put_start(batch, &genesis, &lineage);
+            record::put_settled(batch);
+            if let Some(block) = last {
+                record::put_tip(batch, &Tip { block, work: at.work });
+            }
+        });
+        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
+            self.load_from(turn, loading, Step::MigrateTouches, OLD_TOUCH, Bound::Excluded(last));
+            return Ok(Went::On);
+        }
+        turn.out.event(Event::Migrated { from: record::OLD_FORMAT });
+        if loading.migration.damaged {
+            let kept = last.unwrap_or(lineage.block());
+            turn.out.event(Event::Repaired { what: "data of an older format contradicted itself", kept });
+        }
+        self.load_anew(turn, loading);
         Ok(Went::On)
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Peer {
     pub(super) unconnected: u32,
     /// Headers of its that were kept beside the best chain since one of them became the best.
     pub(super) beside: u32,
-    /// Chains that it showed and that had too little work.
+    /// Chains that it showed and that had too little work, since one had enough.
     pub(super) fruitless: u32,
     /// It left requests unanswered: others are asked before this time.
     pub(super) passed_over: Option<Instant>,

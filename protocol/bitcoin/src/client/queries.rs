@@ -2,7 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::ops::Bound;
+use core::ops::{Bound, Range};
 
 use andon_kernel::{Order as ScanOrder, Rows, Ticket};
 use bitcoin::BlockHash;
@@ -11,7 +11,7 @@ use bitcoin::block::Header;
 use super::api::{BlockId, Event, HeaderQuery, Import, ImportError};
 use super::record::{self, StoredHeader};
 use super::{Client, Turn};
-use crate::headers::Stop;
+use crate::headers::{PERIOD, Stop};
 use crate::wire::MAX_HEADERS;
 
 /// Headers that are given or taken at once, at most.
@@ -19,6 +19,10 @@ const MAX_COUNT: usize = MAX_HEADERS;
 
 /// Rows of the index of hashes that one look-up reads at once.
 const INDEX_PAGE: u32 = 20_000;
+
+const HEADERS_DAMAGED: &str = "block headers are missing or do not follow each other";
+const FILTER_HEADERS_DAMAGED: &str = "filter headers are missing or unreadable";
+const INDEX_DAMAGED: &str = "a part of the index of hashes is missing or unreadable";
 
 /// What the application asked for.
 #[derive(Debug)]
@@ -43,25 +47,36 @@ enum Waiting {
         query: HeaderQuery,
         height: u32,
     },
-    /// A page of the index.
+    /// A page of the index. Of each whole period of the chain, as it was when the index was asked, there is a row.
     Index {
         hash: BlockHash,
         heights: Vec<u32>,
+        periods: Range<u32>,
+        seen: u32,
     },
     /// The header at the last of these heights, if it has this hash: else the one before.
     Candidate {
         hash: BlockHash,
         heights: Vec<u32>,
     },
+    /// Headers that are taken out; their filter headers come right behind.
     ExportedHeaders {
-        from: u32,
-        to: u32,
+        export: Export,
+        then: Ticket,
     },
     ExportedFilterHeaders {
-        from: u32,
-        to: u32,
-        headers: Vec<Header>,
+        export: Export,
+        headers: Option<Vec<Header>>,
     },
+}
+
+/// Headers that are taken out, and of what is known when they are asked for, the last and the last filter header.
+#[derive(Clone, Copy, Debug)]
+struct Export {
+    from: u32,
+    count: u32,
+    to: u32,
+    filter_header: Option<u32>,
 }
 
 impl Queries {
@@ -106,18 +121,33 @@ impl Client {
             },
             (None, HeaderQuery::Hash(hash)) => {
                 let (low, _) = record::hashes_range(&hash);
-                self.load_index(turn, hash, Bound::Included(&low), Vec::new());
+                let periods = start.height.div_ceil(PERIOD)..(tip.height + 1) / PERIOD;
+                self.load_index(turn, Bound::Included(&low), hash, Vec::new(), periods, 0);
             }
             (None, HeaderQuery::Height(_)) => unreachable!("a height is a height"),
         }
     }
 
-    fn load_index(&mut self, turn: &mut Turn<'_>, hash: BlockHash, from: Bound<&[u8]>, heights: Vec<u32>) {
+    fn load_index(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: Bound<&[u8]>,
+        hash: BlockHash,
+        heights: Vec<u32>,
+        periods: Range<u32>,
+        seen: u32,
+    ) {
         let ticket = self.names.ticket();
         let (_, high) = record::hashes_range(&hash);
         let range = (from, Bound::Excluded(&high[..]));
         turn.out.load(ticket, record::HASHES, range, ScanOrder::Ascending, INDEX_PAGE);
-        self.queries.waiting.insert(ticket, Waiting::Index { hash, heights });
+        self.queries.waiting.insert(ticket, Waiting::Index { hash, heights, periods, seen });
+    }
+
+    /// Something that an answer takes is damaged: it is repaired, and the answer is looked for again.
+    fn ask_after_repair(&mut self, turn: &mut Turn<'_>, order: Order, what: &'static str) {
+        self.queries.order(order);
+        self.repair(turn, what);
     }
 
     /// Looks at the headers whose hashes begin as the one that is looked for.
@@ -154,37 +184,66 @@ impl Client {
             })
         };
         match waiting {
-            Waiting::Height { query, height } => turn.out.event(Event::Header { query, found: one(height) }),
-            Waiting::Index { hash, mut heights } => {
+            Waiting::Height { query, height } => match one(height) {
+                Some(found) => turn.out.event(Event::Header { query, found: Some(found) }),
+                None => self.ask_after_repair(turn, Order::Find(query), HEADERS_DAMAGED),
+            },
+            Waiting::Index { hash, mut heights, periods, mut seen } => {
+                let query = HeaderQuery::Hash(hash);
                 let mut last = None;
                 for (key, value) in rows.iter() {
-                    record::hash_heights(key, value, &hash, &mut heights);
+                    let Some(period) = record::hash_heights(key, value, &hash, &mut heights) else {
+                        self.ask_after_repair(turn, Order::Find(query), INDEX_DAMAGED);
+                        return true;
+                    };
+                    seen += u32::from(periods.contains(&period));
                     last = Some(key);
                 }
                 match last.filter(|_| more) {
-                    Some(last) => self.load_index(turn, hash, Bound::Excluded(last), heights),
+                    Some(last) => {
+                        self.load_index(turn, Bound::Excluded(last), hash, heights, periods, seen);
+                    }
+                    // That none of a period's hashes begins with a part is too rare to happen.
+                    None if seen < periods.len() as u32 => {
+                        self.ask_after_repair(turn, Order::Find(query), INDEX_DAMAGED);
+                    }
                     None => self.try_candidate(turn, hash, heights),
                 }
             }
             Waiting::Candidate { hash, mut heights } => {
-                let found = heights.pop().and_then(one).filter(|(block, _)| block.hash == hash);
-                match found {
-                    Some(_) => turn.out.event(Event::Header { query: HeaderQuery::Hash(hash), found }),
-                    None => self.try_candidate(turn, hash, heights),
+                let query = HeaderQuery::Hash(hash);
+                match heights.pop().and_then(one) {
+                    Some(found) if found.0.hash == hash => {
+                        turn.out.event(Event::Header { query, found: Some(found) });
+                    }
+                    Some(_) => self.try_candidate(turn, hash, heights),
+                    None => self.ask_after_repair(turn, Order::Find(query), HEADERS_DAMAGED),
                 }
             }
-            Waiting::ExportedHeaders { from, to } => {
-                let headers = record::read_headers(rows, from, to).unwrap_or_default();
-                let headers = headers.into_iter().map(|stored| stored.header).collect();
-                let ticket = self.load_headers(turn, record::FILTER_HEADERS, from, to);
-                self.queries.waiting.insert(ticket, Waiting::ExportedFilterHeaders { from, to, headers });
+            Waiting::ExportedHeaders { export, then } => {
+                let read = record::read_headers(rows, export.from, export.to);
+                let read = read.map(|headers| headers.into_iter().map(|stored| stored.header).collect());
+                if let Some(Waiting::ExportedFilterHeaders { headers, .. }) =
+                    self.queries.waiting.get_mut(&then)
+                {
+                    *headers = read;
+                }
             }
-            Waiting::ExportedFilterHeaders { from, to, headers } => {
-                let known = self.filter_headers.next().checked_sub(1).filter(|last| *last >= from);
-                let filter_headers =
-                    known.and_then(|last| record::read_filter_headers(rows, from, to.min(last)));
-                let filter_headers = filter_headers.unwrap_or_default();
-                turn.out.event(Event::Exported { from, headers, filter_headers });
+            Waiting::ExportedFilterHeaders { export, headers } => {
+                let Export { from, count, filter_header, .. } = export;
+                let filter_headers = match filter_header {
+                    Some(last) => record::read_filter_headers(rows, from, last),
+                    None => Some(Vec::new()),
+                };
+                match (headers, filter_headers) {
+                    (Some(headers), Some(filter_headers)) => {
+                        turn.out.event(Event::Exported { from, headers, filter_headers });
+                    }
+                    (headers, _) => {
+                        let what = if headers.is_none() { HEADERS_DAMAGED } else { FILTER_HEADERS_DAMAGED };
+                        self.ask_after_repair(turn, Order::Export { from, count }, what);
+                    }
+                }
             }
         }
         true
@@ -197,8 +256,13 @@ impl Client {
         if count == 0 || from < self.chain.start().height() || from > to {
             return turn.out.event(Event::Exported { from, headers: Vec::new(), filter_headers: Vec::new() });
         }
-        let ticket = self.load_headers(turn, record::HEADERS, from, to);
-        self.queries.waiting.insert(ticket, Waiting::ExportedHeaders { from, to });
+        let known = self.filter_headers.last().filter(|last| *last >= from);
+        let export = Export { from, count, to, filter_header: known.map(|last| last.min(to)) };
+        // Both at once, so that both are of the chain as it is now.
+        let headers = self.load_headers(turn, record::HEADERS, from, to);
+        let then = self.load_headers(turn, record::FILTER_HEADERS, from, to);
+        self.queries.waiting.insert(headers, Waiting::ExportedHeaders { export, then });
+        self.queries.waiting.insert(then, Waiting::ExportedFilterHeaders { export, headers: None });
     }
 
     fn import(&mut self, turn: &mut Turn<'_>, import: &Import) {

@@ -9,7 +9,7 @@ use andon_kernel::ConnId;
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
-use super::api::{BlockId, ImportError};
+use super::api::{BlockId, Event, ImportError};
 use super::peer::Headers;
 use super::{Client, Misbehaviour, Timer, Turn};
 use crate::headers::{HeaderChain, Stop};
@@ -26,6 +26,8 @@ const HEADERS: CommandName = CommandName::new("headers");
 /// What is to be fetched between known blocks.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
+    /// The block after which the first range begins.
+    from: Option<BlockId>,
     /// Those above the tip of the chain, lowest first.
     known: VecDeque<BlockId>,
     open: VecDeque<Range>,
@@ -50,17 +52,17 @@ impl Range {
 }
 
 impl Ranges {
-    /// Begins with what is known above the tip, if the tip is a known block itself or the block that the chain starts
-    /// with: else the chain goes on as peers show it.
+    /// Begins with what is known above the tip: from the tip on, or from the last known block below it. Where that lies too
+    /// far below, the chain goes on as peers show it.
     pub(super) fn new(chain: &HeaderChain, known: impl Iterator<Item = BlockId>) -> Self {
         let tip = chain.tip();
         let mut known: Vec<BlockId> = known.collect();
         known.sort_unstable_by_key(|block| block.height);
         known.dedup_by_key(|block| block.height);
-        let at = known.iter().rev().find(|block| block.height <= tip.height);
-        let begins = at.is_some_and(|block| *block == tip) || tip == chain.start().block();
-        let above = known.into_iter().filter(|block| begins && block.height > tip.height);
-        Self { known: above.collect(), open: VecDeque::new() }
+        let last = known.iter().rev().find(|block| block.height <= tip.height).copied();
+        let from = last.into_iter().chain([chain.start().block()]).find(|block| chain.holds(*block));
+        let above = known.into_iter().filter(|block| from.is_some() && block.height > tip.height);
+        Self { from, known: above.collect(), open: VecDeque::new() }
     }
 
     /// Whether there are ranges to fetch.
@@ -74,13 +76,13 @@ impl Ranges {
     }
 
     /// Chooses the next range for a peer.
-    fn ask(&mut self, tip: BlockId, peer: ConnId) -> Option<(BlockHash, BlockHash)> {
+    fn ask(&mut self, peer: ConnId) -> Option<(BlockHash, BlockHash)> {
         let asked = self.open.iter().filter(|range| range.asked == Some(peer) && !range.is_complete());
         if asked.count() >= MAX_ASKED {
             return None;
         }
         if !self.open.iter().any(|range| range.asked.is_none()) {
-            let from = self.open.back().map_or(tip, |range| range.to);
+            let from = self.open.back().map(|range| range.to).or(self.from)?;
             let open: u32 = self.open.iter().map(|range| range.to.height - range.from.height).sum();
             let next = self.known.front()?;
             if open > 0 && open + (next.height - from.height) > MAX_OPEN_HEADERS {
@@ -111,12 +113,11 @@ impl Ranges {
 impl Client {
     /// Asks each peer that can be asked for a few ranges.
     pub(super) fn ask_for_ranges(&mut self, turn: &mut Turn<'_>) {
-        let tip = self.chain.tip();
         for conn in self.connections() {
             let able = self.peers.get(&conn).is_some_and(|peer| {
                 peer.is_ready() && peer.passed_over.is_none() && peer.headers != Headers::Withheld
             });
-            while able && let Some((last, stop)) = self.ranges.ask(tip, conn) {
+            while able && let Some((last, stop)) = self.ranges.ask(conn) {
                 self.ask_headers(turn, conn, &[last], stop);
                 self.asked.insert(conn);
             }
@@ -138,8 +139,7 @@ impl Client {
         else {
             if self.ranges.is_waiting_for(conn) && (headers.is_empty() || headers.len() > 1) {
                 // It does not have the block that it was asked to go on from: it is syncing itself, or on another chain.
-                self.ranges.release(conn);
-                self.withhold(turn, conn);
+                self.range_withheld(turn, conn);
             }
             // An announcement says nothing yet: it is asked for when the ranges are done.
             return Ok(());
@@ -161,14 +161,14 @@ impl Client {
             if last != range.to.hash {
                 return Err(Misbehaviour::ContradictsKnownBlock(range.to.height));
             }
+            peer.best = Some(peer.best.filter(|best| best.height > range.to.height).unwrap_or(range.to));
             self.ranges_done(turn);
         } else if headers.len() == MAX_HEADERS {
             let stop = range.to.hash;
             self.ask_headers(turn, conn, &[last], stop);
             self.asked.insert(conn);
         } else {
-            self.ranges.release(conn);
-            self.withhold(turn, conn);
+            self.range_withheld(turn, conn);
         }
         if !self.ranges.is_waiting_for(conn) {
             self.timers.cancel(Timer::Headers(conn));
@@ -179,6 +179,16 @@ impl Client {
         Ok(())
     }
 
+    /// A peer does not have what it was asked for: others are asked.
+    fn range_withheld(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        self.ranges.release(conn);
+        self.withhold(turn, conn);
+        if let Some(peer) = self.peers.get(&conn).filter(|peer| peer.claimed > self.chain.tip_height()) {
+            let endpoint = self.targets.endpoint(peer.target).clone();
+            turn.out.event(Event::PeerWithholds { endpoint, claimed: peer.claimed });
+        }
+    }
+
     /// Takes headers that come from elsewhere than a peer, from the tip or what came before them on.
     pub(super) fn import_ranges(
         &mut self,
@@ -187,11 +197,10 @@ impl Client {
     ) -> Result<(), ImportError> {
         for header in headers {
             let hash = header.block_hash();
-            let tip = self.chain.tip();
             if self.ranges.open.is_empty()
-                && let Some(to) = self.ranges.known.pop_front()
+                && let (Some(from), Some(to)) = (self.ranges.from, self.ranges.known.pop_front())
             {
-                self.ranges.open.push_back(Range { from: tip, to, asked: None, headers: Vec::new() });
+                self.ranges.open.push_back(Range { from, to, asked: None, headers: Vec::new() });
             }
             let Some(range) = self.ranges.open.front_mut() else {
                 // Beyond the last known block the rules and the work decide.
@@ -230,12 +239,15 @@ impl Client {
         while self.ranges.open.front().is_some_and(Range::is_complete)
             && let Some(range) = self.ranges.open.pop_front()
         {
-            let taken = self.chain.take_proven(range.headers.into_iter(), turn.now.unix);
-            self.chain_changed(turn, &taken);
-            if let Some(stop) = taken.stopped {
-                // A known block proves them, and they break a rule: the block that is "known" is wrong, or the rule is.
-                debug_assert!(!matches!(stop, Stop::Invalid(_)), "a proven header is invalid: {stop:?}");
-                self.ranges.give_up();
+            self.ranges.from = Some(range.to);
+            for headers in range.headers.chunks(MAX_HEADERS) {
+                let taken = self.chain.take_proven(headers.iter().copied(), turn.now.unix);
+                self.chain_changed(turn, &taken);
+                if let Some(stop) = taken.stopped {
+                    // A known block proves them, and they break a rule: the block that is "known" is wrong, or the rule is.
+                    debug_assert!(!matches!(stop, Stop::Invalid(_)), "a proven header is invalid: {stop:?}");
+                    return self.ranges.give_up();
+                }
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What is stored: spaces, keys, values, and the version of it all. Numbers in keys are big-endian, so that the order
 //! of keys is the order of heights.
 //!
+//! Each value but that of `format` ends with a checksum (4 bytes) of its key and of what comes before it, which the table
+//! leaves out: a database finds pages that make no sense, and takes a changed byte within a row for what was stored.
+//!
 //! | space | key | value |
 //! |---|---|---|
 //! | `meta` | `format` | version (4 bytes), the network's four bytes |
@@ -13,8 +16,8 @@
 //! | `filter_headers` | height of the row's first (4) | filter headers (32 each) |
 //! | `hashes` | part of the hash (1), difficulty period (4) | for each block of the period whose hash begins with the part: the next bytes of its hash (5), its place in the period (2) |
 //! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
-//! | `watch` | script | the height from which it is watched (4) |
-//! | `touch` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8), for an input the outpoint (36), script |
+//! | `watched` | script | the height from which it is watched (4) |
+//! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8), for an input the outpoint (36), script |
 //!
 //! Rows of headers and filter headers hold [`ROW`] of them, from one multiple of it to the next; the first begins where
 //! the chain starts. Touches at or above `next` are to be taken back: a reorganisation, or a search begun again, was cut
@@ -25,7 +28,7 @@ use alloc::vec::Vec;
 use andon_kernel::{BatchWriter, Rows, Space};
 use bitcoin::block::{Header, Version};
 use bitcoin::consensus::encode::{Decodable, Encodable};
-use bitcoin::hashes::Hash;
+use bitcoin::hashes::{Hash, HashEngine, siphash24};
 use bitcoin::p2p::Magic;
 use bitcoin::{
     Amount, BlockHash, CompactTarget, FilterHeader, Network, OutPoint, ScriptBuf, TxMerkleNode, Txid, Work,
@@ -40,11 +43,14 @@ pub(super) const HEADERS: Space = Space::new("headers");
 pub(super) const FILTER_HEADERS: Space = Space::new("filter_headers");
 pub(super) const HASHES: Space = Space::new("hashes");
 pub(super) const STAGED: Space = Space::new("staged");
-pub(super) const WATCH: Space = Space::new("watch");
-pub(super) const TOUCH: Space = Space::new("touch");
+pub(super) const WATCH: Space = Space::new("watched");
+pub(super) const TOUCH: Space = Space::new("touches");
 
 /// The version of these encodings.
 pub(super) const FORMAT: u32 = 2;
+
+/// The version of those that are taken over: see `migration`.
+pub(super) const OLD_FORMAT: u32 = 1;
 
 /// Headers, and filter headers, to a row. It divides a difficulty period.
 pub(super) const ROW: u32 = 16;
@@ -58,6 +64,30 @@ const MIGRATED_KEY: &[u8] = b"migrated";
 
 /// A header without the hash of the block before it.
 const BARE: usize = 48;
+
+/// Bytes of the checksum that ends a value.
+const SEAL: usize = 4;
+
+/// The checksum of a row: against what happens to disks, not against people.
+fn seal(key: &[u8], value: &[u8]) -> [u8; SEAL] {
+    let mut engine = siphash24::HashEngine::with_keys(key.len() as u64, value.len() as u64);
+    engine.input(key);
+    engine.input(value);
+    (siphash24::Hash::from_engine_to_u64(engine) as u32).to_le_bytes()
+}
+
+/// Puts a row, with its checksum.
+fn put(batch: &mut BatchWriter<'_>, space: Space, key: &[u8], value: &mut Vec<u8>) {
+    let seal = seal(key, value);
+    value.extend_from_slice(&seal);
+    batch.put(space, key, value);
+}
+
+/// A value without its checksum. `None`: it is not what was put.
+fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    let (value, end) = value.split_last_chunk()?;
+    (seal(key, value) == *end).then_some(value)
+}
 
 /// The key of a height; of the first of several rows at that height.
 pub(super) fn height_key(height: u32) -> [u8; 4] {
@@ -113,8 +143,16 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Reads one row; rows that are not known are passed over.
+    /// Reads one row; rows that are not known are passed over. In the order of their keys: the format is first.
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        // What the oldest format had has no checksums.
+        let is_old = self.format.is_some_and(|(version, _)| version == OLD_FORMAT);
+        let sealed = match key {
+            FORMAT_KEY => false,
+            MIGRATED_KEY => true,
+            _ => !is_old,
+        };
+        let value = if sealed { unseal(key, value).ok_or(Malformed)? } else { value };
         let mut reader = Reader::new(value);
         match key {
             FORMAT_KEY => {
@@ -139,6 +177,11 @@ impl Meta {
         }
         Ok(())
     }
+}
+
+/// Whether a key of `meta` is that of the next height to search.
+pub(super) fn is_next(key: &[u8]) -> bool {
+    key == NEXT_KEY
 }
 
 impl Tip {
@@ -168,28 +211,28 @@ pub(super) fn put_start(batch: &mut BatchWriter<'_>, header: &Header, lineage: &
     let mut value = Vec::with_capacity(256);
     header.consensus_encode(&mut value).expect("writing to memory succeeds");
     value.extend_from_slice(&lineage.encode());
-    batch.put(META, START_KEY, &value);
+    put(batch, META, START_KEY, &mut value);
 }
 
 pub(super) fn put_tip(batch: &mut BatchWriter<'_>, tip: &Tip) {
-    batch.put(META, TIP_KEY, &tip.bytes());
+    put(batch, META, TIP_KEY, &mut tip.bytes().into());
 }
 
 pub(super) fn put_next(batch: &mut BatchWriter<'_>, next: u32) {
-    batch.put(META, NEXT_KEY, &next.to_be_bytes());
+    put(batch, META, NEXT_KEY, &mut next.to_be_bytes().into());
 }
 
 pub(super) fn put_switch(batch: &mut BatchWriter<'_>, switch: &Switch) {
-    let mut value = [0; 76];
-    value[..4].copy_from_slice(&switch.fork.to_be_bytes());
-    value[4..8].copy_from_slice(&switch.next.to_be_bytes());
-    value[8..].copy_from_slice(&switch.to.bytes());
-    batch.put(META, SWITCH_KEY, &value);
+    let mut value = Vec::with_capacity(80);
+    value.extend_from_slice(&switch.fork.to_be_bytes());
+    value.extend_from_slice(&switch.next.to_be_bytes());
+    value.extend_from_slice(&switch.to.bytes());
+    put(batch, META, SWITCH_KEY, &mut value);
 }
 
 pub(super) fn put_migrated(batch: &mut BatchWriter<'_>, migrated: &Migrated) {
     let block = BlockId { height: migrated.next, hash: migrated.previous };
-    batch.put(META, MIGRATED_KEY, &Tip { block, work: migrated.work }.bytes());
+    put(batch, META, MIGRATED_KEY, &mut Tip { block, work: migrated.work }.bytes().into());
 }
 
 /// Notes that no switch and no migration is under way.
@@ -213,7 +256,7 @@ pub(super) fn put_headers<'a>(
     let mut row_at = first;
     for (height, header) in (first..).zip(headers) {
         if height.is_multiple_of(ROW) && !row.is_empty() {
-            batch.put(space, &height_key(row_at), &row);
+            put(batch, space, &height_key(row_at), &mut row);
             row.clear();
         }
         if row.is_empty() {
@@ -231,7 +274,7 @@ pub(super) fn put_headers<'a>(
         row.extend_from_slice(&header.nonce.to_le_bytes());
     }
     if !row.is_empty() {
-        batch.put(space, &height_key(row_at), &row);
+        put(batch, space, &height_key(row_at), &mut row);
     }
 }
 
@@ -252,7 +295,7 @@ pub(super) fn read_header_row(
     headers: &mut Vec<StoredHeader>,
 ) -> Option<Option<Work>> {
     let first = u32::from_be_bytes(key.try_into().ok()?);
-    let mut reader = Reader::new(value);
+    let mut reader = Reader::new(unseal(key, value)?);
     let mut previous: BlockHash = reader.item().ok()?;
     let follows =
         headers.last().is_none_or(|last| last.height.checked_add(1) == Some(first) && last.hash == previous);
@@ -304,7 +347,7 @@ pub(super) fn put_filter_headers(
     let mut row_at = first;
     for (height, header) in (first..).zip(headers) {
         if height.is_multiple_of(ROW) && !row.is_empty() {
-            batch.put(FILTER_HEADERS, &height_key(row_at), &row);
+            put(batch, FILTER_HEADERS, &height_key(row_at), &mut row);
             row.clear();
         }
         if row.is_empty() {
@@ -313,7 +356,7 @@ pub(super) fn put_filter_headers(
         row.extend_from_slice(header.as_byte_array());
     }
     if !row.is_empty() {
-        batch.put(FILTER_HEADERS, &height_key(row_at), &row);
+        put(batch, FILTER_HEADERS, &height_key(row_at), &mut row);
     }
 }
 
@@ -323,7 +366,7 @@ pub(super) fn read_filter_header_row<'a>(
     value: &'a [u8],
 ) -> Option<(u32, impl DoubleEndedIterator<Item = FilterHeader> + ExactSizeIterator + use<'a>)> {
     let first = u32::from_be_bytes(key.try_into().ok()?);
-    let (headers, rest) = value.as_chunks::<32>();
+    let (headers, rest) = unseal(key, value)?.as_chunks::<32>();
     let whole = rest.is_empty() && (1..=(ROW - first % ROW) as usize).contains(&headers.len());
     let headers = headers.iter().map(|header| FilterHeader::from_byte_array(*header));
     (whole && first.checked_add(headers.len() as u32).is_some()).then_some((first, headers))
@@ -371,7 +414,7 @@ pub(super) fn put_hashes(
         if entries.is_empty() {
             batch.delete(HASHES, &key, &[&key[..], &[0]].concat());
         } else {
-            batch.put(HASHES, &key, &entries);
+            put(batch, HASHES, &key, &mut entries);
         }
     }
 }
@@ -388,11 +431,17 @@ pub(super) fn hashes_range(hash: &BlockHash) -> ([u8; 1], [u8; 1]) {
     ([part], [part + 1])
 }
 
-/// The heights at which a row of the index has a hash that begins as `hash` does: at most one, but by rare chance.
-pub(super) fn hash_heights(key: &[u8], value: &[u8], hash: &BlockHash, heights: &mut Vec<u32>) {
-    let Some(period) = key.get(1..).and_then(key_height) else { return };
+/// Adds the heights at which a row of the index has a hash that begins as `hash` does: at most one, but by rare chance.
+/// Returns the row's difficulty period. `None`: it is no such row.
+pub(super) fn hash_heights(
+    key: &[u8],
+    value: &[u8],
+    hash: &BlockHash,
+    heights: &mut Vec<u32>,
+) -> Option<u32> {
+    let period = key.get(1..).and_then(key_height)?;
     let prefix = &hash.as_byte_array()[1..=PREFIX];
-    for entry in value.chunks_exact(PREFIX + 2) {
+    for entry in unseal(key, value)?.chunks_exact(PREFIX + 2) {
         let (head, place) = entry.split_at(PREFIX);
         if head == prefix
             && let Ok(place) = place.try_into()
@@ -401,6 +450,7 @@ pub(super) fn hash_heights(key: &[u8], value: &[u8], hash: &BlockHash, heights: 
             heights.extend(period.checked_mul(PERIOD).and_then(|first| first.checked_add(place)));
         }
     }
+    Some(period)
 }
 
 /// Where a touch is in its block.
@@ -431,10 +481,23 @@ pub(super) fn put_touch(batch: &mut BatchWriter<'_>, key: TouchKey, touch: &Touc
         outpoint.consensus_encode(&mut value).expect("writing to memory succeeds");
     }
     value.extend_from_slice(touch.script.as_bytes());
-    batch.put(TOUCH, &key.0, &value);
+    put(batch, TOUCH, &key.0, &mut value);
 }
 
 pub(super) fn read_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
+    read_old_touch(key, unseal(key, value).ok_or(Malformed)?)
+}
+
+/// Takes a finding over from the oldest format. False: it can't be read.
+pub(super) fn take_over_touch(batch: &mut BatchWriter<'_>, key: &[u8], value: &[u8]) -> bool {
+    let readable = read_old_touch(key, value).is_ok();
+    if readable {
+        put(batch, TOUCH, key, &mut value.into());
+    }
+    readable
+}
+
+fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
     let mut place = Reader::new(key);
     let mut reader = Reader::new(value);
     let height = u32::from_be_bytes(place.array()?);
@@ -455,7 +518,16 @@ pub(super) fn read_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
     Ok(Touch { block, txid, kind, script: ScriptBuf::from_bytes(reader.rest().into()), amount })
 }
 
-/// What follows the last key of a page, as the low end of the next scan.
-pub(super) fn watch_from(value: &[u8]) -> Option<u32> {
+pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], from: u32) {
+    put(batch, WATCH, script, &mut from.to_be_bytes().into());
+}
+
+/// Since when a script is watched. `None`: that, or the script, is not what was put.
+pub(super) fn watched_from(script: &[u8], value: &[u8]) -> Option<u32> {
+    old_watched_from(unseal(script, value)?)
+}
+
+/// As that, in the oldest format.
+pub(super) fn old_watched_from(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
 }

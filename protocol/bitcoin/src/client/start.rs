@@ -14,7 +14,6 @@ use bitcoin::{BlockHash, FilterHeader, ScriptBuf, Work};
 use super::api::{Birthday, BlockId, Event, Failure, Start};
 use super::filter_headers::FilterHeaders;
 use super::migration::Migration;
-use super::peer::Headers;
 use super::ranges::Ranges;
 use super::record::{self, Meta, StoredHeader, Switch, Tip};
 use super::repair::Scan;
@@ -27,6 +26,9 @@ const TOUCH_PAGE: u32 = 500;
 
 /// Other rows are bounded by the size of a page.
 const PAGE: u32 = 20_000;
+
+/// The highest block that a chain may start with: none will be mined there, and all numbers fit.
+const LONGEST: u32 = u32::MAX / 2;
 
 /// Rows of filter headers that are kept at hand.
 const FILTER_HEADER_ROWS: u32 = 2 * WINDOW / record::ROW;
@@ -52,6 +54,8 @@ pub(super) struct Loading {
     pub(super) switch: Option<Switch>,
     /// Of a switch, the headers of the period that the branch leaves in, up to the fork.
     pub(super) head: Vec<StoredHeader>,
+    /// The work before that period, if the best chain reaches down to its first block.
+    pub(super) head_work: Option<Work>,
     /// Of a switch while the client runs, the tip that is left.
     pub(super) left: Option<BlockId>,
     pub(super) scan: Scan,
@@ -65,6 +69,8 @@ pub(super) enum Step {
     Meta,
     MigrateHeaders,
     MigrateFilterHeaders,
+    MigrateWatched,
+    MigrateTouches,
     SwitchHead,
     Switch,
     Headers,
@@ -113,6 +119,7 @@ impl Loading {
             told: None,
             switch: None,
             head: Vec::new(),
+            head_work: None,
             left: None,
             scan: Scan::default(),
             migration: Migration::default(),
@@ -140,6 +147,7 @@ impl Client {
         self.forget_filter_header_source();
         self.ranges.give_up();
         self.ascent = None;
+        self.search.dating = None;
         begin(self, turn, &mut loading);
         self.phase = Phase::Loading(loading);
     }
@@ -152,7 +160,11 @@ impl Client {
         match &self.phase {
             Phase::Running => return self.loaded_while_running(turn, ticket, rows, more),
             Phase::Loading(loading) if loading.ticket == Some(ticket) => {}
-            Phase::New | Phase::Loading(_) | Phase::Stopped => return,
+            Phase::Loading(_) => {
+                self.query_loaded(turn, ticket, rows, more);
+                return;
+            }
+            Phase::New | Phase::Stopped => return,
         }
         let Phase::Loading(mut loading) = core::mem::replace(&mut self.phase, Phase::Stopped) else { return };
         let step = loading.step;
@@ -160,6 +172,8 @@ impl Client {
             Step::Meta => self.take_meta(turn, &mut loading, rows),
             Step::MigrateHeaders => self.migrate_headers(turn, &mut loading, rows, more),
             Step::MigrateFilterHeaders => self.migrate_filter_headers(turn, &mut loading, rows, more),
+            Step::MigrateWatched => self.migrate_watched(turn, &mut loading, rows, more),
+            Step::MigrateTouches => self.migrate_touches(turn, &mut loading, rows, more),
             Step::SwitchHead => self.take_switch_head(turn, &mut loading, rows),
             Step::Switch => self.switch_page(turn, &mut loading, rows),
             Step::Headers => self.take_headers(turn, &mut loading, rows),
@@ -196,7 +210,8 @@ impl Client {
         let mut meta = Meta::default();
         let mut unreadable = false;
         for (key, value) in rows.iter() {
-            unreadable |= meta.read(key, value).is_err();
+            // Without `next` the search begins anew; without another of these the headers must be looked at.
+            unreadable |= meta.read(key, value).is_err() && !record::is_next(key);
         }
         let Some((version, network)) = meta.format else {
             if !rows.is_empty() {
@@ -210,7 +225,7 @@ impl Client {
             None => return Err(Fault::Damage("the record of its network is unreadable")),
         }
         loading.next = meta.next;
-        if version == super::migration::OLD_FORMAT {
+        if version == record::OLD_FORMAT {
             self.begin_migration(turn, loading, &meta);
             return Ok(Went::On);
         }
@@ -274,9 +289,28 @@ impl Client {
                 false => Err(unusable("it is not the network's first block")),
             };
         }
+        if height > LONGEST {
+            return Err(unusable("no chain is that long"));
+        }
         let lineage = Lineage::from_headers(rules, &headers, height, work).ok_or(unusable(
             "its headers do not follow each other, lack proof of work, or do not reach down to the first of the period",
         ))?;
+        let least = headers.iter().fold(Work::from_be_bytes([0; 32]), |least, header| least + header.work());
+        let whole = headers.len() as u32 == height + 1;
+        if work < least || whole && work != least {
+            return Err(unusable("its work is not that of its headers and what is below them"));
+        }
+        if whole && headers.first() != Some(&rules.genesis()) {
+            return Err(unusable("it does not go back to the network's first block"));
+        }
+        let contradicts = self.known_blocks().any(|known| {
+            let back = height.checked_sub(known.height).map_or(usize::MAX, |back| back as usize);
+            let at = headers.len().checked_sub(1).and_then(|last| last.checked_sub(back));
+            at.is_some_and(|at| headers[at].block_hash() != known.hash)
+        });
+        if contradicts {
+            return Err(unusable("it contradicts a block that is known to be in the best chain"));
+        }
         let proven = self.known_blocks().any(|known| known.height > height + 10);
         if headers.len() < 11.min(height as usize + 1) && !proven {
             return Err(unusable("eleven headers are needed where no known block follows"));
@@ -298,6 +332,11 @@ impl Client {
     /// Nothing is stored yet.
     fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) -> Result<Went, Fault> {
         let (header, lineage) = self.start_block().map_err(Fault::Failed)?;
+        // What there may be all the same belongs to nothing.
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            batch.delete_from(record::WATCH, &[]);
+            batch.delete_from(record::TOUCH, &[]);
+        });
         self.put_new(turn, &header, &lineage, None);
         turn.out.event(Event::Started { tip: self.chain.tip(), checked: None });
         loading.again = false;
@@ -432,8 +471,8 @@ impl Client {
     ) -> Result<Went, Fault> {
         for (key, value) in rows.iter() {
             let script = ScriptBuf::from_bytes(key.into());
-            let from = record::watch_from(value).unwrap_or_else(|| {
-                // Since when is lost; that it is watched is not. It is looked for in every block.
+            let from = record::watched_from(key, value).unwrap_or_else(|| {
+                // Since when is lost, or a part of the script. It is looked for in every block.
                 self.watch_repaired(turn, loading, &script);
                 0
             });
@@ -442,6 +481,11 @@ impl Client {
         if let Some((last, _)) = rows.iter().last().filter(|_| more) {
             self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Excluded(last));
             return Ok(Went::On);
+        }
+        if loading.next.is_none()
+            && let Some(&from) = loading.watched.values().min()
+        {
+            self.next_repaired(turn, loading, from);
         }
         // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
         let next = loading.next.map(|next| next.min(self.chain.tip_height() + 1));
@@ -455,11 +499,19 @@ impl Client {
     fn watch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, script: &ScriptBuf) {
         loading.next = Some(0);
         let kept = self.chain.tip();
-        turn.out.event(Event::Repaired { what: "since when a script is watched was unreadable", kept });
+        turn.out.event(Event::Repaired { what: "a watched script was unreadable, or since when it is", kept });
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            batch.put(record::WATCH, script.as_bytes(), &record::height_key(0));
+            record::put_watched(batch, script.as_bytes(), 0);
             record::put_next(batch, 0);
         });
+    }
+
+    /// How far the search was is lost: it begins anew.
+    fn next_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, from: u32) {
+        loading.next = Some(from);
+        let kept = self.chain.tip();
+        turn.out.event(Event::Repaired { what: "the record of how far the search was is missing", kept });
+        self.store(turn, Vec::new(), Then::Nothing, |batch| record::put_next(batch, from));
     }
 
     /// Tells what had been found. What lies above the search is void, for a reorganisation was cut short before all of
@@ -493,15 +545,17 @@ impl Client {
     }
 
     /// A finding is unreadable: it and all after it are searched for again.
-    pub(super) fn touch_repaired(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+    fn touch_repaired(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let height = record::key_height(key).unwrap_or(0).min(self.chain.tip_height());
         self.search.go_back(height);
         let kept = self.chain.tip();
         turn.out.event(Event::Repaired { what: "a finding was unreadable", kept });
-        let next = self.search.next.map_or(height, |next| next.min(height));
+        let next = self.search.next;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             batch.delete_from(record::TOUCH, key);
-            record::put_next(batch, next);
+            if let Some(next) = next {
+                record::put_next(batch, next);
+            }
         });
     }
 
@@ -517,9 +571,11 @@ impl Client {
                 let fork = BlockId { height: fork.height, hash: fork.hash };
                 turn.out.event(Event::Reorganised { fork, old_tip, new_tip: tip });
             }
-            for peer in self.peers.values_mut() {
-                peer.headers = Headers::Wanted;
-                peer.best = None;
+            for conn in self.connections() {
+                self.ask_for_headers_anew(conn);
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.best = None;
+                }
             }
         } else {
             for endpoint in core::mem::take(&mut self.config.peers) {
@@ -560,9 +616,10 @@ impl Client {
         from: Bound<&[u8]>,
     ) {
         let limit = match step {
-            Step::Touches => TOUCH_PAGE,
-            // One period, whatever the rows hold.
-            Step::MigrateHeaders | Step::MigrateFilterHeaders => PERIOD,
+            Step::Touches | Step::MigrateTouches => TOUCH_PAGE,
+            // One period, and what follows it.
+            Step::MigrateHeaders => PERIOD + 1,
+            Step::MigrateFilterHeaders => PERIOD,
             Step::RepairHeaders | Step::RepairFilterHeaders => PERIOD / record::ROW,
             _ => PAGE,
         };

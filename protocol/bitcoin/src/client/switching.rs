@@ -55,6 +55,9 @@ impl Client {
         let last = switch.next - 1;
         let from = (last - last % PERIOD).max(self.chain.start().height());
         loading.head = record::read_headers(rows, from, last).ok_or(DAMAGE)?;
+        let first = rows.iter().next();
+        loading.head_work =
+            first.and_then(|(key, value)| record::read_header_row(key, value, &mut Vec::new())?);
         self.load_switch_page(turn, loading, &switch);
         Ok(Went::On)
     }
@@ -81,7 +84,10 @@ impl Client {
         staged.retain(|stored| (switch.next..=high).contains(&stored.height));
         let whole = staged.first().is_some_and(|first| first.height == switch.next)
             && staged.last().is_some_and(|last| last.height == high);
-        if !whole {
+        let follows = loading.head.last().zip(staged.first()).is_some_and(|(last, first)| {
+            last.height + 1 < first.height || last.hash == first.header.prev_blockhash
+        });
+        if !whole || !follows {
             return Err(DAMAGE);
         }
         // Rows are written whole: with what stands before the branch in its first one.
@@ -92,10 +98,12 @@ impl Client {
         let headers: Vec<Header> =
             all.iter().filter(|stored| stored.height >= row).map(|stored| stored.header).collect();
         let complete = (high + 1).is_multiple_of(PERIOD);
+        // Of a row that begins a period and that the branch leaves the best chain in, the best chain's own row tells.
+        let work = period_work.or(loading.head_work);
         switch.next = high + 1;
         let done = high == switch.to.block.height;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            record::put_headers(batch, record::HEADERS, row, &headers, |_| period_work);
+            record::put_headers(batch, record::HEADERS, row, &headers, |_| work);
             if complete {
                 record::put_hashes(batch, period, all.iter().map(|stored| stored.hash));
             }

@@ -148,6 +148,6 @@ impl Dating {
 
 fn put_watched(batch: &mut andon_kernel::BatchWriter<'_>, watched: &BTreeMap<ScriptBuf, u32>) {
     for (script, from) in watched {
-        batch.put(record::WATCH, script.as_bytes(), &record::height_key(*from));
+        record::put_watched(batch, script.as_bytes(), *from);
     }
 }

@@ -87,7 +87,8 @@ pub enum Stop {
     /// One breaks a rule.
     Invalid(HeaderError),
     /// They keep the rules, but all of them together do not have the work that is asked of a branch, or of any chain.
-    /// None was kept. They go on from here.
+    /// None was kept. This is the best chain up to the block after which they, or the branch that they go on from, leave
+    /// it.
     LowWork(Box<Lineage>),
 }
 
@@ -348,7 +349,8 @@ impl HeaderChain {
         hashes
     }
 
-    /// Takes the headers of one message, each with its hash.
+    /// Takes the headers of one message, each with its hash. All that changes of the best chain is in the window until the
+    /// next call.
     pub fn take(&mut self, headers: impl Iterator<Item = (Header, BlockHash)>, now: UnixTime) -> Taken {
         let threshold = self.threshold();
         self.take_above(threshold, headers, now, false)
@@ -424,9 +426,10 @@ impl HeaderChain {
             if lineage.work() < threshold {
                 // What is wrong with the rest matters more than what the sound part lacks.
                 if taken.stopped.is_none()
-                    && let Some(parent) = self.lineage_of(parent)
+                    && let Some(fork) = self.common(parent.block(first.header.prev_blockhash))
+                    && let Some(fork) = self.lineage_of(At::Best(fork))
                 {
-                    taken.stopped = Some(Stop::LowWork(Box::new(parent)));
+                    taken.stopped = Some(Stop::LowWork(Box::new(fork)));
                 }
             } else {
                 let parent = first.header.prev_blockhash;
@@ -434,7 +437,7 @@ impl HeaderChain {
             }
         }
         self.pending = pending;
-        self.trim();
+        self.trim(taken.changed_from);
         taken
     }
 
@@ -589,13 +592,14 @@ impl HeaderChain {
         floor_of(self.base, self.start.height())
     }
 
-    /// Cuts the window to its size, with the branches that began below it.
-    fn trim(&mut self) {
+    /// Cuts the window to its size, with the branches that began below it. What has changed is yet to be stored, and stays
+    /// whole with the period that it begins in.
+    fn trim(&mut self, changed_from: Option<u32>) {
         if self.window.len() <= (WINDOW + SLACK + MARGIN) as usize {
             return;
         }
-        let whole = (self.tip_height() + 1 - WINDOW) / PERIOD * PERIOD;
-        let base = (whole - MARGIN).max(self.base);
+        let low = (self.tip_height() + 1 - WINDOW).min(changed_from.unwrap_or(u32::MAX));
+        let base = (low / PERIOD * PERIOD).saturating_sub(MARGIN).max(self.base);
         let floor = self.floor();
         let floor_after = floor_of(base, self.start.height());
         for period in floor.div_ceil(PERIOD)..floor_after / PERIOD {

@@ -39,6 +39,8 @@ pub struct WorkProof {
     offset: u32,
     commitments: Bits,
     pass: Pass,
+    /// Where it had the work.
+    proven: Option<(u32, Work)>,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +102,7 @@ impl WorkProof {
             offset: (rng.u64() % u64::from(COMMITMENT_PERIOD)) as u32,
             commitments: Bits::default(),
             pass: Pass::First(base),
+            proven: None,
         }
     }
 
@@ -122,7 +125,12 @@ impl WorkProof {
 
     /// Whether it has shown its work, and is being taken.
     pub const fn is_proven(&self) -> bool {
-        matches!(self.pass, Pass::Second { .. })
+        self.proven.is_some()
+    }
+
+    /// The height at which it had the work that is asked of it, and the work that it had there.
+    pub const fn proven(&self) -> Option<(u32, Work)> {
+        self.proven
     }
 
     /// Takes the headers of one message, which go on from [`last`](Self::last); appends to `released` those that may be
@@ -142,6 +150,7 @@ impl WorkProof {
             if let Pass::First(tip) = &self.pass
                 && tip.work() >= self.goal
             {
+                self.proven = Some((tip.height(), tip.work()));
                 self.pass = Pass::Second { tip: self.base, held_back: VecDeque::new(), reached: false };
                 return Ok(Kept::Again);
             }

@@ -12,6 +12,7 @@ use andon_kernel::{
 pub(crate) struct Disk {
     written: MemoryStore,
     waiting: VecDeque<Request>,
+    batches: usize,
 }
 
 enum Request {
@@ -29,6 +30,21 @@ impl Disk {
         Self::default()
     }
 
+    /// One on which this is written.
+    pub(crate) fn holding(written: MemoryStore) -> Self {
+        Self { written, ..Self::default() }
+    }
+
+    /// What is written.
+    pub(crate) fn written(&self) -> &MemoryStore {
+        &self.written
+    }
+
+    /// How many batches have been written.
+    pub(crate) fn batches(&self) -> usize {
+        self.batches
+    }
+
     /// How many requests wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -43,6 +59,7 @@ impl Disk {
                     self.written.load(Scan { ticket, space, from, to, order, limit })
                 }
                 Request::Store { ticket, changes } => {
+                    self.batches += 1;
                     let mut outbox: Outbox<()> = Outbox::new();
                     outbox.store(ticket, |batch| {
                         for change in &changes {
