@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{OpenError, Options};
+use crate::{OpenError, Options, replacement};
 
 /// A database and the right to use it. The fields are dropped in their order: the lock goes last.
 pub(crate) struct Database {
@@ -29,19 +29,20 @@ impl Drop for Lock {
     }
 }
 
-const DATABASE: &str = "andon.sqlite";
+pub(crate) const DATABASE: &str = "andon.sqlite";
 const LOCK: &str = "andon.lock";
 
 /// Marks the file as ours, in SQLite's header: "ANDN".
-const APPLICATION_ID: i32 = 0x414e_444e;
+pub(crate) const APPLICATION_ID: i32 = 0x414e_444e;
 
 /// The version of the schema: a table for each space.
-const SCHEMA: i32 = 1;
+pub(crate) const SCHEMA: i32 = 1;
 
+/// SQLite's own choice. Five rows of 800 bytes fill a page, and a page is what one more block writes.
 const PAGE_BYTES: u64 = 4096;
 
 /// How long a person at the `sqlite3` shell may hold the database before the store gives up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn open(directory: &Path, options: &Options) -> Result<Database, OpenError> {
     make(directory).map_err(|error| OpenError::from_io(directory, &error))?;
@@ -49,6 +50,7 @@ pub(crate) fn open(directory: &Path, options: &Options) -> Result<Database, Open
         return Err(OpenError::NotADirectory { path: directory.into() });
     }
     let lock = lock(directory)?;
+    replacement::finish(directory)?;
     let path = directory.join(DATABASE);
     // Made here and not by SQLite, so that it is its owner's alone; SQLite gives the files beside it the same mode.
     private(&path).map_err(|error| OpenError::from_io(&path, &error))?;
@@ -71,13 +73,20 @@ fn make(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    // Else a power cut could take the directory with all that was stored in it. Not every file system can do this.
-    #[cfg(unix)]
-    let _ = File::open(parent).and_then(|parent| parent.sync_all());
+    // Else a power cut could take the directory with all that was stored in it.
+    sync_names(parent);
     Ok(())
 }
 
-fn lock(directory: &Path) -> Result<Lock, OpenError> {
+/// Has the system write down the names in a directory. Not every file system can do this.
+pub(crate) fn sync_names(directory: &Path) {
+    #[cfg(unix)]
+    let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    #[cfg(not(unix))]
+    let _ = directory;
+}
+
+pub(crate) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let path = directory.join(LOCK);
     let file = private(&path).map_err(|error| OpenError::from_io(&path, &error))?;
     match file.try_lock() {
@@ -88,7 +97,7 @@ fn lock(directory: &Path) -> Result<Lock, OpenError> {
 }
 
 /// Opens a file for writing and makes it, for its owner alone, if it is missing.
-fn private(path: &Path) -> io::Result<File> {
+pub(crate) fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -106,6 +115,10 @@ fn connect(path: &Path, options: &Options) -> Result<Connection, OpenError> {
         return Err(OpenError::NoPermission { path: path.into() });
     }
     recognise(path, &connection)?;
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(refused)? {
+        let detail = "its header says that this version of SQLite may not write it".into();
+        return Err(OpenError::Damaged { path: path.into(), detail });
+    }
     set_up(path, &connection, options)?;
     Ok(connection)
 }
@@ -148,14 +161,17 @@ fn set_up(path: &Path, connection: &Connection, options: &Options) -> Result<(),
     connection
         .execute_batch(
             // FULL syncs the log at each commit, and the two after it make a sync reach the disk on macOS too. The log
-            // is copied into the database at 4 MiB and cut back to 16 after a large transaction. A damaged page is
-            // found when it is read, before it is written on; and what a foreign hand put into the schema runs nothing.
+            // is copied into the database by the thread, which wants to know what comes of it, and is cut back to 16 MiB
+            // after a large transaction. No file is mapped: a disk that can't be read is an error then, and not the end
+            // of the process. A damaged page is found when it is read, before it is written on; and what a foreign hand
+            // put into the schema runs nothing.
             "PRAGMA synchronous = FULL;
              PRAGMA fullfsync = ON;
              PRAGMA checkpoint_fullfsync = ON;
-             PRAGMA wal_autocheckpoint = 1024;
+             PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 16777216;
              PRAGMA cache_size = -2048;
+             PRAGMA mmap_size = 0;
              PRAGMA temp_store = MEMORY;
              PRAGMA cell_size_check = ON;
              PRAGMA trusted_schema = OFF;",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
-/// Why a store can't be opened.
+/// Why a store can't be opened, or [salvaged](crate::salvage).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -119,6 +119,11 @@ impl fmt::Display for OpenError {
 
 impl Error for OpenError {}
 
+/// An error as SQLite's own for a damaged database, for damage that SQLite does not look for.
+pub(crate) fn damage(detail: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(detail.into()))
+}
+
 /// Why a store can go on no longer. It says the same from then on: what was not completed by then is not stored for
 /// certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,9 +156,14 @@ impl StoreError {
             // A statement of ours that does not fit the table, or a column of another type.
             return Self::Damaged { detail };
         };
-        // What SQLite answers where the file it shares with readers can't be made as large as it must be.
-        if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE {
-            return Self::Full;
+        match failure.extended_code {
+            // What SQLite answers where the file it shares with readers can't be made as large as it must be.
+            ffi::SQLITE_IOERR_SHMSIZE => return Self::Full,
+            // A file system that finds its own damage, and files that end too early.
+            ffi::SQLITE_IOERR_CORRUPTFS | ffi::SQLITE_IOERR_DATA | ffi::SQLITE_IOERR_SHORT_READ => {
+                return Self::Damaged { detail };
+            }
+            _ => {}
         }
         match failure.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
@@ -161,6 +171,8 @@ impl StoreError {
             ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen => Self::NoPermission,
             ErrorCode::DatabaseCorrupt
             | ErrorCode::NotADatabase
+            // Of a length that a damaged row claims: no batch holds as much.
+            | ErrorCode::TooBig
             | ErrorCode::ConstraintViolation
             | ErrorCode::TypeMismatch
             | ErrorCode::Unknown => Self::Damaged { detail },

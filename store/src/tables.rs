@@ -1,10 +1,13 @@
 //! Spaces as tables: one table of keys and values for each, made at its first row, and its statements, prepared once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use andon_kernel::{Batch, Change, Order, RowsBuffer, Scan, Space};
 use rusqlite::{Connection, OptionalExtension, Result, Statement};
+
+use crate::StoreError;
+use crate::error::damage;
 
 /// The tables of a database, seen through one connection.
 pub(crate) struct Tables<'c> {
@@ -15,15 +18,21 @@ pub(crate) struct Tables<'c> {
 
 /// What is done to a table: one statement each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Action {
+pub(crate) enum Action {
     Put,
+    /// Puts a row unless there is one of that key.
+    Add,
     DeleteTo,
     DeleteToEnd,
-    Scan { from: Edge, to: Edge, descending: bool },
+    Scan {
+        from: Edge,
+        to: Edge,
+        descending: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Edge {
+pub(crate) enum Edge {
     Included,
     Excluded,
     Unbounded,
@@ -40,6 +49,24 @@ impl<'c> Tables<'c> {
 
     pub(crate) fn commit(&self) -> Result<()> {
         self.connection.prepare_cached("COMMIT")?.execute(()).map(drop)
+    }
+
+    /// Copies SQLite's log into the database, if at least `pages` pages of it are not copied yet. What is durable in the
+    /// log is durable: copying it is tidiness, which a reader or a full disk may prevent, and only damage is an error.
+    pub(crate) fn checkpoint(&self, pages: i64) -> Result<()> {
+        match self.try_checkpoint(pages) {
+            Err(error) if matches!(StoreError::from_sqlite(&error), StoreError::Damaged { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn try_checkpoint(&self, pages: i64) -> Result<()> {
+        let mut count = self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+        let waiting: i64 = count.query_row((), |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))?;
+        if waiting >= pages {
+            self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row((), |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Applies the changes of a batch, in order, within the transaction that is open.
@@ -65,6 +92,9 @@ impl<'c> Tables<'c> {
     }
 
     /// Gathers a page of rows. True: the range holds rows after these.
+    ///
+    /// Rows that are not in order, or not in the range, are damage that SQLite does not look for. Who reads page by page
+    /// would go round in circles.
     pub(crate) fn scan(&mut self, scan: &Scan<'_>, page: &mut RowsBuffer) -> Result<bool> {
         if !self.has(scan.space)? {
             return Ok(false);
@@ -81,11 +111,16 @@ impl<'c> Tables<'c> {
             }
         }
         let mut rows = statement.raw_query();
+        let mut order = KeyOrder::new(scan.order);
         while let Some(row) = rows.next()? {
             if scan.is_full(page.len(), page.size()) {
                 return Ok(true);
             }
-            page.push(row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+            let key = row.get_ref(0)?.as_blob()?;
+            if !order.admits(key) || !(scan.from, scan.to).contains(key) {
+                return Err(damage("rows are out of order"));
+            }
+            page.push(key, row.get_ref(1)?.as_blob()?);
         }
         Ok(false)
     }
@@ -95,7 +130,11 @@ impl<'c> Tables<'c> {
             return Ok(true);
         }
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-        let found = self.connection.prepare_cached(sql)?.query_row((table(space),), |_| Ok(())).optional()?;
+        let found = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row((table_of(space.name()),), |_| Ok(()))
+            .optional()?;
         if found.is_some() {
             self.made.insert(space);
         }
@@ -103,10 +142,7 @@ impl<'c> Tables<'c> {
     }
 
     fn make(&mut self, space: Space) -> Result<()> {
-        let table = quoted(space);
-        self.connection.execute_batch(&format!(
-            "CREATE TABLE {table} (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID"
-        ))?;
+        self.connection.execute_batch(&create(&table_of(space.name())))?;
         self.made.insert(space);
         Ok(())
     }
@@ -115,15 +151,20 @@ impl<'c> Tables<'c> {
         use std::collections::btree_map::Entry;
         match self.statements.entry((space, action)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(self.connection.prepare(&action.sql(&quoted(space)))?)),
+            Entry::Vacant(entry) => {
+                Ok(entry.insert(self.connection.prepare(&action.sql(&table_of(space.name())))?))
+            }
         }
     }
 }
 
 impl Action {
-    fn sql(self, table: &str) -> String {
+    /// The statement for a table.
+    pub(crate) fn sql(self, table: &str) -> String {
+        let table = quoted(table);
         match self {
             Self::Put => format!("REPLACE INTO {table} (key, value) VALUES (?1, ?2)"),
+            Self::Add => format!("INSERT OR IGNORE INTO {table} (key, value) VALUES (?1, ?2)"),
             Self::DeleteTo => format!("DELETE FROM {table} WHERE key >= ?1 AND key < ?2"),
             Self::DeleteToEnd => format!("DELETE FROM {table} WHERE key >= ?1"),
             Self::Scan { from, to, descending } => {
@@ -145,7 +186,7 @@ impl Action {
 }
 
 impl Edge {
-    fn of(bound: Bound<&[u8]>) -> Self {
+    pub(crate) fn of(bound: Bound<&[u8]>) -> Self {
         match bound {
             Bound::Included(_) => Self::Included,
             Bound::Excluded(_) => Self::Excluded,
@@ -154,14 +195,62 @@ impl Edge {
     }
 }
 
-/// The name of a space's table: the space's own, except that SQLite keeps names that start with `sqlite_` to itself.
-/// Those, and those that they would then collide with, get one more underscore in front.
-fn table(space: Space) -> String {
-    let name = space.name();
-    let reserved = name.trim_start_matches('_').starts_with("sqlite_");
-    if reserved { format!("_{name}") } else { name.into() }
+/// Whether keys come in order.
+struct KeyOrder {
+    order: Order,
+    last: Option<Vec<u8>>,
 }
 
-fn quoted(space: Space) -> String {
-    format!("\"{}\"", table(space).replace('"', "\"\""))
+impl KeyOrder {
+    fn new(order: Order) -> Self {
+        Self { order, last: None }
+    }
+
+    /// Whether a key may follow those before it.
+    fn admits(&mut self, key: &[u8]) -> bool {
+        let Some(last) = &mut self.last else {
+            self.last = Some(key.to_vec());
+            return true;
+        };
+        let follows = follows(self.order, last, key);
+        last.clear();
+        last.extend_from_slice(key);
+        follows
+    }
+}
+
+/// Whether a key may come after another.
+pub(crate) fn follows(order: Order, last: &[u8], key: &[u8]) -> bool {
+    match order {
+        Order::Ascending => key > last,
+        Order::Descending => key < last,
+    }
+}
+
+/// What makes a table, and what SQLite's schema then says of it.
+pub(crate) fn create(table: &str) -> String {
+    let table = quoted(table);
+    format!("CREATE TABLE {table} (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID")
+}
+
+/// The name of a space's table: the space's own, except that SQLite keeps names that start with `sqlite_` to itself.
+/// Those, and those that they would then collide with, get one more underscore in front.
+pub(crate) fn table_of(space: &str) -> String {
+    if is_reserved(space) { format!("_{space}") } else { space.into() }
+}
+
+/// The name of the space that a table is of; `None` if it is none's.
+pub(crate) fn space_of(table: &str) -> Option<&str> {
+    let name = if is_reserved(table) { table.strip_prefix('_')? } else { table };
+    let is_space =
+        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_space.then_some(name)
+}
+
+fn is_reserved(name: &str) -> bool {
+    name.trim_start_matches('_').starts_with("sqlite_")
+}
+
+fn quoted(table: &str) -> String {
+    format!("\"{}\"", table.replace('"', "\"\""))
 }

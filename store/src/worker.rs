@@ -15,8 +15,12 @@ use crate::directory::Database;
 use crate::tables::Tables;
 use crate::{StoreError, cost};
 
-/// Bytes of batches after which a group is committed: what SQLite must hold of it stays small.
-const GROUP_BYTES: usize = 4 << 20;
+/// Bytes of batches after which a group is committed: what SQLite must hold of it stays small, and what is queued
+/// meanwhile too.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// Pages in SQLite's log after which it is copied into the database.
+const CHECKPOINT_PAGES: i64 = 1024;
 
 /// Bytes of pages that may wait to be collected; the thread then waits too.
 const WAITING_BYTES: usize = 4 * PAGE_BYTES;
@@ -127,13 +131,12 @@ impl<W: Fn()> Worker<W> {
     /// Works until the store ends or fails.
     pub(crate) fn run(self, database: Database) {
         let Database { connection, lock } = database;
-        if let Err(error) = self.work(&mut Group::new(Tables::new(&connection))) {
+        let mut group = Group::new(Tables::new(&connection));
+        if let Err(error) = self.work(&mut group).and_then(|()| group.tables.checkpoint(1)) {
             self.shared.lock().fail(StoreError::from_sqlite(&error));
             (self.wake)();
-        } else {
-            // What is durable in the log is durable; copying it into the database is tidiness, which readers may prevent.
-            let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
         }
+        drop(group);
         drop(connection);
         drop(lock);
     }
@@ -185,6 +188,7 @@ impl<W: Fn()> Worker<W> {
         group.spare.truncate(KEPT_PAGES);
         drop(state);
         (self.wake)();
+        group.tables.checkpoint(CHECKPOINT_PAGES)?;
         let mut state = self.shared.lock();
         while state.done_bytes >= WAITING_BYTES && !state.closing {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

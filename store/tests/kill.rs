@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use andon_store::salvage;
 use common::{Client, Done, OTHER, Query, SPACE, sqlite};
 
 const KILLS: u32 = 20;
@@ -27,7 +29,7 @@ fn a_killed_process_has_what_was_stored() {
     let mut killed_at = Vec::new();
     for kill in 0..KILLS {
         let delay = Duration::from_micros(rng.u64(..60_000));
-        let reported = run_and_kill(directory.path(), delay);
+        let reported = store_and_kill(directory.path(), delay);
         let newest = check(directory.path());
         // No report: it was killed before its first batch was stored, or before it could say so.
         let expected = reported.or(killed_at.last().copied().flatten());
@@ -47,16 +49,64 @@ fn a_directory_that_was_being_made_can_be_used() {
     let mut rng = fastrand::Rng::with_seed(21);
     for _ in 0..KILLS {
         let directory = tempfile::tempdir().unwrap();
-        let reported = run_and_kill(directory.path(), Duration::from_micros(rng.u64(..4000)));
+        let reported = store_and_kill(directory.path(), Duration::from_micros(rng.u64(..4000)));
         let newest = check(directory.path());
         assert!(newest >= reported, "{reported:?} was reported stored, and {newest:?} is the newest");
     }
 }
 
-/// Lets a process store for some time after its first report; the newest batch that it reported stored.
-fn run_and_kill(directory: &Path, delay: Duration) -> Option<u32> {
+#[test]
+fn a_salvage_that_is_killed_is_finished_or_done_again() {
+    let original = tempfile::tempdir().unwrap();
+    while store_and_kill(original.path(), Duration::from_millis(30)) < Some(KEPT) {}
+    // The log is copied, and then there is another one.
+    check(original.path());
+    store_and_kill(original.path(), Duration::from_millis(10));
+    let file = original.path().join("andon.sqlite");
+    let mut content = fs::read(&file).unwrap();
+    let page = content.len() / 4096 / 2 * 4096;
+    content[page..page + 4096].fill(0);
+    fs::write(&file, content).unwrap();
+    let copy = || {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["andon.sqlite", "andon.sqlite-wal"] {
+            fs::copy(original.path().join(name), directory.path().join(name)).unwrap();
+        }
+        directory
+    };
+    let undisturbed = copy();
+    let expected = salvage(undisturbed.path()).unwrap();
+    assert!(expected.spaces.iter().all(|space| space.rows > 0), "{expected:?}");
+    let rows = |directory: &Path| [SPACE, OTHER].map(|space| sqlite(directory).rows(space));
+    let mut rng = fastrand::Rng::with_seed(22);
+    let mut cut_short = 0;
+    for kill in 0..KILLS {
+        let directory = copy();
+        let delay = Duration::from_micros(rng.u64(..30_000));
+        let done = run_and_kill("salvages_until_it_is_killed", directory.path(), delay);
+        cut_short += u32::from(done.is_empty());
+        if kill % 2 == 0 {
+            assert_eq!(salvage(directory.path()).unwrap(), expected, "kill {kill}");
+        } else if !directory.path().join("andon.sqlite.salvaged").exists() && done.is_empty() {
+            // Nothing has happened to the damaged one, or all.
+            salvage(directory.path()).unwrap();
+        }
+        assert!(rows(directory.path()) == rows(undisturbed.path()), "kill {kill}");
+    }
+    println!("{cut_short} of {KILLS} were cut short");
+    assert!(cut_short > 0);
+}
+
+/// Lets a process store for some time after it is ready; the newest batch that it reported stored.
+fn store_and_kill(directory: &Path, delay: Duration) -> Option<u32> {
+    let lines = run_and_kill("stores_until_it_is_killed", directory, delay);
+    lines.iter().filter_map(|line| line.strip_prefix("stored ")?.parse().ok()).next_back()
+}
+
+/// Lets a process run for some time after it is ready; what it said then.
+fn run_and_kill(role: &str, directory: &Path, delay: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "stores_until_it_is_killed", "--nocapture"])
+        .args(["--exact", role, "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .spawn()
@@ -67,10 +117,9 @@ fn run_and_kill(directory: &Path, delay: Duration) -> Option<u32> {
     assert!(ready.is_some(), "the process ended by itself");
     std::thread::sleep(delay);
     child.kill().unwrap();
-    let newest =
-        lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("stored ")?.parse().ok()).last();
+    let said = lines.map_while(Result::ok).collect();
     assert_eq!(child.wait().unwrap().signal(), Some(9), "the process ended by itself");
-    newest
+    said
 }
 
 /// Checks that each batch is there as a whole or not at all, and returns the newest.
@@ -102,8 +151,6 @@ fn rows_of(batch: u32) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
 #[test]
 fn stores_until_it_is_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let mut out = std::io::stdout();
-    let mut say = |line: &str| out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap();
     say("\nready\n");
     let mut client = sqlite(directory.as_ref());
     let mut next = newest(&mut client).map_or(0, |last| last + 1);
@@ -126,4 +173,21 @@ fn stores_until_it_is_killed() {
         say(&format!("stored {reported}\n"));
         reported += 1;
     }
+}
+
+/// Not a test of itself: the process that is killed.
+#[test]
+fn salvages_until_it_is_killed() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    say("\nready\n");
+    salvage(directory).unwrap();
+    say("done\n");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap();
 }

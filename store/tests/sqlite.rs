@@ -250,6 +250,79 @@ fn a_changed_table_is_damage() {
     }
 }
 
+#[test]
+fn a_file_that_is_cut_off_while_it_is_used_is_damage() {
+    for (writes, reads) in [(true, false), (false, true), (true, true)] {
+        let directory = tempdir().unwrap();
+        filled(&directory);
+        let mut client = sqlite(directory.path());
+        client.put(|batch| batch.put(OTHER, b"a", b"1"));
+        client.settle();
+        fs::OpenOptions::new().write(true).open(file(&directory)).unwrap().set_len(4096).unwrap();
+        if writes {
+            client.put(|batch| batch.put(SPACE, &[0, 0, 3, 77], b"1"));
+        }
+        if reads {
+            // It may have failed by then.
+            let _ = client.try_load(&Query::all(SPACE));
+        }
+        // The log can't be copied into what is left, or rows on pages that are gone can't be read.
+        while client.store.outstanding() > 0 && client.try_next().is_ok() {}
+        let error = client.store.close().unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { detail } if !detail.is_empty()), "{error:?}");
+    }
+}
+
+#[test]
+fn a_log_that_can_not_be_copied_into_the_database_is_damage() {
+    let directory = tempdir().unwrap();
+    let mut client = sqlite(directory.path());
+    // More than the checkpoint's own tolerance of a file that is too short.
+    for index in 0..20u32 {
+        client.put(|batch| batch.put(SPACE, &index.to_be_bytes(), &vec![1; 200_000]));
+        client.settle();
+    }
+    drop(client);
+    let mut client = sqlite(directory.path());
+    client.put(|batch| batch.put(OTHER, b"a", b"1"));
+    client.settle();
+    fs::OpenOptions::new().write(true).open(file(&directory)).unwrap().set_len(8192).unwrap();
+    let error = client.store.close().unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { detail } if !detail.is_empty()), "{error:?}");
+}
+
+#[test]
+fn rows_that_are_not_in_order_are_damage() {
+    let directory = tempdir().unwrap();
+    filled(&directory);
+    let mut content = fs::read(file(&directory)).unwrap();
+    // The last key is found among the rows, and becomes the first one's.
+    let key = 1999u32.to_be_bytes();
+    let row = [&key[..], &[1; 100]].concat();
+    let at = content.windows(row.len()).rposition(|window| window == row).unwrap();
+    content[at..at + 4].fill(0);
+    fs::write(file(&directory), content).unwrap();
+    for query in [Query::all(SPACE), Query::all(SPACE).descending()] {
+        let mut client = sqlite(directory.path());
+        client.load(&query);
+        let error = client.try_next().unwrap_err();
+        assert_eq!(error, StoreError::Damaged { detail: "rows are out of order".into() });
+    }
+}
+
+#[test]
+fn a_header_that_forbids_writing_is_damage() {
+    let directory = tempdir().unwrap();
+    filled(&directory);
+    // The version of the format, as far as writing goes.
+    overwrite(&directory, 18..19);
+    assert!(
+        matches!(refused(directory.path()), OpenError::Damaged { .. }),
+        "{:?}",
+        refused(directory.path())
+    );
+}
+
 /// Every call says the same, again and again.
 fn assert_fails(client: &mut Client<SqliteStore>, expected: &StoreError) {
     for _ in 0..3 {
@@ -373,8 +446,8 @@ fn congestion_ends_when_the_queue_does() {
     let writer = Connection::open(file(&directory)).unwrap();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     for index in 0..8 {
-        assert!(!client.store.is_congested(), "after {index} MiB");
-        client.put(|batch| batch.put(SPACE, &[index], &vec![0; 1 << 20]));
+        assert!(!client.store.is_congested(), "after {index} quarters of a MiB");
+        client.put(|batch| batch.put(SPACE, &[index], &vec![0; 1 << 18]));
     }
     assert!(client.store.is_congested());
     writer.execute_batch("ROLLBACK").unwrap();

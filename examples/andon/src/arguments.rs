@@ -1,12 +1,16 @@
 //! The command line: what can be said, and how it is parsed into types. Texts that can only be judged together with
 //! others (an address and the network) stay texts here; `watch` parses them.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use bitcoin::Network;
+use bitcoin::{BlockHash, Network, Work};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::birthday::Birthday;
+use crate::error::Error;
+use crate::system;
 
 /// Everything that was said on the command line.
 #[derive(Debug, Parser)]
@@ -30,10 +34,10 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArguments {
-    /// Print one JSON object a line on standard output; the last one is the summary
+    /// Print one JSON object a line on standard output; the last one is what it came to
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Show no progress and no news of peers; findings, warnings and the summary are still printed
+    /// Show no progress and no news; findings, warnings and what it came to are still printed
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Log what happens inside, on standard error; twice for more (shows no progress bars)
@@ -47,6 +51,84 @@ pub(crate) enum Command {
     Demo,
     /// Find the payments to and from addresses, scripts or descriptors
     Sync(Box<SyncArguments>),
+    /// Show the block headers that are kept, write them to a file, or take them from one; no network is used
+    #[command(subcommand, arg_required_else_help = false)]
+    Headers(HeadersCommand),
+    /// Save what can be saved of a damaged data directory; no network is used
+    ///
+    /// What can still be read is kept, and the next sync fetches the rest. The damaged database stays beside the new one,
+    /// as andon.sqlite.damaged.
+    Repair(DataArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeadersCommand {
+    /// Show the header of a block of the best chain
+    Show {
+        /// Which block; without it the last one
+        #[arg(value_name = "HEIGHT|HASH")]
+        block: Option<Which>,
+        #[command(flatten)]
+        data: DataArguments,
+    },
+    /// Write all block headers and filter headers of the best chain to a file
+    ///
+    /// The file is complete or it is not there: it is written under another name first.
+    Export {
+        /// The file
+        file: PathBuf,
+        /// Write over the file if there is one
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        data: DataArguments,
+    },
+    /// Take block headers and filter headers from a file that `headers export` wrote
+    ///
+    /// Block headers are checked as a peer's are: their rules, their links, their work. Filter headers can't be checked
+    /// without the filters and are believed, so take them from a file that you trust. A data directory that does not exist
+    /// yet begins where the file does, and others go on from where they are.
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Take the block headers alone: the next sync asks peers for the filter headers
+        #[arg(long)]
+        no_filter_headers: bool,
+        #[command(flatten)]
+        data: DataArguments,
+    },
+}
+
+/// Whose data, and where it is kept.
+#[derive(Debug, Args)]
+pub(crate) struct DataArguments {
+    /// Whose chain
+    #[arg(long, value_enum, default_value_t = NetworkName::Mainnet)]
+    pub(crate) network: NetworkName,
+    /// Where what has been learnt is kept, so that the next run goes on from there
+    ///
+    /// Default: the directory andon/NETWORK where this system keeps applications' data
+    /// (on Linux ~/.local/share/andon/mainnet).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl DataArguments {
+    /// The network.
+    pub(crate) fn network(&self) -> Network {
+        self.network.into()
+    }
+
+    /// The directory that was named, or the network's own.
+    ///
+    /// # Errors
+    /// If none was named and the system names no place for a user's data.
+    pub(crate) fn directory(&self) -> Result<PathBuf, Error> {
+        match &self.data_dir {
+            Some(path) => Ok(path.clone()),
+            None => system::default_data_dir(self.network()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -54,9 +136,8 @@ pub(crate) enum Command {
     ArgGroup::new("watch").required(true).multiple(true).args(["addresses", "scripts", "script_files", "descriptors"])
 ))]
 pub(crate) struct SyncArguments {
-    /// Whose chain
-    #[arg(long, value_enum, default_value_t = NetworkName::Mainnet)]
-    pub(crate) network: NetworkName,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
     /// A node to connect to, and nobody else; repeat it, or separate several by commas
     ///
     /// The node must serve compact block filters (Bitcoin Core: -blockfilterindex=1 -peerblockfilters=1). Without a port
@@ -67,16 +148,22 @@ pub(crate) struct SyncArguments {
     pub(crate) watch: WatchArguments,
     /// Where to begin to search: a block height, or a day as YYYY-MM-DD (UTC)
     ///
-    /// No payment before it is looked for. Without it the search begins with the first block, which on mainnet means to
-    /// download about 13 GB of filters.
+    /// No payment before it is looked for. Block headers are fetched from the last block before it that this program
+    /// knows (on mainnet, testnet and signet one a year or more). Without it the search begins with the first block, which
+    /// on mainnet means to download about 13 GB of filters.
     #[arg(long, value_name = "HEIGHT|DATE", default_value = "0")]
     pub(crate) birthday: Birthday,
-    /// Where to keep what has been learnt, so that the next run goes on from there
+    /// Fetch and check all block headers from the network's first block on, whatever the birthday
     ///
-    /// Default: the directory andon/NETWORK where this system keeps applications' data
-    /// (on Linux ~/.local/share/andon/mainnet).
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    /// A chain in the data directory that begins with a later block is fetched anew.
+    #[arg(long)]
+    pub(crate) from_genesis: bool,
+    /// Keep no chain that has less work than this, in hex
+    ///
+    /// A node that you trust tells it as chainwork (bitcoin-cli getblockchaininfo). Default: what the network's best chain is
+    /// known to have.
+    #[arg(long, value_name = "HEX", value_parser = parse_work)]
+    pub(crate) minimum_work: Option<Work>,
     /// Go on at the tip: tell of new blocks until interrupted
     #[arg(long)]
     pub(crate) follow: bool,
@@ -104,6 +191,50 @@ pub(crate) struct WatchArguments {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) range: u32,
 }
+
+/// Chain work as other programs print it.
+fn parse_work(text: &str) -> Result<Work, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let hex = (1..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let work = hex.then(|| Work::from_unprefixed_hex(digits).ok()).flatten();
+    work.ok_or_else(|| "not a number of at most 64 hex digits".into())
+}
+
+/// A block, as a person names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// By its height.
+    Height(u32),
+    /// By its hash.
+    Hash(BlockHash),
+}
+
+impl FromStr for Which {
+    type Err = WhichError;
+
+    fn from_str(text: &str) -> Result<Self, WhichError> {
+        // A hash has more digits than any height.
+        if text.len() == 64 {
+            return text.parse().map(Self::Hash).map_err(|_| WhichError);
+        }
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(WhichError);
+        }
+        text.parse().map(Self::Height).map_err(|_| WhichError)
+    }
+}
+
+/// Why a text is no [`Which`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WhichError;
+
+impl fmt::Display for WhichError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("neither a block height nor a block hash of 64 hex digits")
+    }
+}
+
+impl std::error::Error for WhichError {}
 
 /// A network by the name that people use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -149,7 +280,8 @@ const AFTER_HELP: &str = "\
 Without a command the demo runs.
 
 Exit codes:
-  0    everything up to the tip has been checked, every matching block read
+  0    done; of sync: everything up to the tip has been checked,
+       every matching block read
   1    it failed; what happened and what to do is on standard error
   2    the arguments are wrong
   130  interrupted (Ctrl-C, or told to terminate); what was done is kept
@@ -157,13 +289,24 @@ Exit codes:
 
 With --json each line is an object. Its field \"event\" says which:
   started            network, tip, checked (a height, or null):
-                     what was known from before
+                     what is known at the start
+  repaired           what, kept: what was kept had a fault; headers are
+                     sound up to the block kept
+  migrated           from: the data was in this older format
   peer_connected     peer, user_agent, height
   peer_disconnected  peer, connected (whether it had been), reason
   peer_withholds     peer, claimed_height: it may be syncing itself
-  progress           headers, filter_headers, filters, blocks
+  heavier_below_start
+                     peer, height, work (hex): it shows a chain with more
+                     work that leaves ours below its first block
+  birthday_below_start
+                     birthday, first: the search begins at first
+  stale_tip          tip: no block has come for a while
+  progress           headers, filter_headers (heights), filters, blocks
                      (each with done and total),
-                     bytes_received, bytes_sent
+                     bytes_received, bytes_sent;
+                     of other commands: checksum, headers,
+                     filter_headers, as far as they have such parts
   matched            height, block: its filter matched, and it was read
   received           height, block, txid, vout, script, address (or null),
                      sats
@@ -186,5 +329,17 @@ With --json each line is an object. Its field \"event\" says which:
                      seconds (headers, filter_headers, filters, blocks,
                      total; null: not done, or nothing to do),
                      peak_memory_bytes (or null)
-A tip or a fork is an object of height and hash. The last line is the
-summary, or the error if the run failed.";
+  header             network, height, block, previous, merkle_root, time,
+                     version, bits, nonce, hex, filter_header (or null)
+  exported           network, file, first (height), tip, headers,
+                     filter_headers, bytes, sha256, seconds,
+                     peak_memory_bytes (or null)
+  imported           complete, network, file, data_dir, headers,
+                     filter_headers, headers_not_kept, tip,
+                     filter_headers_tip (or null), seconds,
+                     peak_memory_bytes (or null)
+  salvaged           network, data_dir, lost, spaces (name, rows, lost),
+                     tip, filter_headers_tip (or null), search_again
+A tip, a fork or a block kept is an object of height and hash. The last line
+is what the command came to (summary, header, exported, imported,
+salvaged), or the error if it failed.";

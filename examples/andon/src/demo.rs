@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use andon_bitcoin::client::{self, BlockId, Endpoint};
@@ -26,6 +27,8 @@ use crate::{store, system};
 const FIRST_TIP: u32 = 275;
 /// Between steps, where a person reads along.
 const PAUSE: Duration = Duration::from_millis(250);
+/// In the place of the node's data directory.
+const MEMORY: &str = "the node's memory";
 /// No step takes as long as this, even on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -254,7 +257,10 @@ impl Node {
         let started =
             R::start(Server::new(config, chain), Some(listen), |_| Ok::<_, Infallible>(MemoryStore::new()))
                 .map_err(|error| match error {
-                StartError::Driver(error) => store::start_error(StartError::<OpenError>::Driver(error)),
+                StartError::Driver(error) => {
+                    let error = StartError::<OpenError>::Driver(error);
+                    store::start_error(error, Network::Regtest, Path::new(MEMORY))
+                }
                 StartError::Store(never) => match never {},
             })?;
         interrupt.on_request(started.running.stopper());
@@ -282,8 +288,6 @@ impl Node {
 
     fn end(self) -> Result<(), Error> {
         self.running.stop();
-        self.running
-            .join()
-            .map_err(|error| store::run_error(error, std::path::Path::new("the node's memory")))
+        self.running.join().map_err(|error| store::run_error(error, Network::Regtest, Path::new(MEMORY)))
     }
 }

@@ -1,11 +1,14 @@
 //! Events and the summary as JSON objects. The fields are listed in the program's long help; they only grow.
 
+use std::time::Duration;
+
 use andon_bitcoin::client::{BlockId, Count, Event, Progress, Touch, TouchKind};
 use bitcoin::Network;
 use serde_json::{Value, json};
 
 use crate::arguments::network_name;
 use crate::error::Error;
+use crate::progress::Part;
 use crate::summary::Summary;
 use crate::watch::address;
 
@@ -43,7 +46,7 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
             json!({"event": "birthday_below_start", "birthday": birthday, "first": first})
         }
         Event::StaleTip { tip } => json!({"event": "stale_tip", "tip": block(tip)}),
-        // Answers to what the program asks for itself.
+        // Answers to what the program asks for by itself.
         Event::Header { .. } | Event::Exported { .. } | Event::Imported { .. } => return None,
         Event::Progress(progress) => progress_object(progress),
         Event::Reorganised { fork, old_tip, new_tip } => json!({
@@ -95,8 +98,7 @@ pub(crate) fn summary(summary: &Summary<'_>) -> Value {
         touches.map(|touch| touch_object(touch, summary.network)).collect()
     };
     let findings = summary.findings;
-    let seconds =
-        |time: Option<std::time::Duration>| time.map(|time| (time.as_secs_f64() * 1000.0).round() / 1000.0);
+    let seconds = |time: Option<Duration>| time.map(self::seconds);
     json!({
         "event": "summary",
         "complete": summary.complete,
@@ -124,6 +126,11 @@ pub(crate) fn summary(summary: &Summary<'_>) -> Value {
     })
 }
 
+/// To the millisecond.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Something the user should know though the run goes on.
 pub(crate) fn warning(what: &str) -> Value {
     json!({"event": "warning", "what": what})
@@ -132,6 +139,16 @@ pub(crate) fn warning(what: &str) -> Value {
 /// Why the run failed.
 pub(crate) fn error(error: &Error) -> Value {
     json!({"event": "error", "kind": error.kind, "what": error.what, "help": error.help})
+}
+
+/// How far a command without a network is.
+pub(crate) fn parts(parts: &[Part]) -> Value {
+    let mut object = json!({"event": "progress"});
+    for part in parts {
+        let name = part.name.to_lowercase().replace(' ', "_");
+        object[name] = json!({"done": part.done, "total": part.total});
+    }
+    object
 }
 
 fn tagged(name: &str, fields: Value) -> Value {
@@ -146,7 +163,8 @@ fn at(name: &str, id: &BlockId) -> Value {
     json!({"event": name, "height": id.height, "block": id.hash.to_string()})
 }
 
-fn block(id: &BlockId) -> Value {
+/// A block: an object of height and hash.
+pub(crate) fn block(id: &BlockId) -> Value {
     json!({"height": id.height, "hash": id.hash.to_string()})
 }
 

@@ -2,18 +2,24 @@
 //!
 //! Everything is here but the driver: a program names one (see [`runtime::Runtime`]) and calls [`run`].
 
+mod archive;
 mod arguments;
 mod birthday;
 mod demo;
 mod error;
+mod export;
 mod findings;
+mod import;
 mod interrupt;
 mod json;
+mod offline;
 mod output;
 mod peers;
 mod progress;
+mod repair;
 pub mod runtime;
 mod session;
+mod show;
 mod store;
 mod summary;
 mod sync;
@@ -26,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, HeadersCommand};
 use error::{Error, INTERRUPTED};
 use interrupt::Interrupt;
 use output::Output;
@@ -43,6 +49,16 @@ pub fn run<R: Runtime>() -> ExitCode {
     let done = Interrupt::install().and_then(|interrupt| match arguments.command {
         None | Some(Command::Demo) => demo::run::<R>(&mut output, &interrupt),
         Some(Command::Sync(arguments)) => sync::run::<R>(&arguments, &mut output, &interrupt),
+        Some(Command::Headers(HeadersCommand::Show { block, data })) => {
+            show::run::<R>(block, &data, &mut output, &interrupt)
+        }
+        Some(Command::Headers(HeadersCommand::Export { file, force, data })) => {
+            export::run::<R>(&file, force, &data, &mut output, &interrupt)
+        }
+        Some(Command::Headers(HeadersCommand::Import { file, no_filter_headers, data })) => {
+            import::run::<R>(&file, !no_filter_headers, &data, &mut output, &interrupt)
+        }
+        Some(Command::Repair(data)) => repair::run::<R>(&data, &mut output, &interrupt),
     });
     match done.and_then(|end| output.check().map(|()| end)) {
         Ok(End::Done) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{Count, Event, Progress, Touch, TouchKind};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use bitcoin::Network;
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::arguments::OutputArguments;
 use crate::error::{BROKEN_PIPE, Error};
-use crate::progress::Bars;
+use crate::progress::{Bars, Part};
 use crate::summary::Summary;
-use crate::units::{bitcoins, bytes, grouped};
+use crate::units::{bitcoins, bytes, duration, grouped};
 use crate::{json, system, watch};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -23,6 +23,9 @@ const WARNING: Style = AnsiColor::Yellow.on_default();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
+
+/// How often programs are told of progress at most: as often as the client tells it.
+const JSON_PROGRESS: Duration = Duration::from_millis(100);
 
 /// How often progress is told where there is no terminal to draw bars on.
 const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
@@ -34,8 +37,13 @@ pub(crate) struct Output {
     quiet: bool,
     /// Whether lines should fit a screen of 80 columns.
     short: bool,
+    /// The same, of standard error.
+    folded: bool,
     bars: Option<Bars>,
     plain_progress: Option<Instant>,
+    json_progress: Option<Instant>,
+    /// The height at which the chain of headers begins.
+    chain_start: u32,
     /// Whether the columns of findings have been named.
     headed: bool,
     failed: Option<Error>,
@@ -49,8 +57,11 @@ impl Output {
             json,
             quiet,
             short: io::stdout().is_terminal(),
+            folded: io::stderr().is_terminal(),
             bars: Bars::new(!json && !quiet && verbose == 0),
             plain_progress: None,
+            json_progress: None,
+            chain_start: 0,
             headed: false,
             failed: None,
         }
@@ -90,24 +101,26 @@ impl Output {
                 grouped(*claimed)
             )),
             Event::Repaired { what, kept } => self.warning(&format!(
-                "the data had a fault ({what}): headers are kept up to block {}, the rest is fetched again",
+                "what was kept had a fault ({what}): headers up to block {} are sound, the rest is fetched again",
                 grouped(kept.height)
             )),
-            Event::Migrated { from } => {
-                self.news(&format!("The data was in the older format {from} and has been taken over"));
-            }
+            Event::Migrated { from } => self.news(&format!(
+                "The data was in format {from}, of an earlier version, and has been taken over"
+            )),
             Event::HeavierBelowStart { endpoint, height, .. } => self.warning(&format!(
-                "the peer {endpoint} has a chain with more work, up to block {}, that branches off below the block at \
-                 which this one starts",
+                "the peer {endpoint} shows a chain with more work, up to block {}, that parts from the one kept here \
+                 below its first block; --from-genesis begins anew and takes the one with the most work",
                 grouped(*height)
             )),
             Event::BirthdayBelowStart { birthday, first } => self.warning(&format!(
-                "blocks from {} on were to be searched; the chain that is kept starts later, and they are searched from \
-                 {} on",
+                "the chain kept here begins after block {}: payments are looked for from block {} on",
                 grouped(*birthday),
                 grouped(*first)
             )),
-            Event::StaleTip { .. } => self.news("No block has come for a long time: one more peer is asked"),
+            Event::StaleTip { tip } => self.news(&format!(
+                "No block has come for a while after block {}; another peer is asked",
+                grouped(tip.height)
+            )),
             Event::Progress(progress) => self.progress(progress),
             Event::Reorganised { fork, old_tip, new_tip } => self.line(&format!(
                 "{WARNING}Reorganisation{WARNING:#} after block {}: {} taken back, {} new",
@@ -140,9 +153,20 @@ impl Output {
         }
     }
 
+    /// Notes where the chain of headers begins, for the bars.
+    pub(crate) fn chain_starts(&mut self, height: u32) {
+        self.chain_start = height;
+    }
+
+    /// Takes the bars away: what they showed is done.
+    pub(crate) fn end_bars(&mut self) {
+        self.drop_bars();
+    }
+
     /// Tells of a thing in progress, to people only.
     pub(crate) fn news(&self, text: &str) {
         if !self.json && !self.quiet {
+            let text = self.fold(text, 0, 2);
             self.status(&format!("{DIM}{text}{DIM:#}"));
         }
     }
@@ -152,6 +176,7 @@ impl Output {
         if self.json {
             self.object(&json::warning(text));
         } else {
+            let text = self.fold(text, 9, 2);
             self.status(&format!("{WARNING}warning{WARNING:#}: {text}"));
         }
     }
@@ -165,9 +190,9 @@ impl Output {
         if self.json {
             self.object(&json::error(error));
         }
-        let mut text = format!("{ERROR}error{ERROR:#}: {}", error.what);
+        let mut text = format!("{ERROR}error{ERROR:#}: {}", self.fold(&error.what, 7, 2));
         if let Some(help) = &error.help {
-            text.push_str(&format!("\n  {BOLD}help{BOLD:#}: {help}"));
+            text.push_str(&format!("\n  {BOLD}help{BOLD:#}: {}", self.fold(help, 8, 8)));
         }
         self.status(&text);
     }
@@ -195,6 +220,14 @@ impl Output {
         self.say(&format!("{BOLD}{text}{BOLD:#}"));
     }
 
+    /// Says to people what a command has cost.
+    pub(crate) fn say_cost(&mut self, time: Duration) {
+        self.say(&format!("  Time       {}", duration(time)));
+        if let Some(peak) = system::peak_memory_bytes() {
+            self.say(&format!("  Memory     {} at its peak", bytes(peak)));
+        }
+    }
+
     /// Prints one object of its own kind.
     pub(crate) fn extra(&mut self, object: &Value) {
         if self.json {
@@ -218,25 +251,50 @@ impl Output {
     }
 
     fn progress(&mut self, progress: &Progress) {
+        let Progress { headers, filter_headers, filters, blocks, bytes_received, .. } = *progress;
+        let part = |name, count: Count| Part::new(name, count.done, count.total);
+        let parts = [
+            part("Headers", headers).from(self.chain_start),
+            part("Filter headers", filter_headers).from(self.chain_start),
+            part("Filters", filters),
+            part("Blocks", blocks),
+        ];
         if let Some(bars) = &mut self.bars {
-            bars.update(progress);
-        } else if !self.quiet && !io::stderr().is_terminal() {
+            bars.update(&parts);
+            bars.update_traffic(bytes_received);
+        } else {
+            self.plain_progress(&parts, &format!("; {} received", bytes(bytes_received)));
+        }
+    }
+
+    /// Tells how far a command without a network is: the same parts in the same order each time.
+    pub(crate) fn parts(&mut self, parts: &[Part]) {
+        if self.json {
             let now = system::now();
-            let last = *self.plain_progress.get_or_insert(now);
-            if now.saturating_duration_since(last) >= PLAIN_PROGRESS {
-                self.plain_progress = Some(now);
-                let count = |count: andon_bitcoin::client::Count| {
-                    format!("{} of {}", grouped(count.done), grouped(count.total))
-                };
-                self.news(&format!(
-                    "Headers {}, filter headers {}, filters {}, blocks {}; {} received",
-                    count(progress.headers),
-                    count(progress.filter_headers),
-                    count(progress.filters),
-                    count(progress.blocks),
-                    bytes(progress.bytes_received)
-                ));
+            let last = self.json_progress.replace(now);
+            if last.is_some_and(|last| now.saturating_duration_since(last) < JSON_PROGRESS) {
+                self.json_progress = last;
+                return;
             }
+            self.object(&json::parts(parts));
+        } else if let Some(bars) = &mut self.bars {
+            bars.update(parts);
+        } else {
+            self.plain_progress(parts, "");
+        }
+    }
+
+    fn plain_progress(&mut self, parts: &[Part], more: &str) {
+        if self.quiet || io::stderr().is_terminal() {
+            return;
+        }
+        let now = system::now();
+        let last = *self.plain_progress.get_or_insert(now);
+        if now.saturating_duration_since(last) >= PLAIN_PROGRESS {
+            self.plain_progress = Some(now);
+            let parts: Vec<String> =
+                parts.iter().map(|part| format!("{} {}", part.name, part.text())).collect();
+            self.news(&format!("{}{more}", parts.join(", ")));
         }
     }
 
@@ -278,6 +336,12 @@ impl Output {
         let start: String = text.chars().take(head).collect();
         let end: String = text.chars().skip(length - tail).collect();
         format!("{start}…{end}")
+    }
+
+    /// Breaks the lines of a text between words, so that none is broken within one by a screen; a file gets them whole.
+    /// `used`: columns before the first line; `indent`: those before each line that is made.
+    fn fold(&self, text: &str, used: usize, indent: usize) -> String {
+        if self.folded { fold(text, used, indent) } else { text.into() }
     }
 
     fn object(&mut self, object: &Value) {
@@ -331,7 +395,58 @@ fn blocks(count: u32) -> String {
     crate::units::counted(count, "block")
 }
 
+fn fold(text: &str, used: usize, indent: usize) -> String {
+    const COLUMNS: usize = 80;
+    let mut folded = String::with_capacity(text.len() + 16);
+    let mut column = used;
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            folded.push('\n');
+            column = 0;
+        }
+        for (index, word) in line.split(' ').enumerate() {
+            let width = word.chars().count();
+            if index > 0 && width > 0 && column + 1 + width > COLUMNS {
+                folded.push('\n');
+                folded.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else if index > 0 {
+                folded.push(' ');
+                column += 1;
+            }
+            folded.push_str(word);
+            column += width;
+        }
+    }
+    folded
+}
+
 /// What a peer says of itself goes to a terminal: nothing in it may be taken for a command to that.
 fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let words = |count: usize| vec!["word"; count].join(" ");
+        for (text, used, indent, expected) in [
+            (String::new(), 7, 2, String::new()),
+            ("short".into(), 7, 2, "short".into()),
+            (words(16), 1, 2, words(16)),
+            (words(16), 2, 2, format!("{}\n  word", words(15))),
+            (words(40), 0, 4, format!("{}\n    {}\n    {}", words(16), words(15), words(9))),
+            ("x".repeat(100), 7, 2, "x".repeat(100)),
+            (format!("a {}", "x".repeat(100)), 7, 2, format!("a\n  {}", "x".repeat(100))),
+            ("one:\n    two: three".into(), 7, 2, "one:\n    two: three".into()),
+        ] {
+            let folded = fold(&text, used, indent);
+            assert_eq!(folded, expected);
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&folded), words(&text));
+        }
+    }
 }

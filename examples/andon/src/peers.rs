@@ -136,6 +136,11 @@ impl Peers {
                                    build its index, or give another --peer"
                     .into()
             }
+            "other_chain" => {
+                "give another --peer; or --from-genesis, if the chain that is kept may be the wrong one: it \
+                              begins anew and takes the one with the most work"
+                    .into()
+            }
             _ => "give another --peer".into(),
         }
     }
@@ -152,6 +157,7 @@ fn reason_kind(reason: &Reason) -> &'static str {
         Reason::Unresolved => "unresolved",
         Reason::ClosedBeforeVersion | Reason::Misbehaved(Misbehaviour::WrongNetwork(_)) => "other_network",
         Reason::MissingServices(_) => "missing_services",
+        Reason::OtherChain | Reason::Misbehaved(Misbehaviour::ContradictsKnownBlock(_)) => "other_chain",
         _ => "peer",
     }
 }

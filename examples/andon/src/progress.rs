@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use andon_bitcoin::client::{Count, Progress};
 use anstream::{AutoStream, ColorChoice};
 use indicatif::{
     HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
@@ -11,18 +10,71 @@ use indicatif::{
 
 use crate::units::{bytes, grouped};
 
-/// One bar for each phase. A bar appears when its phase has something to do.
+/// How far one part of the work is, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// For people; for programs in lower case with underscores.
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    /// Where the bar begins: a chain of headers may begin far above zero.
+    pub(crate) from: u64,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Heights, or things.
+    Count,
+    /// Bytes.
+    Bytes,
+}
+
+impl Part {
+    /// A part that is counted from zero.
+    pub(crate) fn new(name: &'static str, done: impl Into<u64>, total: impl Into<u64>) -> Self {
+        Self { name, unit: Unit::Count, from: 0, done: done.into(), total: total.into() }
+    }
+
+    /// With a bar that begins there.
+    pub(crate) fn from(self, from: impl Into<u64>) -> Self {
+        Self { from: from.into().min(self.done), ..self }
+    }
+
+    /// Of bytes.
+    pub(crate) fn in_bytes(self) -> Self {
+        Self { unit: Unit::Bytes, ..self }
+    }
+
+    /// `275 of 289`.
+    pub(crate) fn text(&self) -> String {
+        format!("{} of {}", self.unit.text(self.done), self.unit.text(self.total))
+    }
+}
+
+impl Unit {
+    fn text(self, number: u64) -> String {
+        match self {
+            Self::Count => grouped(number),
+            Self::Bytes => bytes(number),
+        }
+    }
+}
+
+/// One bar for each part of the work. A bar appears when its part has something to do.
 #[derive(Debug)]
 pub(crate) struct Bars {
     all: MultiProgress,
-    phases: [Phase; 4],
+    phases: Vec<Phase>,
     traffic: Option<ProgressBar>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Phase {
-    name: &'static str,
     bar: Option<ProgressBar>,
+    unit: Option<Unit>,
+    from: u64,
     done_before: u64,
 }
 
@@ -32,23 +84,27 @@ impl Bars {
         if !wanted || !io::stderr().is_terminal() {
             return None;
         }
-        let phase = |name| Phase { name, bar: None, done_before: 0 };
         Some(Self {
             // Five times a second is quick enough to read, and spares a slow terminal.
             all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5)),
-            phases: [phase("Headers"), phase("Filter headers"), phase("Filters"), phase("Blocks")],
+            phases: Vec::new(),
             traffic: None,
         })
     }
 
-    /// Shows how far everything is.
-    pub(crate) fn update(&mut self, progress: &Progress) {
-        let Progress { headers, filter_headers, filters, blocks, bytes_received, .. } = *progress;
+    /// Shows how far everything is: the same parts in the same order each time.
+    pub(crate) fn update(&mut self, parts: &[Part]) {
+        let missing = parts.len().saturating_sub(self.phases.len());
+        self.phases.extend((0..missing).map(|_| Phase::default()));
         let mut above = 0;
-        for (phase, count) in self.phases.iter_mut().zip([headers, filter_headers, filters, blocks]) {
-            phase.update(&self.all, above, count);
+        for (phase, part) in self.phases.iter_mut().zip(parts) {
+            phase.update(&self.all, above, part);
             above += usize::from(phase.bar.is_some());
         }
+    }
+
+    /// Shows below the bars how much has come.
+    pub(crate) fn update_traffic(&mut self, bytes_received: u64) {
         let traffic = self.traffic.get_or_insert_with(|| {
             let style =
                 ProgressStyle::with_template("{prefix:>14} {msg}").expect("the template is well-formed");
@@ -92,13 +148,20 @@ impl Bars {
 
 impl Phase {
     /// `above`: how many bars are above this phase's.
-    fn update(&mut self, all: &MultiProgress, above: usize, count: Count) {
-        let (done, total) = (u64::from(count.done), u64::from(count.total));
-        if total == 0 {
+    fn update(&mut self, all: &MultiProgress, above: usize, part: &Part) {
+        if part.total == 0 {
             return;
         }
+        if self.unit != Some(part.unit) || part.from < self.from {
+            (self.unit, self.from) = (Some(part.unit), part.from);
+            if let Some(bar) = &self.bar {
+                bar.set_style(running(part.unit, part.from));
+            }
+        }
+        let from = self.from;
+        let (done, total) = (part.done.saturating_sub(from), part.total.saturating_sub(from));
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(total).with_style(running()).with_prefix(self.name);
+            let bar = ProgressBar::new(total).with_style(running(part.unit, from)).with_prefix(part.name);
             let bar = all.insert(above, bar);
             self.done_before = done;
             bar
@@ -112,38 +175,50 @@ impl Phase {
     }
 
     fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.set_style(finished());
+        if let (Some(bar), Some(unit)) = (&self.bar, self.unit) {
+            bar.set_style(finished(unit, self.from));
             bar.finish();
         }
     }
 }
 
-fn running() -> ProgressStyle {
-    style("{human_pos:>9} of {human_len:<9} {rate:>10} {left:>12}")
-        .with_key("rate", write_rate)
+fn running(unit: Unit, from: u64) -> ProgressStyle {
+    style(unit, from, " {rate:>10} {left:>12}")
+        .with_key("rate", move |state: &ProgressState, text: &mut dyn fmt::Write| {
+            write_rate(unit, state, text);
+        })
         .with_key("left", write_left)
 }
 
-fn finished() -> ProgressStyle {
-    style("{human_pos:>9} of {human_len:<9}")
+fn finished(unit: Unit, from: u64) -> ProgressStyle {
+    style(unit, from, "")
 }
 
-fn style(rest: &str) -> ProgressStyle {
+fn style(unit: Unit, from: u64, rest: &str) -> ProgressStyle {
     let colour = if AutoStream::choice(&io::stderr()) == ColorChoice::Never { "" } else { ":.cyan/dim" };
-    ProgressStyle::with_template(&format!("{{prefix:>14}} {{wide_bar{colour}}} {rest}"))
-        .expect("the template is well-formed")
-        .progress_chars("━╸─")
+    // The bar shows what there is to do, the numbers where it is.
+    let number = move |number: u64| unit.text(number.saturating_add(from));
+    ProgressStyle::with_template(&format!(
+        "{{prefix:>14}} {{wide_bar{colour}}} {{done:>9}} of {{all:<9}}{rest}"
+    ))
+    .expect("the template is well-formed")
+    .progress_chars("━╸─")
+    .with_key("done", move |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // An error of the writer's is not ours to handle: it ends in the terminal.
+        let _ = text.write_str(&number(state.pos()));
+    })
+    .with_key("all", move |state: &ProgressState, text: &mut dyn fmt::Write| {
+        let _ = text.write_str(&number(state.len().unwrap_or(state.pos())));
+    })
 }
 
 /// How many a second, as soon as anything is known of it.
-fn write_rate(state: &ProgressState, text: &mut dyn fmt::Write) {
+fn write_rate(unit: Unit, state: &ProgressState, text: &mut dyn fmt::Write) {
     let rate = state.per_sec();
-    // An error of the writer's is not ours to handle: it ends in the terminal.
-    let _ = match (is_known(state), rate < 10.0) {
-        (false, _) => Ok(()),
-        (true, true) => write!(text, "{rate:.1}/s"),
-        (true, false) => write!(text, "{}/s", grouped(rate as u64)),
+    let _ = match (is_known(state), unit, rate < 10.0) {
+        (false, ..) => Ok(()),
+        (true, Unit::Count, true) => write!(text, "{rate:.1}/s"),
+        (true, ..) => write!(text, "{}/s", unit.text(rate as u64)),
     };
 }
 
@@ -159,4 +234,18 @@ fn write_left(state: &ProgressState, text: &mut dyn fmt::Write) {
 /// Whether something has been done in this run, and something is left.
 fn is_known(state: &ProgressState) -> bool {
     state.per_sec() > 0.0 && state.len() != Some(state.pos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_begins_where_its_bar_does_and_tells_heights() {
+        let part = Part::new("Headers", 850_000u32, 900_000u32).from(846_720u32);
+        assert_eq!((part.from, part.text()), (846_720, "850,000 of 900,000".into()));
+        // A chain that was begun with a lower block than is thought.
+        assert_eq!(Part::new("Headers", 10u32, 20u32).from(846_720u32).from, 10);
+        assert_eq!(Part::new("Checksum", 1_500u64, 3_000u64).in_bytes().text(), "1.5 kB of 3.0 kB");
+    }
 }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Touch};
+use andon_bitcoin::client::{
+    Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Start, Touch,
+};
+use andon_bitcoin::points;
 use andon_store::SqliteStore;
 use bitcoin::Network;
 
@@ -14,8 +17,9 @@ use crate::output::Output;
 use crate::peers::Peers;
 use crate::runtime::{Received, Running, Runtime};
 use crate::summary::{Summary, Times};
+use crate::units::grouped;
 use crate::watch::Watch;
-use crate::{store, system};
+use crate::{offline, store, system};
 
 /// Bytes by which the traffic must grow to count as a sign of life: more than pings make.
 const SIGN_OF_LIFE: u64 = 4096;
@@ -34,6 +38,10 @@ pub(crate) struct Session<'a> {
     findings: Findings,
     peers: Peers,
     progress: Progress,
+    /// Where a new chain of headers begins.
+    start: u32,
+    /// Whether there is none yet.
+    fresh: bool,
     tip: Option<BlockId>,
     checked: Option<u32>,
     synced: Option<BlockId>,
@@ -71,10 +79,19 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Error> {
         let network = config.network;
         let peers = Peers::new(network, config.peers.iter().cloned());
+        let start = match &config.start {
+            Start::Genesis => 0,
+            Start::Before(Birthday::Height(height)) => {
+                points::before_height(network, height.saturating_sub(1)).height
+            }
+            Start::Before(Birthday::Time(time)) => points::before_time(network, *time).height,
+            Start::Point(point) => point.height,
+        };
+        let fresh = !offline::is_there(data_dir);
         let started_at = system::now();
         log::info!("{} scripts to watch; data in {}", watch.scripts().len(), data_dir.display());
         let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
-            .map_err(store::start_error)?;
+            .map_err(|error| store::start_error(error, network, data_dir))?;
         interrupt.on_request(started.running.stopper());
         let scripts = watch.scripts().cloned().collect();
         // Not taken only if the client has ended already, and then its end says why.
@@ -88,6 +105,8 @@ impl<'a> Session<'a> {
             findings: Findings::default(),
             peers,
             progress: Progress::default(),
+            start,
+            fresh,
             tip: None,
             checked: None,
             synced: None,
@@ -138,7 +157,7 @@ impl<'a> Session<'a> {
                 self.progress = progress;
             }
         }
-        running.join().map_err(|error| store::run_error(error, &self.data_dir))
+        running.join().map_err(|error| store::run_error(error, self.network, &self.data_dir))
     }
 
     /// The tip, if everything up to it has been checked.
@@ -187,6 +206,14 @@ impl<'a> Session<'a> {
             Event::Started { tip, checked } => {
                 self.tip = Some(*tip);
                 self.checked = *checked;
+                // One that was begun earlier may begin lower.
+                self.output.chain_starts(self.start.min(tip.height));
+                if self.fresh && tip.height > 0 {
+                    let height = grouped(tip.height);
+                    self.output.news(&format!(
+                        "The chain begins with block {height}, a known one: none below is asked for"
+                    ));
+                }
             }
             Event::Failed(failure) => return Err(store::failure(failure, self.network, &self.data_dir)),
             Event::PeerConnected { endpoint, .. } => {

@@ -14,7 +14,7 @@ const AGAIN: &str =
     "everything in it can be downloaded again: remove or rename the directory, or give another --data-dir";
 
 /// Why a client or server could not be started.
-pub(crate) fn start_error(error: StartError<OpenError>) -> Error {
+pub(crate) fn start_error(error: StartError<OpenError>, network: Network, data_dir: &Path) -> Error {
     match error {
         StartError::Driver(error) => Error::new(
             "system",
@@ -23,11 +23,12 @@ pub(crate) fn start_error(error: StartError<OpenError>) -> Error {
         .help(
             "it may have too many open files or threads: close some programs, or raise the limit (ulimit -n)",
         ),
-        StartError::Store(error) => open_error(&error),
+        StartError::Store(error) => open_error(&error, network, data_dir),
     }
 }
 
-fn open_error(error: &OpenError) -> Error {
+/// Why a data directory can't be opened, or salvaged.
+pub(crate) fn open_error(error: &OpenError, network: Network, data_dir: &Path) -> Error {
     let what = format!("the data directory can't be opened: {error}");
     let (kind, help) = match error {
         OpenError::Locked { .. } => (
@@ -41,11 +42,19 @@ fn open_error(error: &OpenError) -> Error {
         OpenError::NotADirectory { .. } => {
             ("not_a_directory", "give the path of a directory as --data-dir".into())
         }
-        OpenError::NotADatabase { .. } | OpenError::Foreign { .. } => {
+        OpenError::NotADatabase { .. } => (
+            "foreign",
+            format!(
+                "something else is in there, and stays as it is: give another --data-dir; or, if it was this program's \
+                 and is damaged: {}",
+                repair(network, data_dir)
+            ),
+        ),
+        OpenError::Foreign { .. } => {
             ("foreign", "something else is in there, and stays as it is: give another --data-dir".into())
         }
         OpenError::Newer { .. } => ("newer", format!("use the newer version of this program; or {AGAIN}")),
-        OpenError::Damaged { .. } => ("damaged", AGAIN.into()),
+        OpenError::Damaged { .. } => ("damaged", format!("{}; or {AGAIN}", repair(network, data_dir))),
         OpenError::Full { .. } => ("full", FULL.into()),
         _ => ("data_dir", "check the path and the disk, or give another --data-dir".into()),
     };
@@ -55,8 +64,22 @@ fn open_error(error: &OpenError) -> Error {
 const FULL: &str =
     "make room on the disk and run it again: it goes on from what was stored; or give another --data-dir";
 
+/// What to do about a damaged database.
+fn repair(network: Network, data_dir: &Path) -> String {
+    let (network, data_dir) = (network_name(network), data_dir.display());
+    format!(
+        "`repair --network {network} --data-dir {data_dir}` saves what can be saved, and the next sync fetches the rest"
+    )
+}
+
+/// The error for data of which a part can't be read.
+pub(crate) fn damaged(what: &str, network: Network, data_dir: &Path) -> Error {
+    let what = format!("the data in {} is damaged: {what}", data_dir.display());
+    Error::new("damaged", what).help(format!("{}; or {AGAIN}", repair(network, data_dir)))
+}
+
 /// Why a driver ended.
-pub(crate) fn run_error(error: RunError, data_dir: &Path) -> Error {
+pub(crate) fn run_error(error: RunError, network: Network, data_dir: &Path) -> Error {
     let shown = data_dir.display();
     match error {
         RunError::Store(error) => {
@@ -74,7 +97,7 @@ pub(crate) fn run_error(error: RunError, data_dir: &Path) -> Error {
                     .help("give yourself the right to write there, or another --data-dir; it goes on from what was stored"),
                 Some(StoreError::Busy) => Error::new("locked", what)
                     .help("end the program that has the database open (such as a sqlite3 shell), and run it again"),
-                Some(StoreError::Damaged { .. }) => Error::new("damaged", what).help(AGAIN),
+                Some(StoreError::Damaged { detail }) => damaged(detail, network, data_dir),
                 _ => Error::new("data_dir", what).help("check the disk, and run it again: it goes on from what was stored"),
             }
         }
@@ -106,6 +129,12 @@ pub(crate) fn failure(failure: &Failure, network: Network, data_dir: &Path) -> E
             format!("the data in {shown} is in format {found}, and this program reads format {expected}"),
         )
         .help(format!("use the version of this program that wrote it; or {AGAIN}")),
+        Failure::UnusableStart { why } => Error::new(
+            "unusable_start",
+            format!("the chain can't begin with the block that was given: {why}"),
+        )
+        .help("begin with the network's first block: --from-genesis"),
+        // What the client can't repair by itself, `repair` can't either: the database is sound.
         Failure::Damaged { what } => {
             Error::new("damaged", format!("the data in {shown} is damaged: {what}")).help(AGAIN)
         }

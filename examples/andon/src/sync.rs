@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{Config, Endpoint};
+use andon_bitcoin::client::{self, Config, Endpoint, Start};
 use bitcoin::Network;
 
 use crate::End;
@@ -13,9 +13,9 @@ use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::runtime::Runtime;
 use crate::session::{Session, Turn};
-use crate::system;
 use crate::units::{counted, grouped};
 use crate::watch::Watch;
+use crate::{offline, system};
 
 /// The program calls itself so to its peers.
 const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
@@ -29,20 +29,20 @@ pub(crate) fn run<R: Runtime>(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<End, Error> {
-    let network = Network::from(arguments.network);
+    let network = arguments.data.network();
     let peers = parse_peers(&arguments.peers, network)?;
     let watch = Watch::parse(&arguments.watch, network)?;
-    let data_dir = match &arguments.data_dir {
-        Some(path) => path.clone(),
-        None => system::default_data_dir(network)?,
-    };
+    let data_dir = arguments.data.directory()?;
     output.news(&format!(
         "Watching {} on {}; data in {}",
         counted(watch.scripts().len() as u64, "script"),
         network_name(network),
         data_dir.display()
     ));
-    if network == Network::Bitcoin && arguments.birthday == Birthday::Height(0) && !data_dir.exists() {
+    if network == Network::Bitcoin
+        && arguments.birthday == Birthday::Height(0)
+        && !offline::is_there(&data_dir)
+    {
         output.news(
             "The search begins with the first block, which means about 13 GB of filters: a --birthday spares what was \
              before the first payment",
@@ -51,7 +51,11 @@ pub(crate) fn run<R: Runtime>(
     let mut config = Config::new(network, system::seed()?);
     config.peers = peers;
     config.user_agent = USER_AGENT.into();
+    config.minimum_work = arguments.minimum_work;
     let birthday = arguments.birthday.to_client();
+    // The network's first block is the last one that is known before block 0; so a chain that begins later begins anew.
+    let first = if arguments.from_genesis { client::Birthday::Height(0) } else { birthday };
+    config.start = Start::Before(first);
     let mut session = Session::start::<R>(config, watch, birthday, &data_dir, output, interrupt)?;
     let ran = work(&mut session, arguments, interrupt);
     // Where the client ended by itself, its end says why.
@@ -78,7 +82,7 @@ fn work(session: &mut Session<'_>, arguments: &SyncArguments, interrupt: &Interr
     loop {
         let still = system::now().saturating_duration_since(session.moved_at());
         if !arguments.follow && still >= limit {
-            return Err(timed_out(session, limit));
+            return Err(timed_out(session, limit, arguments.minimum_work.is_some()));
         }
         let wait = if arguments.follow { LONG } else { limit.saturating_sub(still) };
         let turn = session.turn(wait)?;
@@ -105,7 +109,7 @@ fn work(session: &mut Session<'_>, arguments: &SyncArguments, interrupt: &Interr
     }
 }
 
-fn timed_out(session: &Session<'_>, limit: Duration) -> Error {
+fn timed_out(session: &Session<'_>, limit: Duration, asks_for_work: bool) -> Error {
     let limit = counted(limit.as_secs(), "second");
     let peers = session.peers();
     let reasons = peers.last_reasons();
@@ -115,14 +119,14 @@ fn timed_out(session: &Session<'_>, limit: Duration) -> Error {
         ),
         0 => Error::new("no_peer", format!("no peer has answered for {limit}{reasons}"))
             .help("check the peers; --timeout makes it wait longer"),
-        count => Error::new(
-            "stalled",
-            format!("nothing new has come for {limit} from {}{reasons}", counted(count as u64, "connected peer")),
-        )
-        .help(
-            "the peer may be syncing itself, or building its filter index: try later, or another --peer; what was done \
-             so far is kept, and --timeout makes it wait longer",
-        ),
+        count => {
+            let connected = counted(count as u64, "connected peer");
+            let work = if asks_for_work { "its chain may have less work than --minimum-work asks for; or " } else { "" };
+            Error::new("stalled", format!("nothing new has come for {limit} from {connected}{reasons}")).help(format!(
+                "{work}the peer may be syncing itself, or building its filter index: try later, or another --peer; what was \
+                 done so far is kept, and --timeout makes it wait longer"
+            ))
+        }
     }
 }
 

@@ -42,6 +42,16 @@ fn wrong_arguments_are_named() {
         ),
         (&[&["sync", "--range", "0"][..], &script, &peer].concat(), "invalid value '0' for '--range"),
         (
+            &[&["sync", "--minimum-work", "much"][..], &script, &peer].concat(),
+            "invalid value 'much' for '--minimum-work",
+        ),
+        (&["headers"], "requires a subcommand"),
+        (&["headers", "shred"], "unrecognized subcommand 'shred'"),
+        (&["headers", "show", "tip"], "neither a block height nor a block hash of 64 hex digits"),
+        (&["headers", "export"], "required arguments were not provided"),
+        (&["headers", "import"], "required arguments were not provided"),
+        (&["repair", "everything"], "unexpected argument 'everything'"),
+        (
             &[&["sync", "--timeout", "soon"][..], &script, &peer].concat(),
             "invalid value 'soon' for '--timeout",
         ),
@@ -69,6 +79,11 @@ fn help_and_version_are_no_errors() {
         (&["--help"][..], "Exit codes:"),
         (&["--help"], "peak_memory_bytes"),
         (&["sync", "--help"], "--birthday <HEIGHT|DATE>"),
+        (&["sync", "--help"], "--from-genesis"),
+        (&["headers", "--help"], "export"),
+        (&["headers", "import", "--help"], "--no-filter-headers"),
+        (&["repair", "--help"], "andon.sqlite.damaged"),
+        (&["--help"], "headers_not_kept"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let ended = run(&mut andon(home.path(), arguments));

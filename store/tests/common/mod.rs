@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod pages;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::ops::Bound;

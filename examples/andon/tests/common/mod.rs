@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it is a part of tests")]
 
+pub(crate) mod file;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -99,6 +101,13 @@ pub(crate) fn andon<A: AsRef<std::ffi::OsStr>>(
 pub(crate) fn sync(home: &Path, node: SocketAddr, more: &[&str]) -> Command {
     let mut command = andon(home, ["sync", "--json", "--network", "regtest", "--peer", &node.to_string()]);
     command.args(watch()).arg("--data-dir").arg(home.join("data")).args(more);
+    command
+}
+
+/// Another command on regtest with `--json`, on the directory `data` in `home`.
+pub(crate) fn offline(home: &Path, data: &str, arguments: &[&str]) -> Command {
+    let mut command = andon(home, arguments);
+    command.args(["--json", "--network", "regtest", "--data-dir"]).arg(home.join(data));
     command
 }
 

@@ -70,6 +70,9 @@ impl Bitcoind {
             "-printtoconsole=0",
             "-persistmempool=0",
             "-par=1",
+            // Its own checks of all that it knows, after each block, take longer the longer its chain is.
+            "-checkblockindex=0",
+            "-checkmempool=0",
         ]
         .map(str::to_owned)
         .into();
@@ -104,6 +107,17 @@ impl Bitcoind {
         self.rpc.call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
+    /// Calls a method that must succeed once for each of these parameters, in few requests.
+    #[track_caller]
+    pub(crate) fn call_each(&self, method: &str, parameters: &[Value]) -> Vec<Value> {
+        /// Answers of this many calls fit into memory, whatever they are.
+        const AT_ONCE: usize = 200;
+        let answers = parameters.chunks(AT_ONCE).flat_map(|parameters| {
+            self.rpc.batch(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+        });
+        answers.collect()
+    }
+
     /// Blocks before the tip.
     pub(crate) fn height(&self) -> u64 {
         self.call("getblockcount", json!([])).as_u64().unwrap()
@@ -117,6 +131,13 @@ impl Bitcoind {
     /// The hash of a block of the best chain.
     pub(crate) fn hash_at(&self, height: u64) -> String {
         self.call("getblockhash", json!([height])).as_str().unwrap().to_owned()
+    }
+
+    /// The hashes of the best chain, from the first block on.
+    pub(crate) fn hashes(&self) -> Vec<String> {
+        let heights: Vec<Value> = (0..=self.height()).map(|height| json!([height])).collect();
+        let hashes = self.call_each("getblockhash", &heights);
+        hashes.iter().map(|hash| hash.as_str().unwrap().to_owned()).collect()
     }
 
     /// A block that the node has.
@@ -135,11 +156,51 @@ impl Bitcoind {
         assert!(answer.is_null() || answer == "inconclusive", "{answer}");
     }
 
+    /// Gives the node the blocks of another one's best chain, up to a height.
+    pub(crate) fn take_from(&self, other: &Self, height: u64) {
+        let hashes: Vec<Value> =
+            other.hashes()[1..=height as usize].iter().map(|hash| json!([hash, 0])).collect();
+        let blocks: Vec<Value> =
+            other.call_each("getblock", &hashes).into_iter().map(|block| json!([block])).collect();
+        let answers = self.call_each("submitblock", &blocks);
+        let known = |answer: &Value| answer.is_null() || answer == "duplicate" || answer == "inconclusive";
+        assert!(answers.iter().all(known), "{answers:?}");
+    }
+
+    /// Connects the node to another one: each takes what the other has, if that has more work.
+    pub(crate) fn connect(&self, other: &Self) {
+        self.call("addnode", json!([other.address.to_string(), "onetry"]));
+    }
+
     /// Waits until the node has this tip.
     #[track_caller]
     pub(crate) fn wait_for_tip(&self, hash: BlockHash) {
         let hash = hash.to_string();
         wait_for("a tip of the node", || (self.tip() == hash).then_some(()));
+    }
+
+    /// Waits until every peer has answered what the node had to say up to now, and the node has answered that in turn.
+    ///
+    /// Peers answer in order, so an answered ping says that what was sent before it has been read. What the node says of
+    /// its chain goes out behind the ping of the same moment; what a peer asks for in return is sent before the next one.
+    #[track_caller]
+    pub(crate) fn wait_until_answered(&self) {
+        self.call("syncwithvalidationinterfacequeue", json!([]));
+        for _ in 0..4 {
+            let before = self.pongs();
+            self.call("ping", json!([]));
+            wait_for("an answer to a ping", || {
+                let now = self.pongs();
+                before.iter().zip(&now).all(|(before, now)| now > before).then_some(())
+            });
+        }
+    }
+
+    /// How many bytes of answers to pings each peer has sent.
+    fn pongs(&self) -> Vec<u64> {
+        let peers = self.call("getpeerinfo", json!([]));
+        let peers = peers.as_array().unwrap().iter();
+        peers.map(|peer| peer["bytesrecv_per_msg"]["pong"].as_u64().unwrap_or(0)).collect()
     }
 
     /// Waits until there is a filter for the tip: the index follows the chain in a thread of its own.

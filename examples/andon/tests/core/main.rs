@@ -5,22 +5,28 @@
 //! test tells it to dial our own server.
 
 #![allow(clippy::unwrap_used, reason = "it is a test")]
+#![allow(clippy::disallowed_methods, reason = "these tests wait for real nodes, and say how long that took")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod bitcoind;
 mod comparison;
+mod deep;
 mod differential;
 mod filters;
 mod follow;
+mod follower;
+mod ledger;
 mod miner;
 mod news;
+mod nodes;
 mod ours;
 mod raw_peer;
 mod refusals;
 mod reorganisations;
 mod rpc;
 mod served;
+mod storms;
 mod sync;
 mod view;

@@ -1,6 +1,8 @@
 //! Chains with payments, made on a node without a wallet: coins that anybody can spend pay to watched and other scripts
 //! of every common type, and the coins that these received are spent again, signed by the node.
 
+use std::collections::BTreeSet;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::opcodes::all::OP_CHECKSIG;
@@ -85,6 +87,9 @@ pub(crate) struct Miner<'a> {
     purse: Vec<OutPoint>,
     /// So that no two blocks are alike.
     made: u32,
+    /// The hashes of all blocks that it has made, and of those among them with the reward for a script.
+    pub(crate) mined: Vec<String>,
+    pub(crate) rewards: BTreeSet<String>,
 }
 
 /// In each of the purse's coins.
@@ -93,7 +98,8 @@ const COIN: u64 = 10_000_000;
 impl<'a> Miner<'a> {
     /// Mines what is needed before anything can be paid: 102 blocks.
     pub(crate) fn new(node: &'a Bitcoind) -> Self {
-        let mut miner = Self { node, purse: Vec::new(), made: 0 };
+        let mut miner =
+            Self { node, purse: Vec::new(), made: 0, mined: Vec::new(), rewards: BTreeSet::new() };
         miner.empty(101);
         let coinbase = node.block(&node.hash_at(1)).txdata[0].compute_txid();
         let output = TxOut { value: Amount::from_sat(COIN), script_pubkey: anybody() };
@@ -106,14 +112,21 @@ impl<'a> Miner<'a> {
 
     /// Goes on with what [`purse`](Self::purse) held.
     pub(crate) fn resume(node: &'a Bitcoind, purse: Vec<OutPoint>) -> Self {
-        Self { node, purse, made: 1 << 31 }
+        Self { node, purse, made: 1 << 31, mined: Vec::new(), rewards: BTreeSet::new() }
     }
 
     /// Mines blocks without payments.
     pub(crate) fn empty(&mut self, count: u32) {
-        let descriptor = self.coinbase();
-        let mined = self.node.call("generatetodescriptor", json!([count, descriptor]));
-        assert_eq!(mined.as_array().unwrap().len(), count as usize);
+        /// So that no call takes long.
+        const AT_ONCE: u32 = 500;
+        for first in (0..count).step_by(AT_ONCE as usize) {
+            let descriptor = self.coinbase();
+            let count = (count - first).min(AT_ONCE);
+            let mined = self.node.call("generatetodescriptor", json!([count, descriptor]));
+            let hashes = mined.as_array().unwrap().iter().map(|hash| hash.as_str().unwrap().to_owned());
+            assert_eq!(hashes.len(), count as usize);
+            self.mined.extend(hashes);
+        }
     }
 
     /// Mines a block with these transactions; gives its hash.
@@ -123,14 +136,19 @@ impl<'a> Miner<'a> {
     }
 
     /// The same, with the reward for a script.
-    pub(crate) fn block_for(&self, script: &ScriptBuf, transactions: &[Transaction]) -> String {
-        self.block_to(&self.checked(&format!("raw({})", script.to_hex_string())), transactions)
+    pub(crate) fn block_for(&mut self, script: &ScriptBuf, transactions: &[Transaction]) -> String {
+        let descriptor = self.checked(&format!("raw({})", script.to_hex_string()));
+        let hash = self.block_to(&descriptor, transactions);
+        self.rewards.insert(hash.clone());
+        hash
     }
 
-    fn block_to(&self, descriptor: &str, transactions: &[Transaction]) -> String {
+    fn block_to(&mut self, descriptor: &str, transactions: &[Transaction]) -> String {
         let transactions: Vec<String> = transactions.iter().map(serialize_hex).collect();
         let mined = self.node.call("generateblock", json!([descriptor, transactions]));
-        mined["hash"].as_str().unwrap().to_owned()
+        let hash = mined["hash"].as_str().unwrap().to_owned();
+        self.mined.push(hash.clone());
+        hash
     }
 
     /// Pays scripts from a coin of the purse; what is left is the fee.

@@ -1,6 +1,6 @@
 //! Our program as a person runs it: a directory that lasts from run to run, and a file with the watched scripts.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::bitcoind::Bitcoind;
 use crate::common::{Ended, Running, andon, run};
+use crate::follower::Follower;
 use crate::miner::Lock;
 
 /// A user's home.
@@ -21,9 +22,15 @@ impl Ours {
     /// With an empty data directory.
     pub(crate) fn new(watched: &[Lock]) -> Self {
         let home = tempfile::Builder::new().prefix("andon-core-home-").tempdir().unwrap();
+        let ours = Self { home };
+        ours.watch(watched);
+        ours
+    }
+
+    /// Watches these from the next run on, and nothing else.
+    pub(crate) fn watch(&self, watched: &[Lock]) {
         let lines: String = watched.iter().map(|lock| lock.script.to_hex_string() + "\n").collect();
-        fs::write(home.path().join("scripts"), lines).unwrap();
-        Self { home }
+        fs::write(self.home.path().join("scripts"), lines).unwrap();
     }
 
     /// `sync` from a peer.
@@ -51,6 +58,20 @@ impl Ours {
     /// Starts `sync` that goes on at the tip.
     pub(crate) fn follow(&self, node: &Bitcoind) -> Running {
         Running::start(&mut self.command("regtest", node.address, &["--follow"]))
+    }
+
+    /// The same with several nodes as peers and with more arguments, for as long as the test likes.
+    pub(crate) fn follower_with(&self, nodes: &[&Bitcoind], more: &[&str]) -> Follower {
+        let addresses: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
+        let others = addresses[1..].iter().flat_map(|address| ["--peer", address]);
+        let more: Vec<&str> = ["--follow"].into_iter().chain(others).chain(more.iter().copied()).collect();
+        let errors = File::options().create(true).append(true).open(self.home.path().join("stderr")).unwrap();
+        Follower::start(&mut self.command("regtest", nodes[0].address, &more), errors)
+    }
+
+    /// The same without more.
+    pub(crate) fn follower(&self, nodes: &[&Bitcoind]) -> Follower {
+        self.follower_with(nodes, &[])
     }
 }
 

@@ -11,11 +11,18 @@ use crate::miner::Lock;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Payment {
     pub(crate) height: u64,
-    block: String,
+    pub(crate) block: String,
     txid: String,
     way: Way,
     script: String,
     sats: u64,
+}
+
+impl Payment {
+    /// Whether a script received it, and did not spend it.
+    pub(crate) fn is_received(&self) -> bool {
+        matches!(self.way, Way::Received { .. })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,24 +33,37 @@ enum Way {
 
 /// Every payment in the best chain of the node.
 pub(crate) fn known_by_core(node: &Bitcoind, watched: &[Lock]) -> Vec<Payment> {
-    let mut payments: Vec<_> =
-        (0..=node.height()).flat_map(|height| in_block(node, &node.hash_at(height), watched)).collect();
+    let mut payments: Vec<_> = in_blocks(node, &node.hashes(), watched).into_iter().flatten().collect();
     payments.sort();
     payments
 }
 
+/// Every payment in each of these blocks of the node.
+pub(crate) fn in_blocks(node: &Bitcoind, hashes: &[String], watched: &[Lock]) -> Vec<Vec<Payment>> {
+    let watched = scripts(watched);
+    let parameters: Vec<Value> = hashes.iter().map(|hash| json!([hash, 3])).collect();
+    node.call_each("getblock", &parameters).iter().map(|block| payments_of(block, &watched)).collect()
+}
+
 /// Every payment in a block of the node.
 pub(crate) fn in_block(node: &Bitcoind, hash: &str, watched: &[Lock]) -> Vec<Payment> {
-    let watched: BTreeSet<String> = watched.iter().map(|lock| lock.script.to_hex_string()).collect();
-    let block = node.call("getblock", json!([hash, 3]));
+    payments_of(&node.call("getblock", json!([hash, 3])), &scripts(watched))
+}
+
+fn scripts(watched: &[Lock]) -> BTreeSet<String> {
+    watched.iter().map(|lock| lock.script.to_hex_string()).collect()
+}
+
+fn payments_of(block: &Value, watched: &BTreeSet<String>) -> Vec<Payment> {
     let mut payments = Vec::new();
+    let hash = text(&block["hash"]);
     for transaction in list(&block["tx"]) {
         let mut add = |output: &Value, way| {
             let script = text(&output["scriptPubKey"]["hex"]);
             if watched.contains(&script) {
                 let (height, txid) = (number(&block["height"]), text(&transaction["txid"]));
                 let sats = (output["value"].as_f64().unwrap() * 1e8).round() as u64;
-                payments.push(Payment { height, block: hash.to_owned(), txid, way, script, sats });
+                payments.push(Payment { height, block: hash.clone(), txid, way, script, sats });
             }
         };
         for output in list(&transaction["vout"]) {
@@ -96,21 +116,32 @@ pub(crate) fn payment(object: &Value) -> Payment {
     }
 }
 
+/// Those payments that concern these.
+pub(crate) fn of_these(payments: Vec<Payment>, watched: &[Lock]) -> Vec<Payment> {
+    let watched = scripts(watched);
+    payments.into_iter().filter(|payment| watched.contains(&payment.script)).collect()
+}
+
 /// Demands that a summary has what the node knows, no more and no less, up to the node's tip.
 #[track_caller]
 pub(crate) fn assert_as_core_knows(summary: &Value, node: &Bitcoind, watched: &[Lock]) {
+    assert_as_known(summary, node, &known_by_core(node, watched));
+}
+
+/// The same where the payments up to the node's tip are at hand, in order.
+#[track_caller]
+pub(crate) fn assert_as_known(summary: &Value, node: &Bitcoind, known: &[Payment]) {
     assert_eq!((&summary["event"], &summary["network"]), (&"summary".into(), &"regtest".into()));
     assert_eq!(summary["complete"], true, "{summary}");
     assert_eq!((&summary["tip_height"], &summary["tip_hash"]), (&node.height().into(), &node.tip().into()));
-    let (found, known) = (found(summary), known_by_core(node, watched));
+    let found = found(summary);
     assert!(!known.is_empty(), "the test must have something to find");
     let missed: Vec<_> = known.iter().filter(|payment| !found.contains(payment)).collect();
     let surplus: Vec<_> = found.iter().filter(|payment| !known.contains(payment)).collect();
     assert!(missed.is_empty() && surplus.is_empty(), "missed {missed:?}, too many {surplus:?}");
     assert_eq!(found, known);
     let sum = |is_received: bool| {
-        let of_this_way = |payment: &&Payment| matches!(payment.way, Way::Received { .. }) == is_received;
-        let payments = known.iter().filter(of_this_way);
+        let payments = known.iter().filter(|payment| payment.is_received() == is_received);
         (payments.clone().count() as u64, payments.map(|payment| payment.sats).sum::<u64>())
     };
     let summed = |count: &str, sats: &str| (number(&summary[count]), number(&summary[sats]));

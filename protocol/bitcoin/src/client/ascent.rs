@@ -277,16 +277,21 @@ impl Client {
             }
             Kept::Again => self.ask_headers(turn, conn, &[*base.hash()], BlockHash::all_zeros()),
             Kept::Done => {
-                self.ask_for_headers_anew(conn);
                 if let Some(peer) = self.peers.get_mut(&conn) {
                     peer.fruitless = 0;
                 }
                 match purpose {
                     Purpose::Stage => {
+                        // It is asked for more when it is clear where the branch begins: what it would answer now would go
+                        // on from a chain that is about to be left.
+                        self.timers.cancel(Timer::Headers(conn));
                         let to = Tip { block: last.block(), work: last.work() };
                         self.compare(turn, base.height(), to, base.height() + 1);
                     }
-                    Purpose::Extend | Purpose::Report => self.ascent = None,
+                    Purpose::Extend | Purpose::Report => {
+                        self.ascent = None;
+                        self.ask_for_headers_anew(conn);
+                    }
                 }
             }
         }
@@ -297,6 +302,10 @@ impl Client {
     fn rest(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), Misbehaviour> {
         let Some(Ascent::Proving(proving)) = &mut self.ascent else { return Ok(()) };
         let base = proving.proof.base().block();
+        let last = proving.proof.last().block();
+        if self.chain.holds(last) {
+            return self.shown_the_best(turn, conn, last);
+        }
         let rested = core::mem::replace(&mut proving.rests, true);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         peer.fruitless += u32::from(!rested);
@@ -311,10 +320,12 @@ impl Client {
 
     /// A chain was not shown to the end that its peer had begun to show: it has no more of it, or has left it.
     fn fruitless(&mut self, turn: &mut Turn<'_>, conn: ConnId, nothing: bool) -> Result<(), Misbehaviour> {
-        let base = match &self.ascent {
-            Some(Ascent::Proving(proving)) => proving.proof.base().block(),
-            _ => self.chain.tip(),
-        };
+        let Some(Ascent::Proving(proving)) = &self.ascent else { return Ok(()) };
+        let base = proving.proof.base().block();
+        let last = proving.proof.last().block();
+        if nothing && self.chain.holds(last) {
+            return self.shown_the_best(turn, conn, last);
+        }
         self.drop_ascent(turn);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         peer.fruitless += 1;
@@ -328,6 +339,22 @@ impl Client {
         } else {
             self.ask_for_headers_anew(conn);
         }
+        Ok(())
+    }
+
+    /// What was shown from far down is the best chain, up to this block.
+    fn shown_the_best(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        last: BlockId,
+    ) -> Result<(), Misbehaviour> {
+        self.drop_ascent(turn);
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.best = Some(last);
+        }
+        self.timers.cancel(Timer::Headers(conn));
+        self.headers_shown(turn, conn, false);
         Ok(())
     }
 
@@ -354,8 +381,8 @@ impl Client {
             {
                 Some(proving.conn)
             }
-            // What was compared may be on the other side now.
-            Some(Ascent::Comparing(comparing)) if comparing.next > fork + 1 => None,
+            // It may have been compared with what is no more.
+            Some(Ascent::Comparing(_)) => None,
             _ => return,
         };
         self.drop_ascent(turn);
@@ -383,9 +410,8 @@ impl Client {
         let Proving { row, row_first, work, .. } = &mut **proving;
         let begins = row.is_empty();
         let first = *row_first;
-        let mut height = first + row.len() as u32;
         let mut works = Vec::new();
-        for header in headers {
+        for (height, header) in (first + row.len() as u32..).zip(headers) {
             if height.is_multiple_of(PERIOD) {
                 works.push((height, *work));
             }
@@ -393,7 +419,6 @@ impl Client {
                 *row_first = height;
             }
             *work = *work + header.work();
-            height += 1;
         }
         let all: Vec<Header> = row.iter().chain(headers).copied().collect();
         *row = all[(*row_first - first) as usize..].to_vec();
@@ -497,7 +522,8 @@ impl Client {
     /// Switches to the staged branch that leaves the best chain after `fork`, if it still has more work.
     fn switch_from(&mut self, turn: &mut Turn<'_>, fork: u32, to: Tip) {
         if to.work <= self.chain.work() {
-            return self.drop_ascent(turn);
+            self.drop_ascent(turn);
+            return self.connections().into_iter().for_each(|conn| self.ask_for_headers_anew(conn));
         }
         self.ascent = None;
         self.begin_switch(turn, fork, to);

@@ -174,8 +174,9 @@ impl Client {
                     return Err(Misbehaviour::HeadersUnconnected);
                 }
                 // The peer is ahead of us: what is between will come. It is no answer to what was asked, for that goes on
-                // from a block that is known.
-                if !was_asked {
+                // from a block that is known: unless the window has moved on, and a branch in it was let go since.
+                let answers = goes_on || peer.best.map(|best| best.hash) == parent;
+                if !was_asked || answers {
                     peer.headers = Headers::Wanted;
                 }
                 return Ok(());

@@ -276,19 +276,17 @@ impl Client {
         if headers.len() > MAX_COUNT || filter_headers.len() > MAX_COUNT {
             return Err(ImportError::TooMany);
         }
-        if self.ranges.is_active() {
-            self.import_ranges(turn, headers)?;
-        } else {
-            let hashed = headers.iter().map(|header| (*header, header.block_hash()));
-            let taken = self.chain.take(hashed, turn.now.unix);
-            self.chain_changed(turn, &taken);
-            match taken.stopped {
-                None => {}
-                Some(Stop::Unconnected) => return Err(ImportError::Unconnected),
-                Some(Stop::Discontinuous) => return Err(ImportError::Discontinuous),
-                Some(Stop::Invalid(error)) => return Err(ImportError::Invalid(error)),
-                Some(Stop::LowWork(_)) => return Err(ImportError::LowWork),
-            }
+        let proven = if self.ranges.is_active() { self.import_ranges(turn, headers)? } else { 0 };
+        // Beyond the last known block the rules and the work decide.
+        let hashed = headers[proven..].iter().map(|header| (*header, header.block_hash()));
+        let taken = self.chain.take(hashed, turn.now.unix);
+        self.chain_changed(turn, &taken);
+        match taken.stopped {
+            None => {}
+            Some(Stop::Unconnected) => return Err(ImportError::Unconnected),
+            Some(Stop::Discontinuous) => return Err(ImportError::Discontinuous),
+            Some(Stop::Invalid(error)) => return Err(ImportError::Invalid(error)),
+            Some(Stop::LowWork(_)) => return Err(ImportError::LowWork),
         }
         if !filter_headers.is_empty() {
             let tip = self.chain.tip_height();

@@ -46,6 +46,21 @@ impl Range {
         self.headers.last().map_or(self.from.hash, |(_, hash)| *hash)
     }
 
+    /// Puts a header behind the one that it follows, in the place of what stood there. False: it follows none of these.
+    fn place(&mut self, header: &Header, hash: BlockHash) -> bool {
+        let before = self.headers.iter().rposition(|(_, known)| *known == header.prev_blockhash);
+        let at = match before {
+            Some(before) => before + 1,
+            None if header.prev_blockhash == self.from.hash => 0,
+            None => return false,
+        };
+        if self.headers.get(at).is_none_or(|(_, known)| *known != hash) {
+            self.headers.truncate(at);
+            self.headers.push((*header, hash));
+        }
+        true
+    }
+
     fn is_complete(&self) -> bool {
         self.headers.len() as u32 == self.to.height - self.from.height
     }
@@ -189,32 +204,17 @@ impl Client {
         }
     }
 
-    /// Takes headers that come from elsewhere than a peer, from the tip or what came before them on.
+    /// Takes headers that come from elsewhere than a peer, up to the last known block: how many of them. Those that are known
+    /// may come again.
     pub(super) fn import_ranges(
         &mut self,
         turn: &mut Turn<'_>,
         headers: &[Header],
-    ) -> Result<(), ImportError> {
-        for header in headers {
+    ) -> Result<usize, ImportError> {
+        for (taken, header) in headers.iter().enumerate() {
             let hash = header.block_hash();
-            if self.ranges.open.is_empty()
-                && let (Some(from), Some(to)) = (self.ranges.from, self.ranges.known.pop_front())
-            {
-                self.ranges.open.push_back(Range { from, to, asked: None, headers: Vec::new() });
-            }
-            let Some(range) = self.ranges.open.front_mut() else {
-                // Beyond the last known block the rules and the work decide.
-                let taken = self.chain.take([(*header, hash)].into_iter(), turn.now.unix);
-                self.chain_changed(turn, &taken);
-                match taken.stopped {
-                    None => continue,
-                    Some(Stop::Invalid(error)) => return Err(ImportError::Invalid(error)),
-                    Some(Stop::LowWork(_)) => return Err(ImportError::LowWork),
-                    Some(_) => return Err(ImportError::Unconnected),
-                }
-            };
-            if header.prev_blockhash != range.last() {
-                // It is known already, or leads elsewhere.
+            let Some(range) = self.range_to_import() else { return Ok(taken) };
+            if !range.place(header, hash) {
                 if self.chain.height_of(&hash).is_some() {
                     continue;
                 }
@@ -222,16 +222,29 @@ impl Client {
             }
             // Whoever was asked for the range is not waited for: what comes twice is passed over.
             range.asked = None;
-            range.headers.push((*header, hash));
             if range.is_complete() {
-                if hash != range.to.hash {
+                if range.last() != range.to.hash {
                     range.headers = Vec::new();
                     return Err(ImportError::Unconnected);
                 }
                 self.ranges_done(turn);
             }
         }
-        Ok(())
+        Ok(headers.len())
+    }
+
+    /// The lowest range, with what the chain has of it.
+    fn range_to_import(&mut self) -> Option<&mut Range> {
+        if self.ranges.open.is_empty()
+            && let (Some(from), Some(to)) = (self.ranges.from, self.ranges.known.pop_front())
+        {
+            let known = from.height + 1..=self.chain.tip_height();
+            let headers =
+                known.map_while(|height| self.chain.at(height).map(|(header, hash)| (*header, hash)));
+            let headers = headers.collect();
+            self.ranges.open.push_back(Range { from, to, asked: None, headers });
+        }
+        self.ranges.open.front_mut()
     }
 
     /// Takes complete ranges in, in order.

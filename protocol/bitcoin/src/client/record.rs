@@ -148,9 +148,9 @@ impl Meta {
         // What the oldest format had has no checksums.
         let is_old = self.format.is_some_and(|(version, _)| version == OLD_FORMAT);
         let sealed = match key {
-            FORMAT_KEY => false,
+            START_KEY | TIP_KEY | NEXT_KEY | SWITCH_KEY => !is_old,
             MIGRATED_KEY => true,
-            _ => !is_old,
+            _ => false,
         };
         let value = if sealed { unseal(key, value).ok_or(Malformed)? } else { value };
         let mut reader = Reader::new(value);

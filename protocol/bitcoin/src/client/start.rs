@@ -257,7 +257,11 @@ impl Client {
             return Ok(Went::On);
         }
         let Some(tip) = meta.tip.filter(|tip| !unreadable && tip.block.height >= start.height()) else {
-            self.begin_repair(turn, loading, "a record of the store's own is missing or unreadable");
+            const DAMAGE: &str = "a record of the store's own is missing or unreadable";
+            if loading.repaired.is_some() {
+                return Err(Fault::Damage(DAMAGE));
+            }
+            self.begin_repair(turn, loading, DAMAGE);
             return Ok(Went::On);
         };
         let (base, posts) = HeaderChain::needed(start.height(), tip.block.height);
@@ -499,7 +503,8 @@ impl Client {
     fn watch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, script: &ScriptBuf) {
         loading.next = Some(0);
         let kept = self.chain.tip();
-        turn.out.event(Event::Repaired { what: "a watched script was unreadable, or since when it is", kept });
+        turn.out
+            .event(Event::Repaired { what: "a watched script was unreadable, or since when it is", kept });
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             record::put_watched(batch, script.as_bytes(), 0);
             record::put_next(batch, 0);

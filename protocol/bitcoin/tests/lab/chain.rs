@@ -1,0 +1,237 @@
+//! Chains of headers made on the spot, with regtest's proof of work, and what a node knows of their blocks.
+
+use std::collections::{BTreeMap, HashMap};
+
+use andon_bitcoin::client::BlockId;
+use andon_bitcoin::filter;
+use bitcoin::block::{Header, Version};
+use bitcoin::consensus::serialize;
+use bitcoin::constants::genesis_block;
+use bitcoin::hashes::Hash;
+use bitcoin::{
+    Amount, Block, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Sequence, Target,
+    Transaction, TxIn, TxMerkleNode, TxOut, Witness, Work, absolute, transaction,
+};
+
+/// Headers that one message has at most.
+const MESSAGE: usize = 2000;
+
+/// Seconds from one block to the next, unless it is said otherwise.
+const SPACING: u32 = 60;
+
+/// A chain from regtest's first block on. Most of its blocks are headers only, and their filters hashes only.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    headers: Vec<Header>,
+    hashes: Vec<BlockHash>,
+    heights: HashMap<BlockHash, u32>,
+    filter_headers: Vec<FilterHeader>,
+    bodies: BTreeMap<u32, Body>,
+    /// Seconds from one block to the next.
+    pub(crate) spacing: u32,
+}
+
+/// What a node serves of a block beside its header.
+#[derive(Clone)]
+pub(crate) struct Body {
+    pub(crate) block: Vec<u8>,
+    pub(crate) filter: Vec<u8>,
+}
+
+impl Chain {
+    /// The first block alone.
+    pub(crate) fn new() -> Self {
+        let mut chain = Self {
+            headers: Vec::new(),
+            hashes: Vec::new(),
+            heights: HashMap::new(),
+            filter_headers: Vec::new(),
+            bodies: BTreeMap::new(),
+            spacing: SPACING,
+        };
+        let genesis = genesis_block(Network::Regtest).header;
+        chain.push(genesis, genesis.block_hash(), None);
+        chain
+    }
+
+    /// A chain of `height` blocks after the first. Those with other tags part from it at once.
+    pub(crate) fn with_height(height: u32, tag: u8) -> Self {
+        let mut chain = Self::new();
+        chain.grow(height, tag);
+        chain
+    }
+
+    /// Adds `count` blocks without transactions.
+    pub(crate) fn grow(&mut self, count: u32, tag: u8) {
+        for _ in 0..count {
+            let parent = self.headers[self.headers.len() - 1];
+            let root = TxMerkleNode::from_byte_array([tag; 32]);
+            let (header, hash) = mine(self.hashes[self.hashes.len() - 1], root, parent.time + self.spacing);
+            self.push(header, hash, None);
+        }
+    }
+
+    /// Adds `count` whole blocks; `pays` says to which script the one at a height pays.
+    pub(crate) fn grow_blocks(&mut self, count: u32, tag: u8, pays: impl Fn(u32) -> ScriptBuf) {
+        for _ in 0..count {
+            let height = self.headers.len() as u32;
+            let time = self.headers[self.headers.len() - 1].time + self.spacing;
+            let coinbase = coinbase(u64::from(tag) << 32 | u64::from(height), pays(height));
+            let root = TxMerkleNode::from_raw_hash(coinbase.compute_txid().to_raw_hash());
+            let (header, hash) = mine(self.hashes[self.hashes.len() - 1], root, time);
+            let block = Block { header, txdata: vec![coinbase] };
+            let filter = filter::basic(&block, |_| None::<ScriptBuf>).expect("a coinbase spends nothing");
+            self.push(header, hash, Some(Body { block: serialize(&block), filter }));
+        }
+    }
+
+    /// The chain up to the block at `fork`, with `count` other blocks after it.
+    pub(crate) fn fork(&self, fork: u32, count: u32, tag: u8) -> Self {
+        let mut chain = self.cut(fork);
+        chain.grow(count, tag);
+        chain
+    }
+
+    /// The chain up to the block at `height`.
+    pub(crate) fn cut(&self, height: u32) -> Self {
+        let length = height as usize + 1;
+        let hashes = self.hashes[..length].to_vec();
+        Self {
+            headers: self.headers[..length].to_vec(),
+            heights: hashes.iter().copied().zip(0..).collect(),
+            hashes,
+            filter_headers: self.filter_headers[..length].to_vec(),
+            bodies: self.bodies.range(..=height).map(|(height, body)| (*height, body.clone())).collect(),
+            spacing: self.spacing,
+        }
+    }
+
+    fn push(&mut self, header: Header, hash: BlockHash, body: Option<Body>) {
+        let height = self.headers.len() as u32;
+        let filter_hash = body.as_ref().map_or_else(|| bare_filter(&hash), |body| filter::hash(&body.filter));
+        let before = self.filter_headers.last().copied().unwrap_or(FilterHeader::all_zeros());
+        self.filter_headers.push(filter::header(filter_hash, before));
+        self.headers.push(header);
+        self.hashes.push(hash);
+        self.heights.insert(hash, height);
+        if let Some(body) = body {
+            self.bodies.insert(height, body);
+        }
+    }
+
+    pub(crate) fn height(&self) -> u32 {
+        self.headers.len() as u32 - 1
+    }
+
+    pub(crate) fn tip(&self) -> BlockId {
+        self.block(self.height())
+    }
+
+    pub(crate) fn block(&self, height: u32) -> BlockId {
+        BlockId { height, hash: self.hashes[height as usize] }
+    }
+
+    pub(crate) fn hash(&self, height: u32) -> BlockHash {
+        self.hashes[height as usize]
+    }
+
+    pub(crate) fn headers(&self, from: u32, to: u32) -> &[Header] {
+        &self.headers[from as usize..=to as usize]
+    }
+
+    pub(crate) fn filter_header(&self, height: u32) -> FilterHeader {
+        self.filter_headers[height as usize]
+    }
+
+    pub(crate) fn height_of(&self, hash: &BlockHash) -> Option<u32> {
+        self.heights.get(hash).copied()
+    }
+
+    pub(crate) fn body(&self, height: u32) -> Option<&Body> {
+        self.bodies.get(&height)
+    }
+
+    pub(crate) fn filter_hash(&self, height: u32) -> FilterHash {
+        match self.bodies.get(&height) {
+            Some(body) => filter::hash(&body.filter),
+            None => bare_filter(&self.hash(height)),
+        }
+    }
+
+    /// The work up to and with the block at a height.
+    pub(crate) fn work(&self, height: u32) -> Work {
+        let mut bytes = [0; 32];
+        // Each of regtest's blocks has that of two hashes.
+        bytes[24..].copy_from_slice(&(2 * (u64::from(height) + 1)).to_be_bytes());
+        Work::from_be_bytes(bytes)
+    }
+
+    /// Known blocks of this chain, `gap` apart, up to the height `to`.
+    pub(crate) fn known(&self, gap: u32, to: u32) -> Vec<BlockId> {
+        (1..=to / gap).map(|number| self.block(number * gap)).collect()
+    }
+
+    /// What Bitcoin Core answers to `getheaders`: what follows the first block of the locator that is in the chain.
+    pub(crate) fn answer(&self, locator: &[BlockHash], stop: BlockHash) -> Vec<Header> {
+        let fork = locator.iter().find_map(|hash| self.height_of(hash)).unwrap_or(0);
+        let stop = self.height_of(&stop).filter(|stop| *stop > fork).unwrap_or(self.height());
+        let last = stop.min(fork + MESSAGE as u32);
+        self.headers[fork as usize + 1..=last as usize].to_vec()
+    }
+}
+
+/// A header after `parent` with regtest's proof of work, and its hash.
+pub(crate) fn mine(parent: BlockHash, merkle_root: TxMerkleNode, time: u32) -> (Header, BlockHash) {
+    let mut header = genesis_block_header();
+    header.version = Version::from_consensus(4);
+    header.prev_blockhash = parent;
+    header.merkle_root = merkle_root;
+    header.time = time;
+    header.nonce = 0;
+    let target = Target::MAX_ATTAINABLE_REGTEST;
+    loop {
+        let hash = header.block_hash();
+        if target.is_met_by(hash) {
+            return (header, hash);
+        }
+        header.nonce += 1;
+    }
+}
+
+fn genesis_block_header() -> Header {
+    Header {
+        version: Version::ONE,
+        prev_blockhash: BlockHash::all_zeros(),
+        merkle_root: TxMerkleNode::all_zeros(),
+        time: 0,
+        bits: bitcoin::CompactTarget::from_consensus(0x207f_ffff),
+        nonce: 0,
+    }
+}
+
+/// Stands for the filter of a block that nobody asks the filter of.
+fn bare_filter(hash: &BlockHash) -> FilterHash {
+    FilterHash::hash(hash.as_byte_array())
+}
+
+/// A script that no other number has.
+pub(crate) fn script(number: u64) -> ScriptBuf {
+    let mut bytes = vec![0, 20];
+    bytes.extend_from_slice(&[0; 12]);
+    bytes.extend_from_slice(&number.to_be_bytes());
+    ScriptBuf::from_bytes(bytes)
+}
+
+fn coinbase(tag: u64, script_pubkey: ScriptBuf) -> Transaction {
+    Transaction {
+        version: transaction::Version::TWO,
+        lock_time: absolute::LockTime::ZERO,
+        input: vec![TxIn {
+            previous_output: OutPoint::null(),
+            script_sig: ScriptBuf::from_bytes(tag.to_le_bytes().into()),
+            sequence: Sequence::MAX,
+            witness: Witness::new(),
+        }],
+        output: vec![TxOut { value: Amount::from_sat(5_000_000_000), script_pubkey }],
+    }
+}

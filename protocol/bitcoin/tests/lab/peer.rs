@@ -1,0 +1,183 @@
+//! A node that serves a chain as Bitcoin Core does, and that a test can have do otherwise.
+
+use std::rc::Rc;
+
+use andon_bitcoin::client::BlockId;
+use andon_bitcoin::wire::{
+    FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, Inventory, Message, PROTOCOL_VERSION, Version,
+};
+use bitcoin::BlockHash;
+use bitcoin::block::Header;
+use bitcoin::hashes::Hash;
+use bitcoin::p2p::ServiceFlags;
+
+use super::MAGIC;
+use super::chain::Chain;
+
+pub(crate) struct Peer {
+    pub(crate) chain: Rc<Chain>,
+    /// The height that it claims in its handshake; `None`: its tip's.
+    pub(crate) claims: Option<i32>,
+    /// Whether it can be reached.
+    pub(crate) up: bool,
+    /// What it does when it is asked for headers.
+    pub(crate) conduct: Conduct,
+    /// Each request for headers that came: the first hash of its locator, and the last that is wanted.
+    pub(crate) asked: Vec<(BlockHash, BlockHash)>,
+    /// The whole of the first request's locator since this was emptied.
+    pub(crate) first_locator: Vec<BlockHash>,
+    /// Headers that it has sent.
+    pub(crate) headers_sent: u64,
+    /// Its chain's headers that it has sent at least once more than once are waste: how often each was sent.
+    pub(crate) connections: u32,
+}
+
+/// What a peer does about a request for headers.
+pub(crate) type Conduct = Box<dyn FnMut(&Chain, &[BlockHash], BlockHash) -> Reply>;
+
+pub(crate) enum Reply {
+    Headers(Vec<Header>),
+    /// It says nothing to this, and answers what comes after.
+    Nothing,
+    /// From now on it says nothing to anything, pings among it, on this connection.
+    Stall,
+    /// It ends the connection.
+    HangUp,
+}
+
+/// What comes of a message.
+pub(crate) enum Answer {
+    Send(Vec<u8>),
+    Stall,
+    HangUp,
+}
+
+/// As Bitcoin Core.
+pub(crate) fn honest() -> Conduct {
+    Box::new(|chain, locator, stop| Reply::Headers(chain.answer(locator, stop)))
+}
+
+impl Peer {
+    pub(crate) fn new(chain: &Rc<Chain>) -> Self {
+        Self {
+            chain: chain.clone(),
+            claims: None,
+            up: true,
+            conduct: honest(),
+            asked: Vec::new(),
+            first_locator: Vec::new(),
+            headers_sent: 0,
+            connections: 0,
+        }
+    }
+
+    /// One that claims another height than its tip's.
+    pub(crate) fn claiming(mut self, height: i32) -> Self {
+        self.claims = Some(height);
+        self
+    }
+
+    /// One that answers requests for headers in its own way.
+    pub(crate) fn acting(
+        mut self,
+        conduct: impl FnMut(&Chain, &[BlockHash], BlockHash) -> Reply + 'static,
+    ) -> Self {
+        self.conduct = Box::new(conduct);
+        self
+    }
+
+    pub(super) fn on(&mut self, message: &Message<'_>, answers: &mut Vec<Answer>) {
+        let mut send = |message: &Message<'_>| {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes, MAGIC);
+            answers.push(Answer::Send(bytes));
+        };
+        match message {
+            Message::Version(_) => {
+                self.connections += 1;
+                send(&Message::Version(self.version()));
+                send(&Message::Verack);
+            }
+            Message::Ping(nonce) => send(&Message::Pong(*nonce)),
+            Message::GetHeaders(request) => {
+                let locator: Vec<BlockHash> = request.locator.iter().collect();
+                if self.first_locator.is_empty() {
+                    self.first_locator.clone_from(&locator);
+                }
+                self.asked.push((locator[0], request.stop_hash));
+                match (self.conduct)(&self.chain, &locator, request.stop_hash) {
+                    Reply::Headers(headers) => {
+                        self.headers_sent += headers.len() as u64;
+                        send(&Message::Headers(headers.as_slice().into()));
+                    }
+                    Reply::Nothing => {}
+                    Reply::Stall => answers.push(Answer::Stall),
+                    Reply::HangUp => answers.push(Answer::HangUp),
+                }
+            }
+            Message::GetCFHeaders(request) => {
+                // Bitcoin Core ends the connection of who asks for a block that it does not know.
+                let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
+                let hashes: Vec<_> = range.clone().map(|height| self.chain.filter_hash(height)).collect();
+                let previous = range.start().checked_sub(1).map(|height| self.chain.filter_header(height));
+                send(&Message::CFHeaders {
+                    filter_type: FILTER_TYPE_BASIC,
+                    stop_hash: request.stop_hash,
+                    previous_filter_header: previous.unwrap_or(bitcoin::FilterHeader::all_zeros()),
+                    filter_hashes: hashes.as_slice().into(),
+                });
+            }
+            Message::GetCFilters(request) => {
+                let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
+                for height in range {
+                    let body = self.chain.body(height).expect("a block whose filter is asked for is whole");
+                    send(&Message::CFilter {
+                        filter_type: FILTER_TYPE_BASIC,
+                        block_hash: self.chain.hash(height),
+                        filter: &body.filter,
+                    });
+                }
+            }
+            Message::GetData(wanted) => {
+                for item in wanted.iter() {
+                    let height = self.chain.height_of(&BlockHash::from_byte_array(item.hash));
+                    let body = height.and_then(|height| self.chain.body(height));
+                    send(&Message::Block(&body.expect("a block that is asked for is whole").block));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn range(&self, request: &FilterRequest) -> Option<std::ops::RangeInclusive<u32>> {
+        let stop = self.chain.height_of(&request.stop_hash)?;
+        Some(request.start_height..=stop)
+    }
+
+    fn version(&self) -> Version<'static> {
+        Version {
+            protocol: PROTOCOL_VERSION,
+            services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::COMPACT_FILTERS,
+            time: 0,
+            nonce: 77,
+            user_agent: b"/lab:1/",
+            start_height: self.claims.unwrap_or(self.chain.height() as i32),
+            relay: true,
+        }
+    }
+}
+
+/// An announcement by hash.
+pub(super) fn inv(block: BlockId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let news = [Inventory::block(INV_BLOCK, block.hash)];
+    Message::Inv(news.as_slice().into()).write(&mut bytes, MAGIC);
+    bytes
+}
+
+/// An announcement by headers.
+pub(super) fn headers(headers: &[Header]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Message::Headers(headers.into()).write(&mut bytes, MAGIC);
+    bytes
+}
