@@ -208,10 +208,15 @@ impl Importing<'_, '_> {
     fn take_headers(&mut self, common: u32) -> Result<(), Halt> {
         let contents = self.contents();
         let last = contents.last();
-        // From the last known block on, though some are kept already: the client takes headers between known blocks whole.
+        // Below the last known block, from the known one at or below what is kept: the client takes headers between known
+        // blocks whole.
         let known = points::known_blocks(contents.network).map(|(height, _)| height);
-        let known = known.rev().find(|height| *height <= common).unwrap_or(common);
-        let mut from = if common < last { known.max(contents.start).max(self.first) + 1 } else { common + 1 };
+        let is_last = known.clone().next_back().is_none_or(|height| height <= common);
+        let known = known.rev().find(|height| *height <= common).filter(|_| !is_last).unwrap_or(common);
+        let mut from = match common < last {
+            true => (known.max(self.first) + 1).max(contents.start),
+            false => last + 1,
+        };
         while from <= last {
             self.chain.check_interrupt()?;
             let count = BATCH.min(last - from + 1);

@@ -1,7 +1,7 @@
 //! What is stored: spaces, keys, values, and the version of it all. Numbers in keys are big-endian, so that the order
 //! of keys is the order of heights.
 //!
-//! Each value but that of `format` ends with a checksum (4 bytes) of its key and of what comes before it, which the table
+//! Each value ends with a checksum (4 bytes) of its key and of what comes before it, which the table
 //! leaves out: a database finds pages that make no sense, and takes a changed byte within a row for what was stored.
 //!
 //! | space | key | value |
@@ -134,7 +134,7 @@ pub(super) struct Migrated {
 /// The rows of `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
-    pub(super) format: Option<(u32, Option<Network>)>,
+    pub(super) format: Option<(u32, Network)>,
     pub(super) start: Option<(Header, Lineage)>,
     pub(super) tip: Option<Tip>,
     pub(super) next: Option<u32>,
@@ -157,7 +157,12 @@ impl Meta {
         match key {
             FORMAT_KEY => {
                 let version = u32::from_be_bytes(reader.array()?);
-                self.format = Some((version, Magic::from_bytes(reader.array()?).try_into().ok()));
+                let network = Magic::from_bytes(reader.array()?).try_into().map_err(|_| Malformed)?;
+                let sound = match reader.rest() {
+                    [] => version == OLD_FORMAT,
+                    _ => unseal(key, value).is_some(),
+                };
+                self.format = Some(sound.then_some((version, network)).ok_or(Malformed)?);
             }
             START_KEY => {
                 let header = Header::consensus_decode(&mut reader.take(80)?).map_err(|_| Malformed)?;
@@ -201,10 +206,9 @@ impl Tip {
 }
 
 pub(super) fn put_format(batch: &mut BatchWriter<'_>, network: Network) {
-    let mut value = [0; 8];
-    value[..4].copy_from_slice(&FORMAT.to_be_bytes());
-    value[4..].copy_from_slice(&network.magic().to_bytes());
-    batch.put(META, FORMAT_KEY, &value);
+    let mut value = FORMAT.to_be_bytes().to_vec();
+    value.extend_from_slice(&network.magic().to_bytes());
+    put(batch, META, FORMAT_KEY, &mut value);
 }
 
 pub(super) fn put_start(batch: &mut BatchWriter<'_>, header: &Header, lineage: &Lineage) {

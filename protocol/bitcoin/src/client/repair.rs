@@ -23,6 +23,8 @@ pub(super) struct Scan {
     hashes: Vec<BlockHash>,
     /// The next filter header.
     filter_headers: u32,
+    /// Whether there are any headers, sound or not.
+    any: bool,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl Client {
         let start = self.chain.start().block();
         let start_work = self.chain.start().work();
         let scan = &mut loading.scan;
+        scan.any |= !rows.is_empty();
         let mut complete: Vec<(u32, Vec<BlockHash>)> = Vec::new();
         let mut fault = false;
         for (key, value) in rows.iter() {
@@ -135,6 +138,14 @@ impl Client {
             self.load_from(turn, loading, Step::RepairFilterHeaders, record::FILTER_HEADERS, after);
             return Ok(Went::On);
         }
+        if loading.recordless && loading.scan.kept.is_none() {
+            if loading.scan.any || !loading.empty {
+                // Whatever it is, it does not begin where this chain does: it is not this client's to remove.
+                return Err(Fault::Damage(loading.scan.what));
+            }
+            self.begin_new(turn, loading);
+            return Ok(Went::On);
+        }
         self.cut(turn, loading);
         Ok(Went::On)
     }
@@ -142,7 +153,7 @@ impl Client {
     /// Removes what is not sound.
     fn cut(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
         let scan = core::mem::take(&mut loading.scan);
-        let start = *self.chain.start();
+        let (start, network) = (*self.chain.start(), self.config.network);
         let (tip, above) = match scan.kept {
             Some((last, work)) => {
                 let block = BlockId { height: last.height, hash: last.hash };
@@ -150,7 +161,7 @@ impl Client {
             }
             None => (Tip { block: start.block(), work: start.work() }, start.height()),
         };
-        let header = self.chain.at(start.height()).map(|(header, _)| *header);
+        let header = *self.chain.start_header();
         let next = loading_next(loading, &self.search.next, above);
         self.search.go_back(above);
         let filter_headers = scan.filter_headers;
@@ -159,7 +170,9 @@ impl Client {
             batch.delete_from(record::HEADERS, &record::height_key(above));
             batch.delete_from(record::FILTER_HEADERS, &record::height_key(filter_headers));
             batch.delete_from(record::STAGED, &[]);
-            if let Some(header) = header.filter(|_| !whole_start) {
+            record::put_format(batch, network);
+            record::put_start(batch, &header, &start);
+            if !whole_start {
                 let before = start.work() - header.work();
                 record::put_headers(batch, record::HEADERS, start.height(), [&header], |_| Some(before));
             }
@@ -171,6 +184,7 @@ impl Client {
         });
         loading.switch = None;
         loading.repaired = Some(scan.what);
+        loading.recordless = false;
         self.load_anew(turn, loading);
     }
 }

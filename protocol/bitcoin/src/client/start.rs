@@ -58,6 +58,10 @@ pub(super) struct Loading {
     pub(super) head_work: Option<Work>,
     /// Of a switch while the client runs, the tip that is left.
     pub(super) left: Option<BlockId>,
+    /// Whether there is no record of anything.
+    pub(super) empty: bool,
+    /// Whether a record is lost without which nothing that is stored can be read.
+    pub(super) recordless: bool,
     pub(super) scan: Scan,
     pub(super) migration: Migration,
     /// What was repaired, if anything was.
@@ -121,6 +125,8 @@ impl Loading {
             head: Vec::new(),
             head_work: None,
             left: None,
+            empty: false,
+            recordless: false,
             scan: Scan::default(),
             migration: Migration::default(),
             repaired: None,
@@ -213,16 +219,17 @@ impl Client {
             // Without `next` the search begins anew; without another of these the headers must be looked at.
             unreadable |= meta.read(key, value).is_err() && !record::is_next(key);
         }
+        loading.empty = rows.is_empty();
         let Some((version, network)) = meta.format else {
-            if !rows.is_empty() {
-                return Err(Fault::Damage("the record of its format is missing or unreadable"));
-            }
-            return self.begin_new(turn, loading);
+            return self.begin_without_record(
+                turn,
+                loading,
+                &meta,
+                "the record of its format is missing or unreadable",
+            );
         };
-        match network {
-            Some(network) if network == self.config.network => {}
-            Some(found) => return Err(Fault::Failed(Failure::OtherNetwork { found })),
-            None => return Err(Fault::Damage("the record of its network is unreadable")),
+        if network != self.config.network {
+            return Err(Fault::Failed(Failure::OtherNetwork { found: network }));
         }
         loading.next = meta.next;
         if version == record::OLD_FORMAT {
@@ -233,14 +240,16 @@ impl Client {
             let expected = record::FORMAT;
             return Err(Fault::Failed(Failure::OtherVersion { found: version, expected }));
         }
-        let (header, start) =
-            meta.start.ok_or(Fault::Damage("the record of its start is missing or unreadable"))?;
-        if header.block_hash() != *start.hash() {
-            return Err(Fault::Damage("the record of its start contradicts itself"));
-        }
-        let mut chain = HeaderChain::from_start(self.chain.rules().clone(), &header, start);
-        chain.set_minimum_work(self.minimum_work());
-        self.chain = chain;
+        let Some((header, start)) = meta.start.filter(|(header, start)| header.block_hash() == *start.hash())
+        else {
+            return self.begin_without_record(
+                turn,
+                loading,
+                &meta,
+                "the record of its start is missing or unreadable",
+            );
+        };
+        self.set_start(&header, start);
         if !loading.again
             && let Start::Before(_) = self.config.start
         {
@@ -333,18 +342,44 @@ impl Client {
         self.config.minimum_work.unwrap_or_else(|| points::minimum_chain_work(self.config.network))
     }
 
-    /// Nothing is stored yet.
-    fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) -> Result<Went, Fault> {
-        let (header, lineage) = self.start_block().map_err(Fault::Failed)?;
-        // What there may be all the same belongs to nothing.
-        self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            batch.delete_from(record::WATCH, &[]);
-            batch.delete_from(record::TOUCH, &[]);
-        });
-        self.put_new(turn, &header, &lineage, None);
-        turn.out.event(Event::Started { tip: self.chain.tip(), checked: None });
-        loading.again = false;
-        Ok(Went::Done)
+    /// A chain of one block is what is known.
+    fn set_start(&mut self, header: &Header, start: Lineage) {
+        let mut chain = HeaderChain::from_start(self.chain.rules().clone(), header, start);
+        chain.set_minimum_work(self.minimum_work());
+        self.chain = chain;
+    }
+
+    /// Nothing is stored yet, or a record is lost without which nothing that is stored can be read: the headers show
+    /// which it is. If they begin where the chain is to start, they are kept as far as they are sound.
+    fn begin_without_record(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        meta: &Meta,
+        what: &'static str,
+    ) -> Result<Went, Fault> {
+        if loading.repaired.is_some() {
+            return Err(Fault::Damage(what));
+        }
+        let recorded = meta.start.filter(|(header, start)| header.block_hash() == *start.hash());
+        let (header, start) = match recorded {
+            Some(recorded) => recorded,
+            None if loading.again => (*self.chain.start_header(), *self.chain.start()),
+            None => self.start_block().map_err(Fault::Failed)?,
+        };
+        self.set_start(&header, start);
+        loading.next = meta.next;
+        loading.recordless = true;
+        self.begin_repair(turn, loading, what);
+        Ok(Went::On)
+    }
+
+    /// Nothing is stored of the chain.
+    pub(super) fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        let (header, start) = (*self.chain.start_header(), *self.chain.start());
+        self.put_new(turn, &header, &start, None);
+        loading.repaired = None;
+        self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
     }
 
     /// The chain is to begin lower than it does: all of it is fetched anew, for little of it is to be had from below.
@@ -363,9 +398,7 @@ impl Client {
         next: Option<u32>,
     ) {
         let network = self.config.network;
-        let mut chain = HeaderChain::from_start(self.chain.rules().clone(), header, *start);
-        chain.set_minimum_work(self.minimum_work());
-        self.chain = chain;
+        self.set_start(header, *start);
         self.filter_headers = FilterHeaders::new(start.height());
         let tip = Tip { block: start.block(), work: start.work() };
         let before = start.work() - header.work();

@@ -41,6 +41,7 @@ pub struct HeaderChain {
     minimum_work: Work,
     /// Nothing below its last block is known.
     start: Lineage,
+    start_header: Header,
     genesis: BlockHash,
     /// Height of the window's first header.
     base: u32,
@@ -142,6 +143,7 @@ impl HeaderChain {
             rules,
             minimum_work: Work::from_be_bytes([0; 32]),
             start,
+            start_header: *header,
             genesis,
             base,
             window: VecDeque::from([entry]),
@@ -227,6 +229,11 @@ impl HeaderChain {
     /// The block that the chain starts with, and what the rules know of it.
     pub const fn start(&self) -> &Lineage {
         &self.start
+    }
+
+    /// The header of the block that the chain starts with.
+    pub const fn start_header(&self) -> &Header {
+        &self.start_header
     }
 
     /// The best chain, for its next header.

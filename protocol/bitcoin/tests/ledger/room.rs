@@ -122,16 +122,15 @@ impl Room {
     pub(crate) fn export(&mut self, from: u32, count: u32) -> (Vec<Header>, Vec<FilterHeader>) {
         let before = self.events.len();
         self.command(Command::Export { from, count });
-        let mut answers = self.events.drain(before..).filter_map(|event| match event {
+        let mut answers = self.events[before..].iter().filter_map(|event| match event {
             Event::Exported { from: asked, headers, filter_headers } => {
-                assert_eq!(asked, from);
-                Some((headers, filter_headers))
+                assert_eq!(*asked, from);
+                Some((headers.clone(), filter_headers.clone()))
             }
             _ => None,
         });
         let answer = answers.next();
         assert!(answers.next().is_none(), "an export is answered once");
-        drop(answers);
         answer.unwrap_or_else(|| panic!("an export was not answered: {}", self.story()))
     }
 
