@@ -164,16 +164,17 @@ impl Lineage {
         self
     }
 
-    /// The median time of the last eleven blocks, or of all if there are fewer. `None`: some are not known.
-    pub(super) fn median_time(&self) -> Option<u32> {
+    /// Whether `time` is above the median time of the last eleven blocks, or of all if there are fewer. `None`: some are
+    /// not known.
+    pub(super) fn is_above_median(&self, time: u32) -> Option<bool> {
         let count = MEDIAN_TIMES.min(self.height as usize + 1);
         if usize::from(self.known) < count {
             return None;
         }
-        let mut times = self.times;
-        // With fewer than eleven blocks the ring is filled from its beginning.
-        times[..count].sort_unstable();
-        Some(times[count / 2])
+        // With fewer than eleven blocks the ring is filled from its beginning. It is above the median if it is above the
+        // median and all before it in their order: that takes a count, and no sorting.
+        let below = self.times[..count].iter().map(|known| usize::from(*known < time)).sum::<usize>();
+        Some(below > count / 2)
     }
 
     /// The target of `bits`, remembered for a run of headers that share them.

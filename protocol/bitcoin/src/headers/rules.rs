@@ -93,6 +93,11 @@ impl Rules {
         bitcoin::constants::genesis_block(&self.params).header
     }
 
+    /// Seconds from one block to the next, as the difficulty is meant to keep them.
+    pub const fn spacing(&self) -> u64 {
+        self.params.pow_target_spacing
+    }
+
     /// The least difficulty that a header may claim.
     pub const fn limit(&self) -> CompactTarget {
         self.limit
@@ -118,8 +123,8 @@ impl Rules {
         if !lineage.target_of(header.bits).is_met_by(*hash) {
             return Err(HeaderError::ProofOfWork);
         }
-        match lineage.median_time() {
-            Some(median) if header.time <= median => return Err(HeaderError::TimeTooEarly),
+        match lineage.is_above_median(header.time) {
+            Some(false) => return Err(HeaderError::TimeTooEarly),
             None if !proven => return Err(HeaderError::OutOfReach),
             _ => {}
         }

@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
-use bitcoin::block::Header;
-use bitcoin::consensus::encode::{Decodable, Encodable};
+use bitcoin::block::{Header, Version};
+use bitcoin::consensus::encode::Encodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, FilterHash, FilterHeader};
+use bitcoin::{BlockHash, CompactTarget, FilterHash, FilterHeader, TxMerkleNode};
 
 /// A message's contents are not what its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,9 +163,19 @@ hash_item!(BlockHash, FilterHash, FilterHeader);
 impl Item for Header {
     const SIZE: usize = 81;
 
+    #[inline]
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         Self::check(bytes)?;
-        Self::consensus_decode(&mut &bytes[..80]).map_err(|_| Malformed)
+        // By hand: the general decoder, which reads from any source, takes a third of the time that the hashing takes.
+        let mut reader = Reader::new(bytes);
+        Ok(Self {
+            version: Version::from_consensus(i32::from_le_bytes(reader.array()?)),
+            prev_blockhash: BlockHash::from_byte_array(reader.array()?),
+            merkle_root: TxMerkleNode::from_byte_array(reader.array()?),
+            time: u32::from_le_bytes(reader.array()?),
+            bits: CompactTarget::from_consensus(u32::from_le_bytes(reader.array()?)),
+            nonce: u32::from_le_bytes(reader.array()?),
+        })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -229,17 +239,16 @@ impl<'a, T: Item> Items<'a, T> {
 impl Items<'_, Header> {
     /// Each header with its hash, in order. Of bytes that came it is the hash of those bytes: nothing is encoded again.
     pub fn hashed(&self) -> impl Iterator<Item = (Header, BlockHash)> {
-        (0..self.len()).map(|index| {
-            let header = self.at(index).expect("the index is below the length");
-            let hash = match &self.0 {
-                Repr::Wire(bytes, _) => {
-                    let start = index * <Header as Item>::SIZE;
-                    BlockHash::hash(&bytes[start..start + Header::SIZE])
-                }
-                Repr::Values(_) => header.block_hash(),
-            };
-            (header, hash)
-        })
+        const SIZE: usize = <Header as Item>::SIZE;
+        let (wire, values) = match self.0 {
+            Repr::Wire(bytes, _) => (bytes, &[][..]),
+            Repr::Values(values) => (&[][..], values),
+        };
+        let wire = wire.as_chunks::<SIZE>().0.iter().map(|bytes| {
+            let header = Header::read(bytes).unwrap_or_else(|_| unreachable!("each item was checked"));
+            (header, BlockHash::hash(&bytes[..Header::SIZE]))
+        });
+        wire.chain(values.iter().map(|header| (*header, header.block_hash())))
     }
 }
 
