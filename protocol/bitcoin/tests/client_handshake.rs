@@ -221,10 +221,14 @@ fn peers_are_given_before_and_after_the_start_is_over() {
         carry_out(&mut out, &mut store);
     }
     let more = (0..260).map(|index| Input::Command(Command::AddPeer(address(index))));
-    let loaded = store.complete().expect("memory");
-    let Some(Completion::Loaded { ticket, rows, more: further }) = loaded else { panic!("{loaded:?}") };
-    client.handle(now, Input::Loaded { ticket, rows, more: further }, &mut out);
-    carry_out(&mut out, &mut store);
+    while let Some(completion) = store.complete().expect("memory") {
+        let input = match completion {
+            Completion::Loaded { ticket, rows, more } => Input::Loaded { ticket, rows, more },
+            Completion::Stored { ticket } => Input::Stored { ticket },
+        };
+        client.handle(now, input, &mut out);
+        carry_out(&mut out, &mut store);
+    }
     for input in more {
         client.handle(now, input, &mut out);
         carry_out(&mut out, &mut store);

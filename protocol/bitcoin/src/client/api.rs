@@ -28,7 +28,10 @@ pub struct Config {
     /// What a chain must have in work before any of it is kept. `None`: what the network's best chain is known to have.
     pub minimum_work: Option<Work>,
     /// Blocks that are known to be in the best chain, beside those that are compiled in: headers between two of them are
-    /// asked of several peers at once.
+    /// asked of several peers at once, and a peer that contradicts them is let go. Each lies at most
+    /// [`MAX_KNOWN_BLOCK_GAP`] above another or above a start of the user's own, for what lies
+    /// between two is held in memory until the upper one proves it: else the client fails with
+    /// [`Failure::UnusableKnownBlocks`].
     pub known_blocks: Vec<BlockId>,
     /// The peers to connect to. More can be added by [`Command::AddPeer`].
     pub peers: Vec<Endpoint>,
@@ -72,6 +75,9 @@ impl Config {
         }
     }
 }
+
+/// How many blocks a known block may lie above the one below it.
+pub const MAX_KNOWN_BLOCK_GAP: u32 = 32_000;
 
 /// Where a chain of headers begins. What lies below is never asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -479,7 +485,7 @@ pub struct Count {
     pub total: u32,
 }
 
-/// Why a client can't work with what is stored.
+/// Why a client can't work with what is stored, or with its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
@@ -500,6 +506,11 @@ pub enum Failure {
         /// Why not.
         why: &'static str,
     },
+    /// The known blocks that were given can't all be in one chain, or lie too far apart.
+    UnusableKnownBlocks {
+        /// Why not.
+        why: &'static str,
+    },
     /// It contradicts itself.
     Damaged {
         /// Where.
@@ -515,6 +526,7 @@ impl fmt::Display for Failure {
                 write!(f, "the data is in format {found}, and this program reads format {expected}")
             }
             Self::UnusableStart { why } => write!(f, "the chain can't start there: {why}"),
+            Self::UnusableKnownBlocks { why } => write!(f, "the known blocks can't be used: {why}"),
             Self::Damaged { what } => write!(f, "the data is damaged: {what}"),
         }
     }

@@ -5,8 +5,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Bound;
+use core::time::Duration;
 
-use andon_kernel::{ConnId, Order, Rows, Ticket};
+use andon_kernel::{ConnId, Instant, Order, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Work};
@@ -21,11 +22,21 @@ use crate::wire::{Items, MAX_HEADERS};
 /// Headers by which a chain may be longer than its peer claimed when it connected.
 const CLAIM_SLACK: u32 = 20_000;
 
-/// Chains without enough work that a peer may show, and none that becomes the best, before it is let go.
-const MAX_FRUITLESS: u32 = 10;
+/// Chains without enough work, or answers with nothing new, that a peer may show, and none that becomes the best, before it
+/// is let go.
+pub(super) const MAX_FRUITLESS: u32 = 10;
+
+/// How long a peer may take to show a chain, and how many headers a second buy it more time after that: less than the
+/// slowest line that is in use brings. Nothing is told to be complete while a peer is showing one.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const LEAST_PER_SECOND: u32 = 100;
+
+/// How much faster than it should a network may have found blocks, from any block on: the first testnet's are six times as
+/// many as its age says.
+const MAX_HASTE: u64 = 10;
 
 /// Headers that an announcement has at most, as Bitcoin Core sends them.
-const MAX_ANNOUNCED: usize = 8;
+pub(super) const MAX_ANNOUNCED: usize = 8;
 
 /// Headers below a post that are loaded with it: the times before it are among them.
 const BELOW_POST: u32 = record::ROW;
@@ -55,6 +66,8 @@ pub(super) struct Proving {
     work: Work,
     /// Whether its peer has shown all that it has: another chain may take its place.
     rests: bool,
+    /// Since when its peer is showing it.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -152,8 +165,13 @@ impl Client {
 
     fn start_proof(&mut self, turn: &Turn<'_>, conn: ConnId, base: Lineage, purpose: Purpose) {
         let claimed = self.peers.get(&conn).map_or(0, |peer| peer.claimed);
-        let limit = claimed.saturating_add(CLAIM_SLACK).saturating_sub(base.height());
         let rules = self.chain.rules().clone();
+        // A claim costs nothing: it counts for no more than the time since the base allows, or than we have above it.
+        let age = turn.now.unix.as_secs().saturating_sub(base.time().into());
+        let plausible = u32::try_from(age / rules.spacing() * MAX_HASTE).unwrap_or(u32::MAX);
+        let ours = self.chain.tip_height().saturating_sub(base.height());
+        let above = claimed.saturating_sub(base.height()).min(plausible.max(ours));
+        let limit = above.saturating_add(CLAIM_SLACK);
         let proof = WorkProof::new(rules, base, self.chain.goal(), limit, turn.now.unix, &mut self.rng);
         self.ascent = Some(Ascent::Proving(Box::new(Proving {
             conn,
@@ -163,6 +181,7 @@ impl Client {
             row_first: base.height() + 1,
             work: base.work(),
             rests: false,
+            since: turn.now.instant,
         })));
     }
 
@@ -223,8 +242,11 @@ impl Client {
         count: usize,
     ) -> Result<(), Misbehaviour> {
         let Some(Ascent::Proving(proving)) = &mut self.ascent else { return Ok(()) };
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.note_answer();
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.note_answer();
+        if peer.headers != Headers::Asked {
+            // It goes on from where it rested.
+            proving.since = turn.now.instant;
         }
         let mut released = Vec::new();
         let kept = match proving.proof.take(headers, turn.now.unix, &mut released) {
@@ -246,6 +268,10 @@ impl Client {
         let (base, last, purpose) = (*proving.proof.base(), *proving.proof.last(), proving.purpose);
         let proven = proving.proof.proven();
         proving.rests &= proven.is_none();
+        let shown = [last.height(), proven.map_or(base.height(), |(height, _)| height)];
+        let shown: u32 = shown.into_iter().map(|height| height - base.height()).sum();
+        let patience = PATIENCE + Duration::from_secs(u64::from(shown / LEAST_PER_SECOND));
+        let too_slow = turn.now.instant.since(proving.since) > patience;
         match purpose {
             Purpose::Extend => {
                 let tip = self.chain.tip().hash;
@@ -265,6 +291,8 @@ impl Client {
             _ => {}
         }
         match kept {
+            // Others are heard first. It may begin again.
+            Kept::More if count == MAX_HEADERS && too_slow => return self.give_up_ascent(turn, conn),
             Kept::More if count == MAX_HEADERS => {
                 self.ask_headers(turn, conn, &[*last.hash()], BlockHash::all_zeros());
             }
@@ -340,6 +368,15 @@ impl Client {
             self.ask_for_headers_anew(conn);
         }
         Ok(())
+    }
+
+    /// A chain takes too long.
+    fn give_up_ascent(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), Misbehaviour> {
+        self.drop_ascent(turn);
+        self.withhold(turn, conn);
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.fruitless += 1;
+        if peer.fruitless > MAX_FRUITLESS { Err(Misbehaviour::LowWorkChain) } else { Ok(()) }
     }
 
     /// What was shown from far down is the best chain, up to this block.

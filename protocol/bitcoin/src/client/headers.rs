@@ -9,7 +9,7 @@ use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
 
 use super::api::{BlockId, Event};
-use super::ascent::Purpose;
+use super::ascent::{MAX_FRUITLESS, Purpose};
 use super::peer::Headers;
 use super::record::Tip;
 use super::{Client, Misbehaviour, Phase, Then, Timer, Turn, record};
@@ -19,7 +19,7 @@ use crate::wire::{
 };
 
 /// How long a peer may take to answer a request for headers, as in Bitcoin Core.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const HEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// When a peer that showed less than it claims is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -32,6 +32,12 @@ const MAX_UNCONNECTED: u32 = 100;
 /// Headers beside the best chain that one peer may have kept before one of its own becomes the best: two messages of a
 /// branch that is about to win, and no flood.
 const MAX_BESIDE: u32 = 2 * MAX_HEADERS as u32;
+
+/// How much higher a full message must end at least than the one before it, unless it shows a branch: an honest one begins
+/// where that ended, or a block or two below. Others could be shown for ever, and nothing is complete until they end.
+const LEAST_FURTHER: u32 = MAX_HEADERS as u32 / 2;
+
+const HEADERS: CommandName = CommandName::new("headers");
 
 /// How much of the time after which a tip is stale passes until one more peer is asked.
 const STALE_AGAIN: u32 = 3;
@@ -111,6 +117,10 @@ impl Client {
         if self.ranges.is_active() {
             return self.on_range(turn, conn, headers);
         }
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            // It may be a range's that comes late: the chain has that by now, and it is an answer like any other.
+            peer.take_late_headers();
+        }
         if self.is_ascending(conn) {
             return self.on_ascent(turn, conn, headers);
         }
@@ -118,14 +128,26 @@ impl Client {
         self.chain_changed(turn, &taken);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let was_asked = peer.headers == Headers::Asked;
+        // Each full message of whoever shows what it has goes on where the one before it ended.
+        let further = taken.left.is_some()
+            || taken.beside > 0
+            || headers.len() < MAX_HEADERS
+            || taken
+                .last
+                .is_some_and(|last| peer.best.is_none_or(|best| last.height >= best.height + LEAST_FURTHER));
         if let Some(last) = taken.last {
             peer.best = Some(last);
-            peer.unconnected = 0;
             peer.claimed = peer.claimed.max(last.height);
+            if further {
+                peer.unconnected = 0;
+            }
         }
         peer.beside += taken.beside;
         if taken.changed_from.is_some() {
-            (peer.beside, peer.fruitless) = (0, 0);
+            peer.beside = 0;
+            if further {
+                peer.fruitless = 0;
+            }
         }
         if peer.beside > MAX_BESIDE {
             return Err(Misbehaviour::TooManyBranches);
@@ -189,11 +211,15 @@ impl Client {
             }
             return Ok(());
         }
+        if goes_on && !further {
+            peer.fruitless += 1;
+            if peer.fruitless > MAX_FRUITLESS {
+                return Err(Misbehaviour::WrongAnswer(HEADERS));
+            }
+        }
+        peer.note_answer();
+        let best = peer.best;
         self.timers.cancel(Timer::Headers(conn));
-        let best = self.peers.get_mut(&conn).and_then(|peer| {
-            peer.note_answer();
-            peer.best
-        });
         match best {
             Some(best) if goes_on && self.chain.holds(best) => {
                 self.ask_headers_from(turn, conn, best.height);

@@ -125,6 +125,7 @@ enum Timer {
     StaleTip,
     Retry(ConnId),
     Stall(ConnId),
+    HoldUp,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -276,6 +277,7 @@ impl Client {
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),
+                Timer::HoldUp => self.ranges_are_held_up(turn),
             }
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) fruitless: u32,
     /// It left requests unanswered: others are asked before this time.
     pub(super) passed_over: Option<Instant>,
+    /// How often it was.
+    pub(super) times_passed_over: u32,
     /// When anything came last.
     pub(super) heard: Instant,
     /// Pings that were sent right behind requests.
@@ -56,6 +58,7 @@ pub(super) struct Peer {
     unprobed: bool,
     /// Requests in a row that it answered with silence.
     pub(super) silences: u32,
+    late_headers: u32,
     late_filter_headers: u32,
     late_filters: u32,
     late_blocks: VecDeque<BlockHash>,
@@ -116,10 +119,12 @@ impl Peer {
             beside: 0,
             fruitless: 0,
             passed_over: None,
+            times_passed_over: 0,
             heard: now.instant,
             probes: VecDeque::new(),
             unprobed: false,
             silences: 0,
+            late_headers: 0,
             late_filter_headers: 0,
             late_filters: 0,
             late_blocks: VecDeque::new(),
@@ -189,6 +194,28 @@ impl Peer {
         self.answered = false;
         self.bytes = 0;
         progress
+    }
+
+    /// Headers of ranges that were asked for may still come, though nobody waits for them.
+    pub(super) fn expect_late_headers(&mut self, messages: u32) {
+        self.late_headers = self.late_headers.saturating_add(messages);
+    }
+
+    /// Those that have not come by now will not.
+    pub(super) fn expect_no_late_headers(&mut self) {
+        self.late_headers = 0;
+    }
+
+    /// Whether headers of ranges may come late.
+    pub(super) fn owes_late_headers(&self) -> bool {
+        self.late_headers > 0
+    }
+
+    /// Whether headers are some of those.
+    pub(super) fn take_late_headers(&mut self) -> bool {
+        let late = self.late_headers > 0;
+        self.late_headers = self.late_headers.saturating_sub(1);
+        late
     }
 
     /// Filter headers that were asked for may still come, though nobody waits for them.

@@ -185,7 +185,8 @@ impl Client {
         let command = frame.command;
         let message = Message::decode(command, frame.payload)
             .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
-        let waits = peer.headers == Headers::Asked || self.ranges.is_waiting_for(conn);
+        let waits =
+            peer.headers == Headers::Asked || peer.owes_late_headers() || self.ranges.is_waiting_for(conn);
         if !is_answer(&message, waits) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
@@ -325,18 +326,24 @@ impl Client {
     }
 
     fn on_pong(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
-        let owes = self.owes(conn);
+        // What it was asked for in this turn has no ping behind it yet.
+        let owes = self.owes(conn) && !self.asked.contains(&conn);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         match peer.take_pong(nonce) {
-            Pong::Behind if owes => {
-                let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
-                peer.silences += 1;
-                self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+            Pong::Behind => {
+                if owes {
+                    let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
+                    peer.silences += 1;
+                    self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+                }
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.expect_no_late_headers();
+                }
             }
             Pong::Probe => {
                 self.asked.insert(conn);
             }
-            Pong::Behind | Pong::Nothing => {}
+            Pong::Nothing => {}
         }
     }
 
@@ -355,12 +362,13 @@ impl Client {
     }
 
     /// Asks others for what a peer was asked for, and the peer itself not before `delay` is over. It is no fault.
-    fn pass_over(&mut self, turn: &Turn<'_>, conn: ConnId, delay: Duration) {
+    pub(super) fn pass_over(&mut self, turn: &Turn<'_>, conn: ConnId, delay: Duration) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let again = turn.now.instant + delay;
         peer.passed_over = Some(again);
+        peer.times_passed_over += 1;
         self.timers.set(Timer::Retry(conn), again);
-        self.ranges.release(conn);
+        peer.expect_late_headers(self.ranges.release(conn));
         let late = self.search.release(conn);
         peer.expect_late_filters(late.filters);
         late.blocks.into_iter().for_each(|hash| peer.expect_late_block(hash));

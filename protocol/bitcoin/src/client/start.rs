@@ -11,7 +11,7 @@ use andon_kernel::{Order, Rows, Space, Ticket};
 use bitcoin::block::Header;
 use bitcoin::{BlockHash, FilterHeader, ScriptBuf, Work};
 
-use super::api::{Birthday, BlockId, Event, Failure, Start};
+use super::api::{Birthday, BlockId, Event, Failure, MAX_KNOWN_BLOCK_GAP, Start};
 use super::filter_headers::FilterHeaders;
 use super::migration::Migration;
 use super::ranges::Ranges;
@@ -136,6 +136,9 @@ impl Loading {
 
 impl Client {
     pub(super) fn start(&mut self, turn: &mut Turn<'_>) {
+        if let Err(why) = self.check_known_blocks() {
+            return self.fail(turn, Failure::UnusableKnownBlocks { why });
+        }
         let mut loading = Loading::new(false);
         self.load_meta(turn, &mut loading);
         self.phase = Phase::Loading(loading);
@@ -202,7 +205,7 @@ impl Client {
         }
     }
 
-    fn fail(&mut self, turn: &mut Turn<'_>, failure: Failure) {
+    pub(super) fn fail(&mut self, turn: &mut Turn<'_>, failure: Failure) {
         turn.out.event(Event::Failed(failure));
         self.stop(turn);
     }
@@ -336,6 +339,29 @@ impl Client {
         let compiled = points::known_blocks(self.config.network);
         let compiled = compiled.into_iter().map(|(height, hash)| BlockId { height, hash });
         compiled.chain(self.config.known_blocks.iter().copied())
+    }
+
+    /// # Errors
+    /// Why the known blocks that were given can't be used.
+    fn check_known_blocks(&self) -> Result<(), &'static str> {
+        if self.config.known_blocks.is_empty() {
+            return Ok(());
+        }
+        let mut known: Vec<BlockId> = self.known_blocks().collect();
+        known.sort_unstable_by_key(|block| block.height);
+        if known.windows(2).any(|pair| pair[0].height == pair[1].height && pair[0].hash != pair[1].hash) {
+            return Err("two of them have the same height");
+        }
+        let mut heights: Vec<u32> = known.iter().map(|block| block.height).collect();
+        if let Start::Point(StartPoint { height, .. }) = self.config.start {
+            // What lies below is not asked for.
+            heights.retain(|known| *known > height);
+            heights.insert(0, height);
+        }
+        if heights.windows(2).any(|pair| pair[1] - pair[0] > MAX_KNOWN_BLOCK_GAP) {
+            return Err("two of them lie more than 32,000 blocks apart");
+        }
+        Ok(())
     }
 
     fn minimum_work(&self) -> Work {

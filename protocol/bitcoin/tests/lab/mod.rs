@@ -371,12 +371,17 @@ impl Lab {
             );
         }
         let jitter = Duration::from_micros(self.rng.below(self.jitter.as_micros() as u64 + 1));
-        let Some(line) = self.lines.get_mut(&conn).filter(|line| line.open) else { return };
-        let takes = self.rate.map_or(0, |rate| bytes.len() as u64 * 1_000_000 / rate);
-        line.idle = line.idle.max(self.now) + Duration::from_micros(takes);
-        line.arrives = line.arrives.max(line.idle + self.latency + jitter);
-        let at = line.arrives;
-        self.push(at, Delivery::ToClient(conn, bytes));
+        let Some(peer) = self.lines.get(&conn).filter(|line| line.open).map(|line| line.peer) else { return };
+        let own = self.peers[peer].rate;
+        let rate = own.map(|rate| rate as u64).or(self.rate);
+        for piece in bytes.chunks(own.unwrap_or(bytes.len())) {
+            let Some(line) = self.lines.get_mut(&conn) else { return };
+            let takes = rate.map_or(0, |rate| piece.len() as u64 * 1_000_000 / rate);
+            line.idle = line.idle.max(self.now) + Duration::from_micros(takes);
+            line.arrives = line.arrives.max(line.idle + self.latency + jitter);
+            let at = line.arrives;
+            self.push(at, Delivery::ToClient(conn, piece.to_vec()));
+        }
     }
 
     /// The peer ends the connection.

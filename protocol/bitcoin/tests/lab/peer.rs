@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) claims: Option<i32>,
     /// Whether it can be reached.
     pub(crate) up: bool,
+    /// Bytes a second that it sends, if it is slower than the others: what takes longer than a second comes in pieces.
+    pub(crate) rate: Option<usize>,
     /// What it does when it is asked for headers.
     pub(crate) conduct: Conduct,
     /// Each request for headers that came: the first hash of its locator, and the last that is wanted.
@@ -63,6 +65,7 @@ impl Peer {
             chain: chain.clone(),
             claims: None,
             up: true,
+            rate: None,
             conduct: honest(),
             asked: Vec::new(),
             first_locator: Vec::new(),
