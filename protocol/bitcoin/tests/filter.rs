@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use andon_bitcoin::filter::{self, DecodeError, MissingPrevout, Query};
+use andon_bitcoin::filter::{self, DecodeError, MissingPrevout, Query, Scratch};
 use andon_kernel::Rng;
 use bitcoin::bip158::{BlockFilter, GcsFilterWriter};
 use bitcoin::consensus::{Decodable, deserialize};
@@ -53,7 +53,7 @@ fn equals_the_filters_of_real_chains() {
 
         let mut scripts: HashMap<OutPoint, ScriptBuf> = HashMap::new();
         let mut header = FilterHeader::all_zeros();
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         let blocks = framed_blocks(&folder.join(blocks));
         let count = blocks.len();
         for bytes in blocks {
@@ -107,7 +107,7 @@ fn equals_the_filters_of_single_large_blocks() {
         assert!(basic_in_order(&block, &scripts) == read(&folder.join(filter)), "{filter} differs");
 
         let (hash, filter) = (block.block_hash(), basic_in_order(&block, &scripts));
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         for script in scripts.iter().filter(|script| !script.is_empty()).step_by(50) {
             assert_eq!(Query::new([script.as_bytes()]).matches(&hash, &filter, &mut scratch), Ok(true));
         }
@@ -125,7 +125,7 @@ fn element(number: u64) -> Vec<u8> {
 #[test]
 fn equals_another_implementation_on_random_sets() {
     let mut rng = Rng::new([3; 32]);
-    let mut scratch = vec![7; 3];
+    let mut scratch = Scratch::default();
     for round in 0..600 {
         let hash = BlockHash::from_byte_array(rng.bytes());
         let count = if round < 20 { round } else { rng.below(400) };
@@ -161,7 +161,7 @@ fn a_query_leaves_out_duplicates_and_empty_scripts() {
     assert!(query.is_empty());
     let hash = BlockHash::all_zeros();
     let filter = filter::build(&hash, [b"a".as_slice()]);
-    assert_eq!(query.matches(&hash, &filter, &mut Vec::new()), Ok(false));
+    assert_eq!(query.matches(&hash, &filter, &mut Scratch::default()), Ok(false));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn hostile_filters_are_errors() {
     let elements: Vec<Vec<u8>> = (0..300).map(element).collect();
     let query = Query::new(elements.iter().map(Vec::as_slice));
     let filter = filter::build(&hash, elements.iter().map(Vec::as_slice));
-    let matches = |filter: &[u8]| query.matches(&hash, filter, &mut Vec::new());
+    let matches = |filter: &[u8]| query.matches(&hash, filter, &mut Scratch::default());
     assert_eq!(matches(&filter), Ok(true));
 
     for length in 0..filter.len() {
@@ -217,24 +217,56 @@ fn hostile_filters_are_errors() {
     assert_eq!(matches(&[0x01, 0, 0, 0]), Ok(false));
 }
 
+/// Few scripts and many are looked for in different ways: both find each of them, wherever it stands, and nothing else.
 #[test]
-fn whether_a_filter_is_an_error_depends_on_nothing_else() {
+fn each_script_is_found_among_any_number_of_others() {
+    let hash = BlockHash::from_byte_array([4; 32]);
+    for count in [1, 2, 50, 3000] {
+        let elements: Vec<Vec<u8>> = (0..count).map(element).collect();
+        let filter = filter::build(&hash, elements.iter().map(Vec::as_slice));
+        let mut scratch = Scratch::default();
+        for others in [0, 1, 6, 7, 8, 100, 5000] {
+            let others: Vec<Vec<u8>> = (count..count + others).map(element).collect();
+            let without = Query::new(others.iter().map(Vec::as_slice));
+            assert_eq!(without.matches(&hash, &filter, &mut scratch), Ok(false), "{count}, {}", others.len());
+            for watched in elements.iter().step_by(elements.len().div_ceil(40)) {
+                let query = Query::new(others.iter().chain([watched]).map(Vec::as_slice));
+                assert_eq!(query.len(), others.len() + 1);
+                assert_eq!(
+                    query.matches(&hash, &filter, &mut scratch),
+                    Ok(true),
+                    "{count}, {}",
+                    others.len()
+                );
+            }
+        }
+    }
+}
+
+/// A filter is read as far as it takes to know; what is wrong with the rest is told if it is read.
+#[test]
+fn what_is_wrong_behind_an_answer_is_not_told() {
     let hash = BlockHash::from_byte_array([4; 32]);
     let elements: Vec<Vec<u8>> = (0..100).map(element).collect();
     let mut filter = filter::build(&hash, elements.iter().map(Vec::as_slice));
     filter.push(0);
-    // Each of them is found somewhere else, one at the very start; and nothing is found, or looked for.
-    for watched in elements.iter().chain([&element(1000), &vec![]]) {
+    let mut found = 0;
+    for watched in &elements {
         let query = Query::new([watched.as_slice()]);
-        assert_eq!(query.matches(&hash, &filter, &mut Vec::new()), Err(DecodeError::Excess));
+        assert_eq!(query.matches(&hash, &filter, &mut Scratch::default()), Ok(true));
+        found += 1;
     }
+    assert_eq!(found, 100);
+    let absent: Vec<Vec<u8>> = (1000..1100).map(element).collect();
+    let query = Query::new(absent.iter().map(Vec::as_slice));
+    assert_eq!(query.matches(&hash, &filter, &mut Scratch::default()), Err(DecodeError::Excess));
 }
 
 #[test]
 fn the_work_is_bounded_by_the_length() {
     let hash = BlockHash::from_byte_array([5; 32]);
     let query = Query::new([b"script".as_slice()]);
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     let mut ones = vec![0xff; 4_000_000];
     ones[..5].copy_from_slice(&[0xfe, 0x00, 0x10, 0x10, 0x00]);
     assert_eq!(query.matches(&hash, &ones, &mut scratch), Err(DecodeError::Truncated));
@@ -253,5 +285,5 @@ fn the_work_is_bounded_by_the_length() {
         }
         let _ = query.matches(&hash, &bytes, &mut scratch);
     }
-    assert!(scratch.capacity() <= 64);
+    assert!(scratch.bytes() <= 64, "memory is taken for what is there, not for what is claimed");
 }

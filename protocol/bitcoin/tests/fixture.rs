@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use andon_bitcoin::filter::{self, Query};
+use andon_bitcoin::filter::{self, Query, Scratch};
 use andon_bitcoin::fixture::{self, ExpectedOutput, FixtureBlock};
 use andon_bitcoin::server::Chain;
 use bitcoin::constants::genesis_block;
@@ -100,7 +100,7 @@ fn chain_tip(blocks: &[bitcoin::Block]) -> BlockHash {
 fn a_search_by_filters_finds_exactly_the_expected_outputs() {
     let fixture = fixture::regtest();
     let query = Query::new(fixture.watch_scripts.iter().map(|script| script.as_bytes()));
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     let mut found = Vec::new();
     for block in &fixture.chain {
         if !query.matches(&block.hash(), block.filter, &mut scratch).unwrap() {

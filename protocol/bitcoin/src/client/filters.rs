@@ -11,7 +11,7 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::Misbehaviour;
 use super::api::BlockId;
-use crate::filter::{self, Query};
+use crate::filter::{self, Query, Scratch};
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
 
 /// Filters for one request. A server queues an answer whole, and 250 recent filters have five megabytes.
@@ -27,7 +27,7 @@ const MAX_ASKED: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     chunks: BTreeMap<u32, Chunk>,
-    scratch: Vec<u64>,
+    scratch: Scratch,
 }
 
 #[derive(Debug)]
