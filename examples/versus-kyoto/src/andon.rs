@@ -1,14 +1,14 @@
-//! The process of Andon's client: embedded as a wallet would, watching nothing.
+//! The process of Andon's client: embedded as a wallet would.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Client, Config, Endpoint, Event};
+use andon_bitcoin::client::{Birthday, Client, Command, Config, Endpoint, Event};
 use andon_store::SqliteStore;
 use bitcoin::Network;
 
 use crate::lines::{Done, Progress, Told};
-use crate::{Error, Goal, system};
+use crate::{Error, Goal, chain, system};
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -27,8 +27,13 @@ pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), 
     let waker = driver.waker();
     let store = SqliteStore::open(directory, move || waker.wake())?;
     let client = driver.spawn(Client::new(config), store)?;
+    if goal.scripts > 0 {
+        let scripts = chain::watched(goal.height, goal.scripts);
+        client.command(Command::Watch { scripts, from: Birthday::Height(0) })?;
+    }
 
     let [mut ready, mut headers, mut filter_headers] = [None; 3];
+    let mut found = 0;
     let mut told = started;
     let tip = loop {
         match client.recv() {
@@ -47,6 +52,7 @@ pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), 
                     println!("{}", Told::Progress(Progress { headers, filter_headers }));
                 }
             }
+            Some(Event::Touched(_)) => found += 1,
             Some(Event::Synced(tip)) if tip.height == goal.height => break tip,
             Some(Event::Failed(failure)) => return Err(failure.to_string().into()),
             Some(Event::PeerDisconnected { reason, .. }) => {
@@ -71,6 +77,8 @@ pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), 
         headers: headers.ok_or("the client never said that it knew every header")?,
         filter_headers: filter_headers.ok_or("the client never said that it knew every filter header")?,
         stored: Some(stored),
+        searched: (goal.scripts > 0).then_some(stored),
+        found,
         processor,
         // With what the closing took.
         peak_memory: system::peak_memory("self")?,

@@ -3,7 +3,7 @@
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
 use bitcoin::blockdata::constants::{SUBSIDY_HALVING_INTERVAL, genesis_block};
-use bitcoin::hashes::{Hash, hash160};
+use bitcoin::hashes::Hash;
 use bitcoin::script::Builder;
 use bitcoin::{
     Amount, Block, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut,
@@ -50,7 +50,6 @@ fn block(parent: &Header, height: u32, time: u32) -> Block {
 
 /// A coinbase unlike any other: with its height (BIP34), and to a key of its own, so that no two filters are alike.
 fn coinbase(height: u32) -> Transaction {
-    let key = WPubkeyHash::from_raw_hash(hash160::Hash::hash(&height.to_le_bytes()));
     let halvings = height / SUBSIDY_HALVING_INTERVAL;
     Transaction {
         version: transaction::Version::TWO,
@@ -63,9 +62,46 @@ fn coinbase(height: u32) -> Transaction {
         }],
         output: vec![TxOut {
             value: Amount::from_sat((50 * Amount::ONE_BTC.to_sat()) >> halvings),
-            script_pubkey: ScriptBuf::new_p2wpkh(&key),
+            script_pubkey: script(PAID, height),
         }],
     }
+}
+
+/// Payments to what is looked for, spread over the chain.
+const PAYMENTS: u32 = 20;
+
+/// The heights that pay to one of `scripts` that are looked for in a chain of `count` blocks after the first.
+pub(crate) fn paid(count: u32, scripts: u32) -> impl ExactSizeIterator<Item = u32> {
+    let payments = PAYMENTS.min(scripts).min(count);
+    (0..payments).map(move |number| 1 + (u64::from(count) * u64::from(number) / u64::from(payments)) as u32)
+}
+
+/// What is looked for: scripts that the chain pays to, and others that stand nowhere in it.
+pub(crate) fn watched(count: u32, scripts: u32) -> Vec<ScriptBuf> {
+    let paid = paid(count, scripts);
+    let absent = (0..scripts - paid.len() as u32).map(|number| script(ABSENT, number));
+    paid.map(|height| script(PAID, height)).chain(absent).collect()
+}
+
+/// A block's filter, filled up to so many elements with scripts that stand in no block.
+pub(crate) fn filter(block: &Block, height: u32, elements: u32) -> Vec<u8> {
+    let own = block.txdata[0].output.iter().map(|output| output.script_pubkey.clone());
+    let scripts: Vec<ScriptBuf> =
+        own.chain((1..elements).map(|number| script(FILLING + height, number))).collect();
+    andon_bitcoin::filter::build(&block.block_hash(), scripts.iter().map(|script| script.as_bytes()))
+}
+
+/// Kinds of scripts: of a coinbase, of none at all, and of what a block's filter is filled up with.
+const PAID: u32 = 0;
+const ABSENT: u32 = 1;
+const FILLING: u32 = 2;
+
+/// One for each kind and number: filters hash scripts, so that these need not be hashes of anything.
+fn script(kind: u32, number: u32) -> ScriptBuf {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&kind.to_le_bytes());
+    key[4..8].copy_from_slice(&number.to_le_bytes());
+    ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array(key))
 }
 
 #[cfg(test)]
@@ -97,6 +133,29 @@ mod tests {
         let scripts: BTreeSet<&ScriptBuf> =
             blocks.iter().map(|block| &block.txdata[0].output[0].script_pubkey).collect();
         assert_eq!(scripts.len(), blocks.len());
+    }
+
+    #[test]
+    fn what_is_looked_for_is_paid_where_it_should_be() {
+        use andon_bitcoin::filter::{Query, Scratch};
+
+        let (count, scripts, elements) = (100, 30, 50);
+        let watched = watched(count, scripts);
+        assert_eq!(watched.iter().collect::<BTreeSet<_>>().len(), scripts as usize);
+        let query = Query::new(watched.iter().map(|script| script.as_bytes()));
+        let mut matched = Vec::new();
+        for (height, block) in (0..).zip(blocks(count, 1_700_000_000)) {
+            let filter = filter(&block, height, elements);
+            let own = &block.txdata[0].output[0].script_pubkey;
+            let has = |query: Query| query.matches(&block.block_hash(), &filter, &mut Scratch::default());
+            assert_eq!(has(Query::new([own.as_bytes()])), Ok(true));
+            if has(query.clone()) == Ok(true) {
+                matched.push(height);
+            }
+            assert_eq!(watched.contains(own), paid(count, scripts).any(|paid| paid == height), "{height}");
+        }
+        assert_eq!(matched, paid(count, scripts).collect::<Vec<u32>>());
+        assert_eq!((paid(5, 30).len(), paid(100, 3).len()), (5, 3));
     }
 
     #[test]

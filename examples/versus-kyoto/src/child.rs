@@ -106,8 +106,9 @@ impl Server {
     ///
     /// # Errors
     /// If it doesn't get that far.
-    pub(crate) fn start(blocks: u32) -> Result<Self, Error> {
-        let mut child = Child::start(["serve", "--blocks", &blocks.to_string()])?;
+    pub(crate) fn start(blocks: u32, elements: u32) -> Result<Self, Error> {
+        let (blocks, elements) = (blocks.to_string(), elements.to_string());
+        let mut child = Child::start(["serve", "--blocks", &blocks, "--elements", &elements])?;
         let stdin = child.process.stdin.take().ok_or("standard input is a pipe")?;
         match child.hear(system::now() + PATIENCE)? {
             Heard::Line(Served::Ready { address, tip }) => Ok(Self { child, stdin, address, tip }),

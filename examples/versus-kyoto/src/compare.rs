@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::child::{Child, Heard, Server};
 use crate::lines::{Done, Progress, Told};
-use crate::{Client, Comparison, Error, system, table};
+use crate::{Client, Comparison, Error, chain, system, table};
 
 /// What came of one run of a client.
 pub(crate) type Outcome = Result<Run, Unfinished>;
@@ -55,7 +55,8 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
     let mut complete = true;
     for &blocks in &comparison.blocks {
         eprintln!("making a chain of {blocks} blocks");
-        let mut server = Server::start(blocks)?;
+        let mut server = Server::start(blocks, comparison.elements)?;
+        let scripts = if comparison.elements > 0 { comparison.scripts } else { 0 };
         let [mut andon, mut kyoto] = [Vec::new(), Vec::new()];
         for run in 0..comparison.runs {
             // Whatever favours the first or the second of a pair then favours each in turn.
@@ -67,7 +68,7 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
                 if failed || comparison.only.is_some_and(|only| only != client) {
                     continue;
                 }
-                let outcome = run_client(client, blocks, &mut server, comparison.time_limit)?;
+                let outcome = run_client(client, blocks, scripts, &mut server, comparison.time_limit)?;
                 eprintln!("run {} of {}, {}", run + 1, comparison.runs, table::line(client, &outcome));
                 complete &= outcome.is_ok();
                 outcomes.push(outcome);
@@ -82,13 +83,14 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
 fn run_client(
     client: Client,
     blocks: u32,
+    scripts: u32,
     server: &mut Server,
     time_limit: Duration,
 ) -> Result<Outcome, Error> {
     let directory = tempfile::Builder::new().prefix("versus-kyoto-").tempdir()?;
     let (sent, received) = server.traffic()?;
     let serving = server.processor_time()?;
-    let done = match sync(client, blocks, server, directory.path(), time_limit)? {
+    let done = match sync(client, blocks, scripts, server, directory.path(), time_limit)? {
         Ok(done) => done,
         Err(unfinished) => return Ok(Err(unfinished)),
     };
@@ -98,7 +100,7 @@ fn run_client(
         Client::Kyoto => None,
         Client::Andon => {
             let bytes = size(directory.path())?;
-            match sync(client, blocks, server, directory.path(), time_limit)? {
+            match sync(client, blocks, scripts, server, directory.path(), time_limit)? {
                 Ok(restart) => Some(Kept { bytes, restart }),
                 Err(unfinished) => return Ok(Err(unfinished)),
             }
@@ -111,6 +113,7 @@ fn run_client(
 fn sync(
     client: Client,
     blocks: u32,
+    scripts: u32,
     server: &Server,
     directory: &Path,
     time_limit: Duration,
@@ -119,6 +122,7 @@ fn sync(
         ("--peer", server.address.to_string()),
         ("--height", blocks.to_string()),
         ("--tip", server.tip.to_string()),
+        ("--scripts", scripts.to_string()),
     ];
     let part = if client == Client::Andon { "andon" } else { "kyoto" };
     let mut arguments = vec![OsString::from(part)];
@@ -151,6 +155,10 @@ fn sync(
         return Err(
             format!("{part} ended at block {height}, {tip}, and not at {blocks}, {}", server.tip).into()
         );
+    }
+    let expected = chain::paid(blocks, scripts).len() as u32;
+    if done.found != expected {
+        return Err(format!("{part} found {} payments of {expected}", done.found).into());
     }
     Ok(Ok(done))
 }

@@ -1,15 +1,20 @@
 //! The process of Kyoto's client: the crate `bip157`, with its default settings, one peer and no other.
 
 use std::process;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bip157::chain::BlockHeaderChanges;
+use bip157::tokio::runtime::Handle;
+use bip157::tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use bip157::tokio::{self, select};
-use bip157::{Builder, Client, Event, Info, TrustedPeer, Warning};
-use bitcoin::{BlockHash, Network};
+use bip157::{Builder, Client, Event, IndexedBlock, IndexedFilter, Info, Requester, TrustedPeer, Warning};
+use bitcoin::{BlockHash, Network, ScriptBuf};
 
 use crate::lines::{Done, Progress, Told};
-use crate::{Error, Goal, system};
+use crate::{Error, Goal, chain, system};
 
 /// As `Cargo.toml` pins it.
 pub(crate) const VERSION: &str = "0.8.1";
@@ -17,8 +22,8 @@ pub(crate) const VERSION: &str = "0.8.1";
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Syncs until every filter header is known, tells on standard output what that took since `started`, and ends the
-/// process: what Kyoto would do next is download the filters.
+/// Syncs until every filter header is known, or, if anything is looked for, until all filters have been searched and what
+/// matched has been read; tells on standard output what that took since `started`, and ends the process.
 ///
 /// # Errors
 /// If the client ends before that.
@@ -36,10 +41,12 @@ async fn sync(goal: Goal, started: Instant) -> Result<Done, Error> {
     let ready = started.elapsed();
     let mut node = tokio::spawn(node.run());
     // The requester is kept: a node ends when nobody can ask it for anything.
-    let Client { requester: _requester, mut info_rx, mut warn_rx, mut event_rx } = client;
+    let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
+    let mut search = Search::new(goal, requester);
 
     let mut progress = Progress::default();
     let mut headers: Option<(Duration, BlockHash)> = None;
+    let mut filter_headers: Option<Duration> = None;
     let mut told = started;
     loop {
         // Whether every filter header is known. Its information says so, but what does not fit the channel for that is
@@ -56,8 +63,19 @@ async fn sync(goal: Goal, started: Instant) -> Result<Done, Error> {
                     false
                 }
                 Event::ChainUpdate(_) => return Err("the chain that is served has no branches".into()),
-                Event::IndexedFilter(_) | Event::FiltersSynced(_) => true,
+                Event::IndexedFilter(filter) => {
+                    search.take(filter)?;
+                    true
+                }
+                Event::FiltersSynced(_) => {
+                    search.all_came = true;
+                    true
+                }
             },
+            Some(searched) = search.searched.recv() => {
+                search.note(searched?);
+                false
+            }
             Some(info) = info_rx.recv() => {
                 if let Info::CFHeadersAdded(height) = info {
                     progress.filter_headers = height;
@@ -73,8 +91,10 @@ async fn sync(goal: Goal, started: Instant) -> Result<Done, Error> {
             }
             ended = &mut node => return Err(format!("the node has ended: {ended:?}").into()),
         };
-        if complete {
-            let filter_headers = started.elapsed();
+        if complete && filter_headers.is_none() {
+            filter_headers = Some(started.elapsed());
+        }
+        if let Some(filter_headers) = filter_headers.filter(|_| goal.scripts == 0 || search.is_done()) {
             let (headers, tip) = headers.ok_or("the node never told of the tip")?;
             return Ok(Done {
                 height: progress.headers,
@@ -83,6 +103,8 @@ async fn sync(goal: Goal, started: Instant) -> Result<Done, Error> {
                 headers,
                 filter_headers,
                 stored: None,
+                searched: (goal.scripts > 0).then(|| started.elapsed()),
+                found: search.found,
                 processor: system::processor_time("self")?,
                 peak_memory: system::peak_memory("self")?,
             });
@@ -91,5 +113,81 @@ async fn sync(goal: Goal, started: Instant) -> Result<Done, Error> {
             told = system::now();
             println!("{}", Told::Progress(progress));
         }
+    }
+}
+
+/// Threads that search filters: Kyoto leaves that to the application.
+const THREADS: usize = 2;
+
+/// Filters that wait for a thread at most: a few megabytes.
+const WAITING: usize = 64;
+
+/// What the application does with filters: search them, and read the blocks that match.
+struct Search {
+    threads: Vec<SyncSender<IndexedFilter>>,
+    next: usize,
+    searched: UnboundedReceiver<Result<Searched, Error>>,
+    /// Filters and blocks that are not done with.
+    open: u64,
+    /// Whether there are no more filters to come.
+    all_came: bool,
+    found: u32,
+}
+
+/// One filter less to wait for.
+struct Searched {
+    payments: u32,
+}
+
+impl Search {
+    fn new(goal: Goal, requester: Requester) -> Self {
+        let scripts: Arc<Vec<ScriptBuf>> =
+            Arc::new(if goal.scripts > 0 { chain::watched(goal.height, goal.scripts) } else { Vec::new() });
+        let (tell, searched) = unbounded_channel();
+        let runtime = Handle::current();
+        let thread = |_| {
+            let (give, filters) = sync_channel::<IndexedFilter>(WAITING);
+            let (scripts, tell) = (Arc::clone(&scripts), tell.clone());
+            let (requester, runtime) = (requester.clone(), runtime.clone());
+            thread::spawn(move || {
+                for filter in filters {
+                    if !filter.contains_any(scripts.iter()) {
+                        let _ = tell.send(Ok(Searched { payments: 0 }));
+                        continue;
+                    }
+                    let (scripts, tell, requester) = (Arc::clone(&scripts), tell.clone(), requester.clone());
+                    runtime.spawn(async move {
+                        let block = requester.get_block(filter.block_hash()).await;
+                        let payments = |block: IndexedBlock| {
+                            let outputs =
+                                block.block.txdata.iter().flat_map(|transaction| &transaction.output);
+                            outputs.filter(|output| scripts.contains(&output.script_pubkey)).count() as u32
+                        };
+                        let read = block.map(|block| Searched { payments: payments(block) });
+                        let _ = tell
+                            .send(read.map_err(|error| format!("a block was not fetched: {error}").into()));
+                    });
+                }
+            });
+            give
+        };
+        let threads = (0..THREADS).map(thread).collect();
+        Self { threads, next: 0, searched, open: 0, all_came: false, found: 0 }
+    }
+
+    /// Gives a filter to the next thread.
+    fn take(&mut self, filter: IndexedFilter) -> Result<(), Error> {
+        self.open += 1;
+        self.next = (self.next + 1) % THREADS;
+        self.threads[self.next].send(filter).map_err(|_| "a thread that searches filters has ended".into())
+    }
+
+    fn note(&mut self, searched: Searched) {
+        self.open -= 1;
+        self.found += searched.payments;
+    }
+
+    fn is_done(&self) -> bool {
+        self.all_came && self.open == 0
     }
 }

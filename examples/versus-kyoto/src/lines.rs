@@ -48,6 +48,10 @@ pub(crate) struct Done {
     pub(crate) filter_headers: Duration,
     /// Until everything was on the disk, if it stores anything.
     pub(crate) stored: Option<Duration>,
+    /// Until every filter was searched and every block that matched was read, if anything was looked for.
+    pub(crate) searched: Option<Duration>,
+    /// Payments to what was looked for.
+    pub(crate) found: u32,
     /// Processor time until then.
     pub(crate) processor: Duration,
     /// The most memory until then, in bytes.
@@ -86,13 +90,15 @@ impl fmt::Display for Told {
                 let micros = |time: Duration| time.as_micros();
                 write!(
                     f,
-                    "done {} {} {} {} {} {} {} {}",
+                    "done {} {} {} {} {} {} {} {} {} {}",
                     done.height,
                     done.tip,
                     micros(done.ready),
                     micros(done.headers),
                     micros(done.filter_headers),
                     micros(done.stored.unwrap_or_default()),
+                    micros(done.searched.unwrap_or_default()),
+                    done.found,
                     micros(done.processor),
                     done.peak_memory
                 )
@@ -118,6 +124,8 @@ impl FromStr for Told {
                 filter_headers: words.time()?,
                 // Nothing is on the disk after no time.
                 stored: Some(words.time()?).filter(|time| !time.is_zero()),
+                searched: Some(words.time()?).filter(|time| !time.is_zero()),
+                found: words.next()?,
                 processor: words.time()?,
                 peak_memory: words.next()?,
             })),
@@ -155,13 +163,15 @@ mod tests {
             headers: Duration::from_micros(2_000_000),
             filter_headers: Duration::from_secs(3),
             stored: Some(Duration::from_secs(4)),
+            searched: Some(Duration::from_secs(5)),
+            found: 20,
             processor: Duration::from_millis(50),
             peak_memory: u64::MAX,
         };
         for told in [
             Told::Progress(Progress { headers: 3, filter_headers: 2 }),
             Told::Done(done),
-            Told::Done(Done { stored: None, ..done }),
+            Told::Done(Done { stored: None, searched: None, ..done }),
         ] {
             assert_eq!(told.to_string().parse::<Told>()?, told);
         }

@@ -1,5 +1,5 @@
 //! Compares Andon's light client with Kyoto (the crate `bip157`): both sync the headers and filter headers of the same
-//! chain, from the same server, over loopback, one after the other.
+//! chain, and search its filters if they are asked to, from the same server, over loopback, one after the other.
 //!
 //! The server and each run of a client is a process of its own, which this program makes of itself: so the peak memory
 //! of a client's process is that client's alone.
@@ -52,6 +52,12 @@ struct Comparison {
     #[arg(long, value_name = "N", default_value = "1000000", value_delimiter = ',')]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     blocks: Vec<u32>,
+    /// Elements of each filter. With more than none the clients go on: they search all filters, and read what matches
+    #[arg(long, value_name = "E", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    elements: u32,
+    /// How many scripts they look for
+    #[arg(long, value_name = "S", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    scripts: u32,
     /// How often each client syncs them, the two taking turns
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -77,6 +83,8 @@ enum Part {
     Serve {
         #[arg(long)]
         blocks: u32,
+        #[arg(long)]
+        elements: u32,
     },
     #[command(hide = true)]
     Andon {
@@ -101,6 +109,9 @@ struct Goal {
     height: u32,
     #[arg(long)]
     tip: BlockHash,
+    /// How many scripts it looks for. With none it is done when it knows all filter headers.
+    #[arg(long)]
+    scripts: u32,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -115,7 +126,7 @@ fn main() -> ExitCode {
     let Arguments { part, comparison } = Arguments::parse();
     let done = match part {
         None => compare::run(&comparison),
-        Some(Part::Serve { blocks }) => serve::run(blocks).map(|()| ExitCode::SUCCESS),
+        Some(Part::Serve { blocks, elements }) => serve::run(blocks, elements).map(|()| ExitCode::SUCCESS),
         Some(Part::Andon { goal, directory }) => {
             andon::run(goal, &directory, started).map(|()| ExitCode::SUCCESS)
         }

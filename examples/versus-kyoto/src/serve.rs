@@ -21,9 +21,13 @@ const HOUR: u32 = 60 * 60;
 ///
 /// # Errors
 /// If the system has no room for it.
-pub(crate) fn run(blocks: u32) -> Result<(), Error> {
+pub(crate) fn run(blocks: u32, elements: u32) -> Result<(), Error> {
     let now = system::unix_time()?;
-    let chain = Chain::new(chain::blocks(blocks, now - now % HOUR))?;
+    let blocks = (0..).zip(chain::blocks(blocks, now - now % HOUR));
+    let chain = Chain::with_filters(blocks.map(|(height, block)| {
+        let filter = (elements > 0).then(|| chain::filter(&block, height, elements));
+        (block, filter)
+    }))?;
     let tip = chain.tip();
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let driver = andon_mio::Driver::new(andon_mio::Options { listen, ..Default::default() })?;

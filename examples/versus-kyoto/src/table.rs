@@ -11,9 +11,12 @@ use crate::{Client, kyoto};
 pub(crate) fn line(client: Client, outcome: &Outcome) -> String {
     match outcome {
         Ok(run) => format!(
-            "{client:?}: headers {}, filter headers {}, {} at its peak, {} of processor time",
+            "{client:?}: headers {}, filter headers {}, {}{} at its peak, {} of processor time",
             Unit::Seconds.text(run.done.headers.as_secs_f64()),
             Unit::Seconds.text(run.done.filter_headers.as_secs_f64()),
+            run.done.searched.map_or(String::new(), |searched| {
+                format!("filters {}, {} found, ", Unit::Seconds.text(searched.as_secs_f64()), run.done.found)
+            }),
             Unit::Megabytes.text(run.done.peak_memory as f64),
             Unit::Seconds.text(run.done.processor.as_secs_f64()),
         ),
@@ -89,6 +92,7 @@ const ROWS: &[Row] = &[
         of: |run| seconds(run.done.filter_headers),
     },
     Row { name: "everything on the disk", unit: Unit::Seconds, of: |run| run.done.stored.and_then(seconds) },
+    Row { name: "every filter searched", unit: Unit::Seconds, of: |run| run.done.searched.and_then(seconds) },
     Row { name: "processor time", unit: Unit::Seconds, of: |run| seconds(run.done.processor) },
     Row { name: "the server's processor time", unit: Unit::Seconds, of: |run| seconds(run.serving) },
     Row { name: "peak memory", unit: Unit::Megabytes, of: |run| Some(run.done.peak_memory as f64) },

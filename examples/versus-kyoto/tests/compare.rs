@@ -49,7 +49,7 @@ fn a_client_runs_alone() -> Result<(), Box<dyn Error>> {
 fn a_client_that_does_not_reach_the_tip_is_no_success() -> Result<(), Box<dyn Error>> {
     // Nobody listens there, and the tip is another network's first block.
     let tip = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
-    let goal = ["--peer", "127.0.0.1:1", "--height", "5", "--tip", tip];
+    let goal = ["--peer", "127.0.0.1:1", "--height", "5", "--tip", tip, "--scripts", "0"];
     let directory = std::env::temp_dir().join(format!("versus-kyoto-test-{}", std::process::id()));
     let directory_text = directory.to_str().ok_or("the temporary directory has an odd name")?;
     let andon = [&["andon"], &goal[..], &["--directory", directory_text]].concat();
@@ -70,6 +70,8 @@ fn wrong_arguments_are_said() -> Result<(), Box<dyn Error>> {
     for arguments in [
         &["--blocks", "0"][..],
         &["--blocks", "1000001"],
+        &["--elements", "100001"],
+        &["--scripts", "0"],
         &["--runs", "0"],
         &["--time-limit", "0"],
         &["--only", "nobody"],

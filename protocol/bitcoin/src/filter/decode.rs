@@ -68,7 +68,8 @@ impl<'a> Elements<'a> {
                 Some(distance) => distance,
                 None => self.bits.distance()?,
             };
-            value = value.saturating_add(distance);
+            // All distances together are fewer than the bits there are, times the size of a remainder: no overflow.
+            value = value.wrapping_add(distance);
             if !show(value) {
                 return Ok(());
             }
@@ -90,8 +91,9 @@ impl Bits<'_> {
     fn short_distance(&mut self) -> Option<u64> {
         // Of a word that begins with any bit of its first byte, so many bits are known.
         const KNOWN: u32 = u64::BITS - 7;
-        let word = *self.bytes.get((self.position / 8) as usize..)?.first_chunk()?;
-        let window = u64::from_be_bytes(word) << (self.position % 8);
+        let first = (self.position / 8) as usize;
+        let word = self.bytes.get(first..first.wrapping_add(size_of::<u64>()))?.first_chunk()?;
+        let window = u64::from_be_bytes(*word) << (self.position % 8);
         let quotient = window.leading_ones();
         if quotient >= KNOWN - REMAINDER_BITS {
             return None;

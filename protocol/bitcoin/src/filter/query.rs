@@ -14,8 +14,8 @@ use super::decode::{DecodeError, Elements};
 use super::siphash::{Keys, Messages};
 use super::{keys_of, range_of, reduce};
 
-/// From so many scripts on, a table is cheaper than sorting.
-const MANY: usize = 8;
+/// From so many scripts on, a table is cheaper than sorting: what it costs hardly rises with their number.
+const MANY: usize = 200;
 
 /// Bits of a table for each value, where that is little memory: an element that is none of the scripts' meets a bit that
 /// is set once in so many times, or once in twice as many.
@@ -183,6 +183,6 @@ impl Table {
     #[inline]
     fn has(&self, value: u64) -> bool {
         let bit = value >> self.shift;
-        self.words.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        self.words.get((bit / 64) as usize).is_some_and(|word| word.wrapping_shr(bit as u32) & 1 == 1)
     }
 }

@@ -64,6 +64,17 @@ impl Chain {
     /// # Errors
     /// If there is none, or one does not follow the one before it, or spends what does not exist.
     pub fn new(blocks: impl IntoIterator<Item = Block>) -> Result<Self, ChainError> {
+        Self::with_filters(blocks.into_iter().map(|block| (block, None)))
+    }
+
+    /// As [`new`](Self::new), with filters of another making in the place of the blocks' own where there are any: they are
+    /// served as they are, right or wrong.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_filters(
+        blocks: impl IntoIterator<Item = (Block, Option<Vec<u8>>)>,
+    ) -> Result<Self, ChainError> {
         let mut chain = Self {
             blocks: Vec::new(),
             by_hash: BTreeMap::new(),
@@ -71,12 +82,12 @@ impl Chain {
             spent: Vec::new(),
             unspent: BTreeMap::new(),
         };
-        for block in blocks {
+        for (block, filter) in blocks {
             let parent = chain.best.last().map_or(BlockHash::all_zeros(), |&tip| chain.block(tip).hash);
             if block.header.prev_blockhash != parent {
                 return Err(ChainError::NotConnected(block.block_hash()));
             }
-            chain.connect(&block)?;
+            chain.connect(&block, filter)?;
         }
         if chain.best.is_empty() { Err(ChainError::NoBlocks) } else { Ok(chain) }
     }
@@ -117,11 +128,11 @@ impl Chain {
         let old: Vec<BlockIndex> = self.best[fork_height as usize + 1..].to_vec();
         self.disconnect_above(fork_height);
         for block in blocks {
-            if let Err(error) = self.connect(block) {
+            if let Err(error) = self.connect(block, None) {
                 self.disconnect_above(fork_height);
                 for index in old {
                     let block = self.block(index).read();
-                    self.connect(&block).expect("the branch was connected before");
+                    self.connect(&block, None).expect("the branch was connected before");
                 }
                 return Err(error);
             }
@@ -206,8 +217,8 @@ impl Chain {
         age < STALE_AGE_LIMIT.into() && tip.work.saturating_sub(block.work) < month_of_work
     }
 
-    /// Adds a block that follows the tip.
-    fn connect(&mut self, block: &Block) -> Result<(), ChainError> {
+    /// Adds a block that follows the tip, with this filter or its own.
+    fn connect(&mut self, block: &Block, filter: Option<Vec<u8>>) -> Result<(), ChainError> {
         let mut spent = Vec::new();
         for (position, transaction) in block.txdata.iter().enumerate() {
             // The first is the coinbase: its input spends nothing.
@@ -231,7 +242,8 @@ impl Chain {
             None => {
                 // The filter asks for what is spent in the order in which it was gathered.
                 let mut scripts = spent.iter().map(|(_, script)| script);
-                let filter = filter::basic(block, |_| scripts.next()).map_err(ChainError::MissingPrevout)?;
+                let own = || filter::basic(block, |_| scripts.next()).map_err(ChainError::MissingPrevout);
+                let filter = filter.map_or_else(own, Ok)?;
                 self.insert(block, hash, filter)
             }
         };
