@@ -34,6 +34,9 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::PeerWithholds { endpoint, claimed } => {
             json!({"event": "peer_withholds", "peer": endpoint.to_string(), "claimed_height": claimed})
         }
+        Event::FilterLeftOut { endpoint, block: left_out } => {
+            json!({"event": "filter_left_out", "peer": endpoint.to_string(), "block": block(left_out)})
+        }
         Event::Repaired { what, kept } => json!({"event": "repaired", "what": what, "kept": block(kept)}),
         Event::Migrated { from } => json!({"event": "migrated", "from": from}),
         Event::HeavierBelowStart { endpoint, height, work } => json!({

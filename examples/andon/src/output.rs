@@ -100,6 +100,10 @@ impl Output {
                 "the peer {endpoint} claims {} blocks and shows fewer: it may be syncing itself",
                 grouped(*claimed)
             )),
+            Event::FilterLeftOut { endpoint, block } => self.warning(&format!(
+                "the peer {endpoint} left out the filter of block {}: it is asked for again",
+                grouped(block.height)
+            )),
             Event::Repaired { what, kept } => self.warning(&format!(
                 "what was kept had a fault ({what}): headers up to block {} are sound, the rest is fetched again",
                 grouped(kept.height)

@@ -75,7 +75,7 @@ fn a_header_from_the_future_waits() {
     assert!(desk.take_sent().contains(&"getheaders 0".to_string()));
     desk.receive(conn, &Message::Headers([header].as_slice().into()));
     assert_eq!(desk.farewell(), None);
-    assert_eq!(desk.take_sent(), ["getcfheaders 0..=?"]);
+    assert_eq!(desk.take_sent(), ["getcfheaders 0..=?", "getcfilters 0..=?"]);
 }
 
 #[test]

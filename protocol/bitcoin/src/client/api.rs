@@ -39,8 +39,13 @@ pub struct Config {
     pub user_agent: String,
     /// How long a peer may take from the dial to the end of the handshake.
     pub handshake_timeout: Duration,
-    /// How long a peer may send nothing of what it was asked for before another is asked.
+    /// How long a peer may send less than 4096 bytes of what it was asked for before another is asked. Bytes count, not
+    /// answers: a slow link is no time-out, however long a block takes.
     pub stall_timeout: Duration,
+    /// Bytes that the window of filters may hold, which come from many peers in any order while the search goes on in the
+    /// chain's order: 66 for a filter of the window. With little room a slow peer holds the others up; one part of 250
+    /// filters is always open.
+    pub filter_window: usize,
     /// How long a connection may be silent before it is pinged, and how often it is pinged.
     pub ping_interval: Duration,
     /// How long a ping may go unanswered while nothing else comes either.
@@ -66,6 +71,8 @@ impl Config {
             handshake_timeout: Duration::from_secs(60),
             // Long enough for a slow disk on the other side, short enough that a silent peer costs little.
             stall_timeout: Duration::from_secs(20),
+            // 15,000 filters: many peers have enough to do while a slow one sends its part.
+            filter_window: 1 << 20,
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),
             ping_timeout: Duration::from_secs(1200),
@@ -335,6 +342,13 @@ pub enum Event {
         endpoint: Endpoint,
         /// The height that it claimed in its handshake.
         claimed: u32,
+    },
+    /// A peer left a filter out of an answer and sent others of it. Another is asked for it, or the same one later.
+    FilterLeftOut {
+        /// As it was given.
+        endpoint: Endpoint,
+        /// The block whose filter it is.
+        block: BlockId,
     },
     /// What a [`Command::FindHeader`] asked for.
     Header {

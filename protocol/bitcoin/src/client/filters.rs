@@ -1,7 +1,10 @@
-//! Filters (BIP157, BIP158): asked for in chunks, each checked against its filter header and matched when it comes.
+//! Filters (BIP157, BIP158): asked for in chunks of many lengths, each checked against its filter header and matched
+//! when it comes.
 //!
-//! A few chunks are open at a time, each asked of one peer; whichever order they are answered in, and whichever peer
-//! leaves out what, every filter is accounted for.
+//! What is being searched is a window of segments: the blocks' hashes and filter headers, and which filters have come.
+//! Requests lie over it and know nothing of where a segment ends. Whichever order they are answered in, and
+//! whichever peer leaves out what, every filter is accounted for. A filter is matched and forgotten, so the window
+//! holds 66 bytes for each: hash, filter header, and two marks.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -14,34 +17,47 @@ use super::api::BlockId;
 use crate::filter::{self, Query, Scratch};
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
 
-/// Filters for one request. A server queues an answer whole, and 250 recent filters have five megabytes.
-const CHUNK: u32 = 250;
+/// Filters that are made durable as searched at a time.
+const SEGMENT: u32 = 250;
 
-/// Chunks that are open at most: what may be asked for above the first filter that is missing.
-const MAX_OPEN: usize = 16;
+/// What the window holds for a filter: hash, filter header, and whether it has come, of the segment and of a request.
+const BYTES_PER_FILTER: usize = 32 + 32 + 1 + 1;
 
-/// Chunks that are asked of one peer at a time: one comes while the next is being asked for.
-const MAX_ASKED: usize = 2;
+/// Filters that have come already and are asked for again, so that those on both sides of them make one request.
+const MAX_GAP: u32 = 4;
 
-/// The open chunks.
-#[derive(Debug, Default)]
+/// What a filter is taken to have before one has come: as one of a recent block.
+const USUAL_FILTER: u64 = 20_000;
+
+/// What is open, and what is asked of whom.
+#[derive(Debug)]
 pub(super) struct Filters {
-    chunks: BTreeMap<u32, Chunk>,
+    segments: BTreeMap<u32, Segment>,
+    /// In the order in which they were made.
+    requests: Vec<Request>,
+    /// Heights that have not come and that nobody is asked for: the first and the last of each run.
+    free: BTreeMap<u32, u32>,
+    /// Filters that came before their filter headers.
+    held: Vec<Held>,
+    /// Blocks whose filters matched since these were taken.
+    matched: Vec<BlockId>,
+    /// Bytes of a filter, on average over the last ones.
+    average: u64,
+    /// Bytes that the window may hold.
+    room: usize,
     scratch: Scratch,
 }
 
 #[derive(Debug)]
-struct Chunk {
+struct Segment {
     stop: u32,
     context: Context,
-    asked: Option<ConnId>,
-    /// Which filters have come, by their place in the chunk.
+    /// Which filters have come, by their place in the segment.
     received: Vec<bool>,
     missing: u32,
-    matched: Vec<BlockId>,
 }
 
-/// The blocks of a chunk with their filter headers, and the filter header before the first.
+/// The blocks of a segment with their filter headers, and the filter header before the first.
 #[derive(Debug)]
 enum Context {
     Loading {
@@ -56,61 +72,175 @@ enum Context {
     },
 }
 
-/// A request that a peer has not answered in full.
+#[derive(Debug)]
+struct Request {
+    peer: ConnId,
+    serial: u64,
+    first: u32,
+    /// Which filters have come from this peer.
+    came: Vec<bool>,
+    any_came: bool,
+    /// From this height on another peer is asked as well.
+    shared_from: Option<u32>,
+    /// It is for what another was asked for before.
+    is_second: bool,
+    /// The blocks, if it was made before their filter headers were known.
+    early: Vec<BlockHash>,
+}
+
+#[derive(Debug)]
+struct Held {
+    peer: ConnId,
+    block: BlockId,
+    bytes: Vec<u8>,
+}
+
+/// Filters that a peer was asked for and that another could be asked for as well.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owed {
+    pub(super) peer: ConnId,
+    pub(super) serial: u64,
+    /// How many the peer has to send until it has sent these, these included.
+    pub(super) ahead: u32,
+    /// How many of them have not come from anyone.
+    pub(super) missing: u32,
+}
+
+/// A peer has answered other requests since, and not these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Released {
-    /// Filters of it that may still come.
-    pub(super) filters: u32,
+pub(super) enum Unanswered {
+    /// It said nothing at all.
+    Silence,
+    /// It left this one out.
+    LeftOut(BlockId),
+}
+
+impl Request {
+    fn last(&self) -> u32 {
+        self.first + self.came.len() as u32 - 1
+    }
+
+    /// Whether the filter at a height may still come from this peer.
+    fn owes(&self, height: u32) -> bool {
+        let place = height.checked_sub(self.first);
+        place.and_then(|place| self.came.get(place as usize)) == Some(&false)
+    }
+
+    fn owed(&self) -> u32 {
+        self.came.iter().filter(|came| !**came).count() as u32
+    }
+
+    fn owed_heights(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        (self.first..=self.last()).filter(|height| self.owes(*height))
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last() && other.first <= self.last()
+    }
+}
+
+impl Segment {
+    fn hash(&self, start: u32, height: u32) -> Option<BlockHash> {
+        match &self.context {
+            Context::Ready { hashes, .. } => hashes.get((height - start) as usize).copied(),
+            Context::Loading { .. } => None,
+        }
+    }
 }
 
 impl Filters {
-    /// The heights of the next chunk to open, up to `limit`, if there is room; `next` is the first to search.
-    pub(super) fn next_chunk(&self, next: u32, limit: u32) -> Option<(u32, u32)> {
-        let start = self.chunks.values().next_back().map_or(next, |chunk| chunk.stop + 1);
-        (start <= limit && self.chunks.len() < MAX_OPEN).then(|| (start, limit.min(start + CHUNK - 1)))
+    /// Nothing is open. The window may hold so many bytes.
+    pub(super) fn new(room: usize) -> Self {
+        Self {
+            segments: BTreeMap::new(),
+            requests: Vec::new(),
+            free: BTreeMap::new(),
+            held: Vec::new(),
+            matched: Vec::new(),
+            average: USUAL_FILTER,
+            room,
+            scratch: Scratch::default(),
+        }
     }
 
-    /// Opens a chunk whose blocks and filter headers are being loaded.
+    /// The heights of the next segment to open, up to `limit`, if there is room; `next` is the first to search. One segment
+    /// is always open.
+    pub(super) fn next_segment(&self, next: u32, limit: u32) -> Option<(u32, u32)> {
+        let lowest = self.segments.keys().next().copied().unwrap_or(next);
+        let start = self.segments.values().next_back().map_or(next, |segment| segment.stop + 1);
+        let stop = limit.min(start.saturating_add(SEGMENT - 1));
+        let held = (stop.saturating_sub(lowest) as usize + 1).saturating_mul(BYTES_PER_FILTER);
+        (start <= limit && (self.segments.is_empty() || held <= self.room)).then_some((start, stop))
+    }
+
+    /// Opens a segment whose blocks and filter headers are being loaded.
     pub(super) fn open_loading(&mut self, start: u32, stop: u32, headers: Ticket, filter_headers: Ticket) {
         let context = Context::Loading { headers, filter_headers, hashes: None, links: None };
         self.open_with(start, stop, context);
     }
 
-    /// Opens a chunk. `links` are its filter headers and the one before the first.
+    /// Opens a segment. `links` are its filter headers and the one before the first.
     pub(super) fn open(&mut self, start: u32, hashes: Vec<BlockHash>, links: Vec<FilterHeader>) {
         let stop = start + hashes.len() as u32 - 1;
         self.open_with(start, stop, Context::Ready { hashes, links });
+        self.free_all(start, stop);
     }
 
     fn open_with(&mut self, start: u32, stop: u32, context: Context) {
         let missing = stop - start + 1;
         let received = alloc::vec![false; missing as usize];
-        self.chunks
-            .insert(start, Chunk { stop, context, asked: None, received, missing, matched: Vec::new() });
+        self.segments.insert(start, Segment { stop, context, received, missing });
     }
 
-    /// Takes loaded blocks or filter headers in; both are told the first and the last height of the chunk. False: what came
-    /// does not fit what was asked for.
+    /// Notes what nobody is asked for of a segment that is ready.
+    fn free_all(&mut self, start: u32, stop: u32) {
+        for request in self.requests.iter_mut().filter(|request| request.last() <= stop) {
+            request.early.clear();
+        }
+        for height in start..=stop {
+            let held = self.held.iter().any(|held| held.block.height == height);
+            if !held && !self.is_asked(height) {
+                self.put_free(height);
+            }
+        }
+    }
+
+    fn is_asked(&self, height: u32) -> bool {
+        self.requests.iter().any(|request| request.owes(height))
+    }
+
+    fn put_free(&mut self, height: u32) {
+        let last = self.free.remove(&(height + 1)).unwrap_or(height);
+        match self.free.range_mut(..=height).next_back() {
+            Some((_, end)) if *end + 1 == height => *end = last,
+            _ => {
+                self.free.insert(height, last);
+            }
+        }
+    }
+
+    /// Takes loaded blocks or filter headers in; both are told the first and the last height of the segment. False: what
+    /// came does not fit what was asked for.
     pub(super) fn loaded(
         &mut self,
         ticket: Ticket,
         hashes: impl FnOnce(u32, u32) -> Option<Vec<BlockHash>>,
         links: impl FnOnce(u32, u32) -> Option<Vec<FilterHeader>>,
     ) -> bool {
-        for (start, chunk) in &mut self.chunks {
+        for (&start, segment) in &mut self.segments {
             let Context::Loading { headers, filter_headers, hashes: known_hashes, links: known_links } =
-                &mut chunk.context
+                &mut segment.context
             else {
                 continue;
             };
             if ticket == *headers {
-                *known_hashes = hashes(*start, chunk.stop);
+                *known_hashes = hashes(start, segment.stop);
             } else if ticket == *filter_headers {
-                *known_links = links(*start, chunk.stop);
+                *known_links = links(start, segment.stop);
             } else {
                 continue;
             }
-            let count = chunk.received.len();
+            let count = segment.received.len();
             let fits = known_hashes.as_ref().is_none_or(|hashes| hashes.len() == count)
                 && known_links.as_ref().is_none_or(|links| links.len() == count + 1)
                 && (known_hashes.is_some() || ticket != *headers)
@@ -120,44 +250,177 @@ impl Filters {
             }
             if let (Some(_), Some(_)) = (&known_hashes, &known_links) {
                 let (hashes, links) = (known_hashes.take(), known_links.take());
-                chunk.context =
+                segment.context =
                     Context::Ready { hashes: hashes.unwrap_or_default(), links: links.unwrap_or_default() };
+                let stop = segment.stop;
+                self.free_all(start, stop);
             }
             return true;
         }
-        // The chunk was given up in the meantime.
+        // The segment was given up in the meantime.
         true
     }
 
-    /// Asks `peer`, which can serve blocks up to `best`, for what is missing of the lowest chunk that nobody is asked
-    /// for. Returns with the request how many filters it covers that have come already, from a peer that sent no more.
-    pub(super) fn ask(&mut self, peer: ConnId, best: u32) -> Option<(FilterRequest, u32)> {
-        let owed = self.chunks.values().filter(|chunk| chunk.asked == Some(peer) && chunk.missing > 0);
-        if owed.count() >= MAX_ASKED {
-            return None;
-        }
-        let free = self.chunks.iter_mut().find(|(_, chunk)| chunk.asked.is_none() && chunk.missing > 0);
-        let (start, chunk) = free.filter(|(_, chunk)| chunk.stop <= best)?;
-        let Context::Ready { hashes, .. } = &chunk.context else { return None };
-        let first = chunk.received.iter().position(|&received| !received)?;
-        let last = chunk.received.iter().rposition(|&received| !received)?;
-        chunk.asked = Some(peer);
-        let request = FilterRequest {
-            filter_type: FILTER_TYPE_BASIC,
-            start_height: start + first as u32,
-            stop_hash: hashes[last],
-        };
-        Some((request, (last - first + 1) as u32 - chunk.missing))
+    /// Whether nothing is open and nothing is asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.requests.is_empty()
     }
 
-    /// Whether `peer` owes filters.
+    /// How many filters are open that nobody is asked for, and up to which height filters are open.
+    pub(super) fn unasked(&self) -> (u32, Option<u32>) {
+        let count = self.free.iter().map(|(first, last)| last - first + 1).sum();
+        (count, self.segments.values().next_back().map(|segment| segment.stop))
+    }
+
+    /// Asks `peer`, which can serve blocks up to `best`, for the lowest filters that nobody is asked for: for no more than
+    /// `most`.
+    pub(super) fn ask(&mut self, peer: ConnId, serial: u64, best: u32, most: u32) -> Option<FilterRequest> {
+        let (&first, &end) = self.free.first_key_value()?;
+        let limit = best.min(first.saturating_add(most.max(1) - 1));
+        if first > limit {
+            return None;
+        }
+        let (mut start, mut end) = (first, end);
+        let last = loop {
+            self.free.remove(&start);
+            let last = end.min(limit);
+            if end > last {
+                self.free.insert(last + 1, end);
+                break last;
+            }
+            match self.free.range(last..).next() {
+                Some((&above, &stop)) if above <= limit && above - last - 1 <= MAX_GAP => {
+                    (start, end) = (above, stop);
+                }
+                _ => break last,
+            }
+        };
+        self.request(peer, serial, first, last, false)
+    }
+
+    fn request(
+        &mut self,
+        peer: ConnId,
+        serial: u64,
+        first: u32,
+        last: u32,
+        is_second: bool,
+    ) -> Option<FilterRequest> {
+        let stop_hash = self.hash(last)?;
+        let came = alloc::vec![false; (last - first + 1) as usize];
+        self.requests.push(Request {
+            peer,
+            serial,
+            first,
+            came,
+            any_came: false,
+            shared_from: None,
+            is_second,
+            early: Vec::new(),
+        });
+        Some(FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height: first, stop_hash })
+    }
+
+    /// Asks `peer` for filters whose headers are being fetched, from the height `first` on.
+    pub(super) fn ask_early(
+        &mut self,
+        peer: ConnId,
+        serial: u64,
+        first: u32,
+        hashes: Vec<BlockHash>,
+    ) -> Option<FilterRequest> {
+        let stop_hash = *hashes.last()?;
+        self.requests.push(Request {
+            peer,
+            serial,
+            first,
+            came: alloc::vec![false; hashes.len()],
+            any_came: false,
+            shared_from: None,
+            is_second: false,
+            early: hashes,
+        });
+        Some(FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height: first, stop_hash })
+    }
+
+    /// What `peer` could be asked for though others are asked for it, in the order in which those were asked.
+    pub(super) fn owed_by_others(&self, peer: ConnId) -> Vec<Owed> {
+        let mut ahead: BTreeMap<ConnId, u32> = BTreeMap::new();
+        let mut owed = Vec::new();
+        for request in self.requests.iter().filter(|request| request.peer != peer) {
+            let sum = ahead.entry(request.peer).or_default();
+            *sum += request.owed();
+            if request.is_second || !request.early.is_empty() {
+                continue;
+            }
+            let missing = self.single(request).count() as u32;
+            if missing > 0 {
+                owed.push(Owed { peer: request.peer, serial: request.serial, ahead: *sum, missing });
+            }
+        }
+        owed
+    }
+
+    /// The heights of a request that have not come from anyone, and that nobody else is asked for.
+    fn single<'a>(&'a self, request: &'a Request) -> impl DoubleEndedIterator<Item = u32> + 'a {
+        let below = request.shared_from.unwrap_or(u32::MAX);
+        request.owed_heights().filter(move |height| *height < below && self.is_missing(*height))
+    }
+
+    fn is_missing(&self, height: u32) -> bool {
+        self.segment(height).is_some_and(|(start, segment)| !segment.received[(height - start) as usize])
+    }
+
+    fn segment(&self, height: u32) -> Option<(u32, &Segment)> {
+        let (start, segment) = self.segments.range(..=height).next_back()?;
+        (height <= segment.stop).then_some((*start, segment))
+    }
+
+    fn hash(&self, height: u32) -> Option<BlockHash> {
+        self.segment(height).and_then(|(start, segment)| segment.hash(start, height))
+    }
+
+    /// Asks `peer` for the last `count` of what another owes.
+    pub(super) fn share(
+        &mut self,
+        peer: ConnId,
+        serial: u64,
+        best: u32,
+        owed: &Owed,
+        count: u32,
+    ) -> Option<FilterRequest> {
+        let place = self.requests.iter().position(|request| request.serial == owed.serial)?;
+        let heights: Vec<u32> = self.single(&self.requests[place]).rev().take(count as usize).collect();
+        let (&last, &first) = (heights.first()?, heights.last()?);
+        if last > best {
+            return None;
+        }
+        self.requests[place].shared_from = Some(first);
+        self.request(peer, serial, first, last, true)
+    }
+
+    /// How many filters `peer` has still to send, and how many requests that is.
+    pub(super) fn owed_by(&self, peer: ConnId) -> (u32, usize) {
+        let requests = self.requests.iter().filter(|request| request.peer == peer);
+        requests.fold((0, 0), |(filters, count), request| (filters + request.owed(), count + 1))
+    }
+
+    /// Whether `peer` owes filters that nobody has sent.
     pub(super) fn is_waiting_for(&self, peer: ConnId) -> bool {
-        self.chunks.values().any(|chunk| chunk.asked == Some(peer) && chunk.missing > 0)
+        let mut requests = self.requests.iter().filter(|request| request.peer == peer);
+        requests.any(|request| {
+            request.owed_heights().any(|height| !request.early.is_empty() || self.is_missing(height))
+        })
+    }
+
+    /// Bytes of a filter, on average.
+    pub(super) fn average(&self) -> u64 {
+        self.average
     }
 
     /// Takes one filter from `peer`.
     ///
-    /// `None`: it is of no chunk that the peer is asked for, or has come before.
+    /// `None`: the peer is not asked for it, or has sent it before.
     pub(super) fn receive(
         &mut self,
         peer: ConnId,
@@ -165,65 +428,163 @@ impl Filters {
         bytes: &[u8],
         query: &Query,
     ) -> Option<Result<(), Misbehaviour>> {
-        let asked = self.chunks.iter_mut().filter(|(_, chunk)| chunk.asked == Some(peer));
-        for (start, chunk) in asked {
-            let Context::Ready { hashes, links } = &chunk.context else { continue };
-            // Filters come in order as a rule: the first that is missing is the first place to look.
-            let first = chunk.received.iter().position(|&received| !received).unwrap_or(0);
-            let (before, after) = hashes.split_at(first);
-            let place = after.iter().position(|hash| *hash == block_hash).map(|place| place + first);
-            let Some(place) = place.or_else(|| before.iter().position(|hash| *hash == block_hash)) else {
-                continue;
-            };
-            if chunk.received[place] {
-                return None;
-            }
-            if filter::header(filter::hash(bytes), links[place]) != links[place + 1] {
-                return Some(Err(Misbehaviour::WrongFilter));
-            }
-            match query.matches(&block_hash, bytes, &mut self.scratch) {
-                Ok(true) => chunk.matched.push(BlockId { height: start + place as u32, hash: block_hash }),
-                Ok(false) => {}
-                Err(_) => return Some(Err(Misbehaviour::UndecodableFilter)),
-            }
-            chunk.received[place] = true;
-            chunk.missing -= 1;
-            return Some(Ok(()));
+        let (place, height) =
+            self.requests.iter().enumerate().filter(|(_, request)| request.peer == peer).find_map(
+                |(place, request)| {
+                    // Filters come in order as a rule: the first that is missing is the first place to look.
+                    let mut heights = request.owed_heights();
+                    let hash = |height: u32| match request.early.get((height - request.first) as usize) {
+                        Some(hash) => Some(*hash),
+                        None => self.hash(height),
+                    };
+                    heights.find(|height| hash(*height) == Some(block_hash)).map(|height| (place, height))
+                },
+            )?;
+        self.average = (self.average * 15 + bytes.len() as u64 + 60) / 16;
+        let request = &mut self.requests[place];
+        request.came[(height - request.first) as usize] = true;
+        request.any_came = true;
+        if request.owed() == 0 {
+            self.requests.remove(place);
         }
-        None
+        let block = BlockId { height, hash: block_hash };
+        Some(self.take(peer, block, bytes, query))
     }
 
-    /// Takes out the lowest chunk if all its filters have come: its last block, and those that matched.
-    pub(super) fn take_done(&mut self) -> Option<(BlockId, Vec<BlockId>)> {
-        let entry = self.chunks.first_entry().filter(|entry| entry.get().missing == 0)?;
-        let mut chunk = entry.remove();
-        let Context::Ready { hashes, .. } = &chunk.context else {
+    /// Checks and matches a filter that a peer was asked for, unless another has sent it.
+    fn take(
+        &mut self,
+        peer: ConnId,
+        block: BlockId,
+        bytes: &[u8],
+        query: &Query,
+    ) -> Result<(), Misbehaviour> {
+        let known = self.segments.range_mut(..=block.height).next_back();
+        let known = known.filter(|(_, segment)| block.height <= segment.stop);
+        let Some((start, segment)) = known else {
+            self.hold(peer, block, bytes);
+            return Ok(());
+        };
+        let Context::Ready { links, .. } = &segment.context else {
+            self.hold(peer, block, bytes);
+            return Ok(());
+        };
+        let place = (block.height - *start) as usize;
+        if segment.received[place] {
+            return Ok(());
+        }
+        let result = if filter::header(filter::hash(bytes), links[place]) == links[place + 1] {
+            query.matches(&block.hash, bytes, &mut self.scratch).map_err(|_| Misbehaviour::UndecodableFilter)
+        } else {
+            Err(Misbehaviour::WrongFilter)
+        };
+        match result {
+            Ok(matches) => {
+                if matches {
+                    self.matched.push(block);
+                }
+                segment.received[place] = true;
+                segment.missing -= 1;
+                Ok(())
+            }
+            Err(misbehaviour) => {
+                if !self.is_asked(block.height) {
+                    self.put_free(block.height);
+                }
+                Err(misbehaviour)
+            }
+        }
+    }
+
+    /// Keeps a filter until its filter header is known. What there is no room for is asked for again then.
+    fn hold(&mut self, peer: ConnId, block: BlockId, bytes: &[u8]) {
+        let held: usize = self.held.iter().map(|held| held.bytes.len()).sum();
+        if held + bytes.len() <= self.room {
+            self.held.push(Held { peer, block, bytes: bytes.into() });
+        }
+    }
+
+    /// Takes a filter that was held and can be looked at now. Returns what its sender did wrong.
+    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Result<(), Misbehaviour>)> {
+        let place = self.held.iter().position(|held| self.hash(held.block.height).is_some())?;
+        let Held { peer, block, bytes } = self.held.remove(place);
+        Some((peer, self.take(peer, block, &bytes, query)))
+    }
+
+    /// Takes the blocks whose filters have matched since the last time.
+    pub(super) fn take_matched(&mut self) -> Vec<BlockId> {
+        core::mem::take(&mut self.matched)
+    }
+
+    /// Takes out the lowest segment if all its filters have come, and returns its last block. What may still come of it,
+    /// because two peers were asked, is added to `late`.
+    pub(super) fn take_done(&mut self, late: &mut BTreeMap<ConnId, u32>) -> Option<BlockId> {
+        let entry = self.segments.first_entry().filter(|entry| entry.get().missing == 0)?;
+        let segment = entry.remove();
+        let Context::Ready { hashes, .. } = &segment.context else {
             unreachable!("a filter is only taken in when its filter header is known")
         };
-        let last = BlockId { height: chunk.stop, hash: *hashes.last().expect("a chunk is not empty") };
-        chunk.matched.sort_unstable_by_key(|block| block.height);
-        Some((last, chunk.matched))
-    }
-
-    /// How many filters of the open chunks have come.
-    pub(super) fn received(&self) -> u32 {
-        self.chunks.values().map(|chunk| chunk.received.len() as u32 - chunk.missing).sum()
-    }
-
-    /// Takes back what `peer` was asked for and has not sent.
-    pub(super) fn release(&mut self, peer: ConnId) -> Released {
-        let mut filters = 0;
-        for chunk in self.chunks.values_mut().filter(|chunk| chunk.asked == Some(peer) && chunk.missing > 0) {
-            chunk.asked = None;
-            filters += chunk.missing;
+        let last = BlockId { height: segment.stop, hash: *hashes.last().expect("a segment is not empty") };
+        for request in &mut self.requests {
+            let Some(below) = (last.height + 1).checked_sub(request.first).filter(|below| *below > 0) else {
+                continue;
+            };
+            let gone = request.came.drain(..(below as usize).min(request.came.len()));
+            let owed = gone.filter(|came| !came).count() as u32;
+            request.first += below;
+            *late.entry(request.peer).or_default() += owed;
         }
-        Released { filters }
+        self.requests.retain(|request| request.came.iter().any(|came| !came));
+        Some(last)
     }
 
-    /// Gives all open chunks up. Returns what was asked of whom.
-    pub(super) fn clear(&mut self) -> Vec<(ConnId, Released)> {
-        let chunks = core::mem::take(&mut self.chunks);
-        let asked = chunks.into_values().filter_map(|chunk| Some((chunk.asked?, chunk.missing)));
-        asked.map(|(peer, filters)| (peer, Released { filters })).collect()
+    /// How many filters of the open segments have come.
+    pub(super) fn received(&self) -> u32 {
+        self.segments.values().map(|segment| segment.received.len() as u32 - segment.missing).sum()
+    }
+
+    /// What `peer` has not answered of the requests up to `serial`, though it has answered what was asked after them.
+    pub(super) fn unanswered(&self, peer: ConnId, serial: u64) -> Option<Unanswered> {
+        let mut requests =
+            self.requests.iter().filter(|request| request.peer == peer && request.serial <= serial);
+        let request = requests.next()?;
+        let left_out = request.owed_heights().next().filter(|_| request.any_came);
+        let block = left_out.and_then(|height| {
+            let early = request.early.get((height - request.first) as usize).copied();
+            Some(BlockId { height, hash: early.or_else(|| self.hash(height))? })
+        });
+        Some(block.map_or(Unanswered::Silence, Unanswered::LeftOut))
+    }
+
+    /// Takes back what `peer` was asked for. Returns how many filters of it may still come.
+    pub(super) fn release(&mut self, peer: ConnId) -> u32 {
+        let (released, kept) = core::mem::take(&mut self.requests)
+            .into_iter()
+            .partition::<Vec<Request>, _>(|request| request.peer == peer);
+        self.requests = kept;
+        let mut late = 0;
+        for request in &released {
+            late += request.owed();
+            for other in self.requests.iter_mut().filter(|other| other.overlaps(request)) {
+                other.shared_from = None;
+                other.is_second = false;
+            }
+            for height in request.owed_heights() {
+                if self.hash(height).is_some() && self.is_missing(height) && !self.is_asked(height) {
+                    self.put_free(height);
+                }
+            }
+        }
+        late
+    }
+
+    /// Gives all open segments up. Returns how many filters were asked of whom.
+    pub(super) fn clear(&mut self) -> Vec<(ConnId, u32)> {
+        self.segments.clear();
+        self.free.clear();
+        self.held.clear();
+        self.matched.clear();
+        let requests = core::mem::take(&mut self.requests);
+        requests.into_iter().map(|request| (request.peer, request.owed())).collect()
     }
 }

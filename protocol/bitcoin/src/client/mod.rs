@@ -9,6 +9,7 @@
 //! | `ascent`, `switching` | chains of little work, branches from far below, and the switch to one |
 //! | `filter_headers` | the chain of filter headers (BIP157) |
 //! | `filters` | filters in chunks, checked and matched (BIP158) |
+//! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
 //! | `findings` | what is watched, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
@@ -21,12 +22,14 @@ mod api;
 mod ascent;
 mod blocks;
 mod dial;
+mod downloads;
 mod filter_headers;
 mod filters;
 mod findings;
 mod headers;
 mod migration;
 mod misbehaviour;
+mod pace;
 mod peer;
 mod queries;
 mod ranges;
@@ -126,6 +129,7 @@ enum Timer {
     Retry(ConnId),
     Stall(ConnId),
     HoldUp,
+    TakeOver,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,7 +206,7 @@ impl Client {
             queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
             filter_header_stop: StopBlock::Unknown,
-            search: Search::new(),
+            search: Search::new(config.filter_window),
             stored: BTreeMap::new(),
             bytes_received: 0,
             bytes_sent: 0,
@@ -272,8 +276,8 @@ impl Client {
                 Timer::Handshake(conn) => self.drop_peer(turn, conn, Reason::HandshakeTimeout),
                 Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
                 Timer::Ping(conn) => self.ping(turn, conn),
-                // Every turn tells progress that is due.
-                Timer::Progress => {}
+                // Every turn tells progress that is due, and takes over from who has become slow.
+                Timer::Progress | Timer::TakeOver => {}
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),

@@ -9,6 +9,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::api::BlockId;
 use super::dial::TargetId;
+use super::pace::Pace;
 use crate::wire::FrameReader;
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
@@ -52,8 +53,10 @@ pub(super) struct Peer {
     pub(super) times_passed_over: u32,
     /// When anything came last.
     pub(super) heard: Instant,
-    /// Pings that were sent right behind requests.
-    probes: VecDeque<u64>,
+    /// How fast it is.
+    pub(super) pace: Pace,
+    /// Pings that were sent right behind requests, each with the last request for filters or blocks before it.
+    probes: VecDeque<(u64, u64)>,
     /// Whether a request was sent with no ping behind it, for too many were out.
     unprobed: bool,
     /// Requests in a row that it answered with silence.
@@ -121,6 +124,7 @@ impl Peer {
             passed_over: None,
             times_passed_over: 0,
             heard: now.instant,
+            pace: Pace::default(),
             probes: VecDeque::new(),
             unprobed: false,
             silences: 0,
@@ -167,25 +171,35 @@ impl Peer {
         self.silences = 0;
     }
 
-    /// Notes a ping behind a request. False: enough are out, and none is to be sent now.
-    pub(super) fn probe(&mut self, nonce: u64) -> bool {
+    /// Notes a ping behind a request; `serial` is that of the last request for filters or blocks. False: enough are out,
+    /// and none is to be sent now.
+    pub(super) fn probe(&mut self, nonce: u64, serial: u64) -> bool {
         let room = self.probes.len() < MAX_PROBES;
         if room {
-            self.probes.push_back(nonce);
+            self.probes.push_back((nonce, serial));
         }
         self.unprobed = !room;
         room
     }
 
-    /// Takes a pong, and says what it says of the requests before it.
-    pub(super) fn take_pong(&mut self, nonce: u64) -> Pong {
-        let Some(place) = self.probes.iter().position(|probe| *probe == nonce) else { return Pong::Nothing };
-        self.probes.drain(..=place);
-        match (self.probes.is_empty(), self.unprobed) {
+    /// Takes a pong, and says what it says of the requests before it. With it the last request for filters or blocks that
+    /// its ping was sent behind.
+    pub(super) fn take_pong(&mut self, nonce: u64) -> (Pong, Option<u64>) {
+        let Some(place) = self.probes.iter().position(|probe| probe.0 == nonce) else {
+            return (Pong::Nothing, None);
+        };
+        let serial = self.probes.drain(..=place).next_back().map(|(_, serial)| serial);
+        let pong = match (self.probes.is_empty(), self.unprobed) {
             (true, false) => Pong::Behind,
             (true, true) => Pong::Probe,
             (false, _) => Pong::Nothing,
-        }
+        };
+        (pong, serial)
+    }
+
+    /// Filters that may still come though nobody waits for them, as far as no pong says that they will not.
+    pub(super) fn late_filters(&self) -> u32 {
+        if self.probes.is_empty() { 0 } else { self.late_filters }
     }
 
     /// Whether answers have come on since this was asked last.

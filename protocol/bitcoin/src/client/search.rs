@@ -8,7 +8,6 @@ use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::p2p::ServiceFlags;
 use bitcoin::{BlockHash, FilterHeader, ScriptBuf};
 
 use super::api::{Birthday, BlockId, Count, Event, Progress, Touch};
@@ -21,13 +20,10 @@ use super::taking_back::TakingBack;
 use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, StopBlock, Then, Turn};
 use crate::block;
-use crate::wire::{CommandName, FILTER_TYPE_BASIC, INV_WITNESS_BLOCK, Inventory, Message};
+use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 
 /// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
 const MAX_WANTED: usize = 2000;
-
-/// Blocks below the tip that a pruned peer serves (BIP159), less two for those it may be ahead of us.
-const LIMITED_DEPTH: u32 = 286;
 
 const CFILTER: CommandName = CommandName::new("cfilter");
 const BLOCK: CommandName = CommandName::new("block");
@@ -38,6 +34,8 @@ pub(super) struct Search {
     pub(super) findings: Findings,
     pub(super) filters: Filters,
     pub(super) blocks: Blocks,
+    /// How many requests for filters and blocks have been made.
+    pub(super) requests: u64,
     /// The first height whose findings have not been given to the store. `None`: nothing is watched.
     pub(super) next: Option<u32>,
     /// The same, of what is durable.
@@ -59,12 +57,13 @@ pub(super) struct Late {
 }
 
 impl Search {
-    /// Nothing is watched.
-    pub(super) fn new() -> Self {
+    /// Nothing is watched. The window of filters may hold so many bytes.
+    pub(super) fn new(filter_window: usize) -> Self {
         Self {
             findings: Findings::new(),
-            filters: Filters::default(),
+            filters: Filters::new(filter_window),
             blocks: Blocks::default(),
+            requests: 0,
             next: None,
             durable: None,
             matched_to: None,
@@ -127,7 +126,7 @@ impl Search {
 
     /// Takes back what `peer` was asked for and has not sent.
     pub(super) fn release(&mut self, peer: ConnId) -> Late {
-        Late { filters: self.filters.release(peer).filters, blocks: self.blocks.release(peer) }
+        Late { filters: self.filters.release(peer), blocks: self.blocks.release(peer) }
     }
 
     /// Whether everything up to the tip has been searched, durably, or there is nothing to search for.
@@ -155,7 +154,7 @@ impl Search {
 }
 
 impl Client {
-    /// Carries out orders, opens chunks, asks for filters and blocks, and stores and tells what is complete.
+    /// Carries out orders, opens segments, asks for filters and blocks, and stores and tells what is complete.
     pub(super) fn go_on_searching(&mut self, turn: &mut Turn<'_>) {
         if self.search.taking_back == TakingBack::No {
             self.carry_out_orders(turn);
@@ -163,10 +162,11 @@ impl Client {
         if self.search.next.is_none() || self.search.findings.watched().is_empty() {
             return;
         }
-        self.open_chunks(turn);
-        self.ask_for_filters(turn);
-        self.take_chunks();
+        self.open_segments(turn);
+        self.take_held_filters(turn);
+        self.take_segments();
         self.ask_for_blocks(turn);
+        self.ask_for_filters(turn);
         if self.search.taking_back == TakingBack::No {
             self.settle(turn);
         }
@@ -181,7 +181,7 @@ impl Client {
         peer.best.and_then(|best| self.chain.common(best))
     }
 
-    fn open_chunks(&mut self, turn: &mut Turn<'_>) {
+    fn open_segments(&mut self, turn: &mut Turn<'_>) {
         let Some(limit) = self.filter_headers.next().checked_sub(1) else { return };
         loop {
             let search = &self.search;
@@ -190,7 +190,7 @@ impl Client {
             }
             let next = search.matched_to.map(|block| block.height + 1).or(search.next).unwrap_or(0);
             let next = next.max(self.filter_headers.first_filter());
-            let Some((start, stop)) = search.filters.next_chunk(next, limit) else { return };
+            let Some((start, stop)) = search.filters.next_segment(next, limit) else { return };
             let hashes: Option<Vec<BlockHash>> =
                 (start..=stop).map(|height| self.chain.at(height).map(|(_, hash)| hash)).collect();
             let links: Option<Vec<FilterHeader>> =
@@ -203,19 +203,6 @@ impl Client {
                     let filter_headers = self.load_headers(turn, record::FILTER_HEADERS, before, stop);
                     self.search.filters.open_loading(start, stop, headers, filter_headers);
                 }
-            }
-        }
-    }
-
-    fn ask_for_filters(&mut self, turn: &mut Turn<'_>) {
-        for conn in self.connections() {
-            let Some(best) = self.peers.get(&conn).and_then(|peer| self.serves(peer)) else { continue };
-            while let Some((request, known)) = self.search.filters.ask(conn, best) {
-                if let Some(peer) = self.peers.get_mut(&conn) {
-                    peer.expect_late_filters(known);
-                }
-                self.send(turn, conn, &Message::GetCFilters(request));
-                self.asked.insert(conn);
             }
         }
     }
@@ -240,30 +227,17 @@ impl Client {
         Ok(())
     }
 
-    fn take_chunks(&mut self) {
-        while let Some((last, matched)) = self.search.filters.take_done() {
-            matched.into_iter().for_each(|block| self.search.blocks.want(block));
+    fn take_segments(&mut self) {
+        let mut late = BTreeMap::new();
+        for block in self.search.filters.take_matched() {
+            self.search.blocks.want(block);
+        }
+        while let Some(last) = self.search.filters.take_done(&mut late) {
             self.search.matched_to = Some(last);
         }
-    }
-
-    fn ask_for_blocks(&mut self, turn: &mut Turn<'_>) {
-        if self.search.blocks.first().is_none() {
-            return;
-        }
-        for conn in self.connections() {
-            let Some(peer) = self.peers.get(&conn) else { continue };
-            let Some(best) = self.serves(peer) else { continue };
-            let least = match peer.services.has(ServiceFlags::NETWORK) {
-                true => 0,
-                false => self.chain.tip_height().saturating_sub(LIMITED_DEPTH),
-            };
-            let hashes = self.search.blocks.ask(conn, least, best);
-            if !hashes.is_empty() {
-                let wanted: Vec<Inventory> =
-                    hashes.into_iter().map(|hash| Inventory::block(INV_WITNESS_BLOCK, hash)).collect();
-                self.send(turn, conn, &Message::GetData(wanted.as_slice().into()));
-                self.asked.insert(conn);
+        for (conn, filters) in late {
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.expect_late_filters(filters);
             }
         }
     }
@@ -279,7 +253,10 @@ impl Client {
         let block = block::verify(bytes, &hash, segwit).map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
         let digest = self.search.findings.digest(&block);
-        self.search.blocks.receive(height, digest);
+        let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
+        if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
+            peer.expect_late_block(hash);
+        }
         Ok(())
     }
 
@@ -288,14 +265,15 @@ impl Client {
         let mut done = None;
         let mut events = Vec::new();
         let mut found: Vec<(TouchKey, Touch)> = Vec::new();
-        while let Some((block, digest)) = self.search.blocks.take_read() {
+        let limit = self.search.matched_to.map(|block| block.height);
+        while let Some((block, digest)) = limit.and_then(|limit| self.search.blocks.take_read(limit)) {
             let touches = self.search.findings.settle(block, digest);
             events.push(Event::Matched(block));
             events.extend(touches.iter().map(|(_, touch)| Event::Touched(touch.clone())));
             found.extend(touches);
             done = Some(block);
         }
-        if self.search.blocks.first().is_none() && self.search.matched_to.is_some() {
+        if limit.is_some_and(|limit| self.search.blocks.first().is_none_or(|first| first > limit)) {
             done = self.search.matched_to.take();
         }
         let Some(done) = done else { return };
@@ -316,9 +294,9 @@ impl Client {
 
     /// Gives up all filters and blocks that are under way.
     pub(super) fn give_up_search(&mut self) {
-        for (conn, released) in self.search.filters.clear() {
+        for (conn, filters) in self.search.filters.clear() {
             if let Some(peer) = self.peers.get_mut(&conn) {
-                peer.expect_late_filters(released.filters);
+                peer.expect_late_filters(filters);
             }
         }
         for (conn, hash) in self.search.blocks.clear() {

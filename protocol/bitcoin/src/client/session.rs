@@ -9,6 +9,7 @@ use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
 use super::dial::{Added, Next, TargetId, is_of_the_address};
+use super::filters::Unanswered;
 use super::peer::{Handshake, Headers, Peer, Pong};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
 use crate::wire::{Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
@@ -120,6 +121,7 @@ impl Client {
         let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
         timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
         self.search.release(conn);
+        self.search.blocks.forget_refusals(conn);
         self.ranges.release(conn);
         self.ascent_lost(turn, conn);
         if self.filter_headers.source() == Some(conn) {
@@ -149,6 +151,7 @@ impl Client {
         self.bytes_received += bytes.len() as u64;
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.heard = turn.now.instant;
+        peer.pace.received(turn.now.instant, bytes.len());
         // The reader is out of its peer while the frames that it lends are looked at.
         let mut reader = core::mem::replace(&mut peer.reader, FrameReader::new(self.magic));
         let mut rest = bytes;
@@ -274,6 +277,10 @@ impl Client {
                 self.on_filter(conn, filter_type, block_hash, filter)
             }
             Message::Block(bytes) => self.on_block(conn, bytes),
+            Message::NotFound(missing) => {
+                self.on_not_found(turn, conn, missing);
+                Ok(())
+            }
             Message::CFCheckpt { .. } => Err(Misbehaviour::Unrequested(command)),
             Message::Version(_) => Err(Misbehaviour::OutOfTurn(command)),
             // What others serve, ask for or announce does not concern a light client that relays nothing.
@@ -319,23 +326,30 @@ impl Client {
     pub(super) fn probe(&mut self, turn: &mut Turn<'_>) {
         for conn in core::mem::take(&mut self.asked) {
             let nonce = self.rng.u64();
-            if self.peers.get_mut(&conn).is_some_and(|peer| peer.probe(nonce)) {
+            let serial = self.search.requests;
+            if self.peers.get_mut(&conn).is_some_and(|peer| peer.probe(nonce, serial)) {
                 self.send(turn, conn, &Message::Ping(nonce));
             }
         }
     }
 
-    fn on_pong(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
+    fn on_pong(&mut self, turn: &mut Turn<'_>, conn: ConnId, nonce: u64) {
         // What it was asked for in this turn has no ping behind it yet.
         let owes = self.owes(conn) && !self.asked.contains(&conn);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        match peer.take_pong(nonce) {
+        let (pong, serial) = peer.take_pong(nonce);
+        let unanswered = serial.and_then(|serial| self.search.filters.unanswered(conn, serial));
+        if let Some(Unanswered::LeftOut(block)) = unanswered {
+            let endpoint = self.targets.endpoint(peer.target).clone();
+            turn.out.event(Event::FilterLeftOut { endpoint, block });
+        }
+        if unanswered.is_some() || (owes && pong == Pong::Behind) {
+            let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
+            peer.silences += 1;
+            self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
+        }
+        match pong {
             Pong::Behind => {
-                if owes {
-                    let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
-                    peer.silences += 1;
-                    self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
-                }
                 if let Some(peer) = self.peers.get_mut(&conn) {
                     peer.expect_no_late_headers();
                 }
@@ -380,6 +394,7 @@ impl Client {
 
     /// A peer that was passed over, or showed less than it claims, is asked again.
     pub(super) fn ask_again(&mut self, conn: ConnId) {
+        self.search.blocks.forget_refusals(conn);
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.passed_over = None;
             if peer.headers == Headers::Withheld {

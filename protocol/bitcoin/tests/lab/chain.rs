@@ -25,6 +25,7 @@ pub(crate) struct Chain {
     headers: Vec<Header>,
     hashes: Vec<BlockHash>,
     heights: HashMap<BlockHash, u32>,
+    filter_hashes: Vec<FilterHash>,
     filter_headers: Vec<FilterHeader>,
     bodies: BTreeMap<u32, Body>,
     /// Seconds from one block to the next.
@@ -45,12 +46,15 @@ impl Chain {
             headers: Vec::new(),
             hashes: Vec::new(),
             heights: HashMap::new(),
+            filter_hashes: Vec::new(),
             filter_headers: Vec::new(),
             bodies: BTreeMap::new(),
             spacing: SPACING,
         };
-        let genesis = genesis_block(Network::Regtest).header;
-        chain.push(genesis, genesis.block_hash(), None);
+        let genesis = genesis_block(Network::Regtest);
+        let filter = filter::basic(&genesis, |_| None::<ScriptBuf>).expect("a coinbase spends nothing");
+        let body = Body { block: serialize(&genesis), filter };
+        chain.push(genesis.header, genesis.block_hash(), Some(body));
         chain
     }
 
@@ -85,6 +89,16 @@ impl Chain {
         }
     }
 
+    /// Adds `count` blocks with a filter that is some other block's: it can be decoded, and matches by chance only.
+    pub(crate) fn grow_filters(&mut self, count: u32, tag: u8, filter: &[u8]) {
+        for _ in 0..count {
+            let time = self.headers[self.headers.len() - 1].time + self.spacing;
+            let root = TxMerkleNode::from_byte_array([tag; 32]);
+            let (header, hash) = mine(self.hashes[self.hashes.len() - 1], root, time);
+            self.push(header, hash, Some(Body { block: Vec::new(), filter: filter.into() }));
+        }
+    }
+
     /// The chain up to the block at `fork`, with `count` other blocks after it.
     pub(crate) fn fork(&self, fork: u32, count: u32, tag: u8) -> Self {
         let mut chain = self.cut(fork);
@@ -100,6 +114,7 @@ impl Chain {
             headers: self.headers[..length].to_vec(),
             heights: hashes.iter().copied().zip(0..).collect(),
             hashes,
+            filter_hashes: self.filter_hashes[..length].to_vec(),
             filter_headers: self.filter_headers[..length].to_vec(),
             bodies: self.bodies.range(..=height).map(|(height, body)| (*height, body.clone())).collect(),
             spacing: self.spacing,
@@ -110,6 +125,7 @@ impl Chain {
         let height = self.headers.len() as u32;
         let filter_hash = body.as_ref().map_or_else(|| bare_filter(&hash), |body| filter::hash(&body.filter));
         let before = self.filter_headers.last().copied().unwrap_or(FilterHeader::all_zeros());
+        self.filter_hashes.push(filter_hash);
         self.filter_headers.push(filter::header(filter_hash, before));
         self.headers.push(header);
         self.hashes.push(hash);
@@ -152,10 +168,7 @@ impl Chain {
     }
 
     pub(crate) fn filter_hash(&self, height: u32) -> FilterHash {
-        match self.bodies.get(&height) {
-            Some(body) => filter::hash(&body.filter),
-            None => bare_filter(&self.hash(height)),
-        }
+        self.filter_hashes[height as usize]
     }
 
     /// The work up to and with the block at a height.
@@ -212,6 +225,15 @@ fn genesis_block_header() -> Header {
 /// Stands for the filter of a block that nobody asks the filter of.
 fn bare_filter(hash: &BlockHash) -> FilterHash {
     FilterHash::hash(hash.as_byte_array())
+}
+
+/// A filter of so many elements: 2.6 bytes for each.
+pub(crate) fn filter_of(elements: u64) -> Vec<u8> {
+    let mut transaction = coinbase(0, script(0));
+    let output = |number| TxOut { value: Amount::ZERO, script_pubkey: script(number) };
+    transaction.output = (0..elements).map(output).collect();
+    let block = Block { header: genesis_block_header(), txdata: vec![transaction] };
+    filter::basic(&block, |_| None::<ScriptBuf>).expect("a coinbase spends nothing")
 }
 
 /// A script that no other number has.

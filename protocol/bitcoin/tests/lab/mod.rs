@@ -18,8 +18,9 @@ use andon_bitcoin::wire::{FrameReader, Message};
 use andon_kernel::{
     Checked, ConnId, Disconnect, Effect, Input, Instant, Link, MemoryStore, Now, Rng, Shell, Space, UnixTime,
 };
-use bitcoin::Network;
 use bitcoin::block::Header;
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, Network};
 
 pub(crate) use chain::Chain;
 pub(crate) use disk::Disk;
@@ -58,6 +59,8 @@ pub(crate) struct Lab {
     pub(crate) crash_after: Option<usize>,
     /// Bytes that came to the client.
     pub(crate) bytes: u64,
+    /// What peers were asked for: when, and who.
+    pub(crate) asked: Vec<(Instant, usize, Asked)>,
     shell: Option<Shell<Checked<Client>, Disk>>,
     /// What is left of a process that has ended.
     left: Option<Disk>,
@@ -67,6 +70,15 @@ pub(crate) struct Lab {
     sequence: u64,
     writing: bool,
     rng: Rng,
+}
+
+/// A request of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Headers,
+    FilterHeaders(u32, u32),
+    Filters(u32, u32),
+    Blocks(Vec<u32>),
 }
 
 struct Line {
@@ -87,6 +99,21 @@ enum Delivery {
     ToPeer(ConnId, Vec<u8>),
     Closed(ConnId, Disconnect),
     Written,
+}
+
+fn asked(chain: &Chain, message: &Message<'_>) -> Option<Asked> {
+    let stop = |hash: &BlockHash| chain.height_of(hash).unwrap_or(u32::MAX);
+    match message {
+        Message::GetHeaders(_) => Some(Asked::Headers),
+        Message::GetCFHeaders(request) => {
+            Some(Asked::FilterHeaders(request.start_height, stop(&request.stop_hash)))
+        }
+        Message::GetCFilters(request) => Some(Asked::Filters(request.start_height, stop(&request.stop_hash))),
+        Message::GetData(wanted) => Some(Asked::Blocks(
+            wanted.iter().map(|item| stop(&BlockHash::from_byte_array(item.hash))).collect(),
+        )),
+        _ => None,
+    }
 }
 
 /// The configuration of a client of so many peers.
@@ -121,6 +148,7 @@ impl Lab {
             disk_delay: None,
             crash_after: None,
             bytes: 0,
+            asked: Vec::new(),
             shell: None,
             left: Some(Disk::holding(store)),
             started: false,
@@ -345,6 +373,9 @@ impl Lab {
                     }
                 );
             }
+            if let Some(asked) = asked(&self.peers[peer].chain, &message) {
+                self.asked.push((self.now, peer, asked));
+            }
             self.peers[peer].on(&message, &mut answers);
         }
         for answer in answers {
@@ -402,6 +433,13 @@ impl Lab {
         if let Some(conn) = self.conn(peer) {
             self.hang_up(conn);
         }
+    }
+
+    /// A peer sends nothing more on its connection, and nothing of what it has sent arrives any more.
+    pub(crate) fn fall_silent(&mut self, peer: usize) {
+        let Some(conn) = self.conn(peer) else { return };
+        self.lines.entry(conn).and_modify(|line| line.stalled = true);
+        self.queue.retain(|_, delivery| !matches!(delivery, Delivery::ToClient(to, _) if *to == conn));
     }
 
     /// A peer goes over to another chain, and announces its best block by hash.

@@ -22,6 +22,16 @@ pub(crate) struct Peer {
     pub(crate) up: bool,
     /// Bytes a second that it sends, if it is slower than the others: what takes longer than a second comes in pieces.
     pub(crate) rate: Option<usize>,
+    /// Heights whose filters it leaves out.
+    pub(crate) leaves_out: Vec<u32>,
+    /// Blocks that it says it does not have.
+    pub(crate) lacks: Vec<u32>,
+    /// Blocks that it sends with a changed transaction.
+    pub(crate) mutates: Vec<u32>,
+    /// Whether it has only the last blocks (BIP159).
+    pub(crate) is_pruned: bool,
+    /// Filters that it has sent.
+    pub(crate) filters_sent: u64,
     /// What it does when it is asked for headers.
     pub(crate) conduct: Conduct,
     /// Each request for headers that came: the first hash of its locator, and the last that is wanted.
@@ -66,6 +76,11 @@ impl Peer {
             claims: None,
             up: true,
             rate: None,
+            leaves_out: Vec::new(),
+            lacks: Vec::new(),
+            mutates: Vec::new(),
+            is_pruned: false,
+            filters_sent: 0,
             conduct: honest(),
             asked: Vec::new(),
             first_locator: Vec::new(),
@@ -132,7 +147,8 @@ impl Peer {
             }
             Message::GetCFilters(request) => {
                 let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
-                for height in range {
+                for height in range.filter(|height| !self.leaves_out.contains(height)) {
+                    self.filters_sent += 1;
                     let body = self.chain.body(height).expect("a block whose filter is asked for is whole");
                     send(&Message::CFilter {
                         filter_type: FILTER_TYPE_BASIC,
@@ -144,8 +160,16 @@ impl Peer {
             Message::GetData(wanted) => {
                 for item in wanted.iter() {
                     let height = self.chain.height_of(&BlockHash::from_byte_array(item.hash));
+                    if height.is_some_and(|height| self.lacks.contains(&height)) {
+                        send(&Message::NotFound([item].as_slice().into()));
+                        continue;
+                    }
                     let body = height.and_then(|height| self.chain.body(height));
-                    send(&Message::Block(&body.expect("a block that is asked for is whole").block));
+                    let mut block = body.expect("a block that is asked for is whole").block.clone();
+                    if height.is_some_and(|height| self.mutates.contains(&height)) {
+                        *block.last_mut().expect("a block is not empty") ^= 1;
+                    }
+                    send(&Message::Block(&block));
                 }
             }
             _ => {}
@@ -157,10 +181,15 @@ impl Peer {
         Some(request.start_height..=stop)
     }
 
+    fn services(&self) -> ServiceFlags {
+        let blocks = if self.is_pruned { ServiceFlags::NETWORK_LIMITED } else { ServiceFlags::NETWORK };
+        blocks | ServiceFlags::WITNESS | ServiceFlags::COMPACT_FILTERS
+    }
+
     fn version(&self) -> Version<'static> {
         Version {
             protocol: PROTOCOL_VERSION,
-            services: ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::COMPACT_FILTERS,
+            services: self.services(),
             time: 0,
             nonce: 77,
             user_agent: b"/lab:1/",
