@@ -5,6 +5,8 @@ mod lab;
 
 use std::rc::Rc;
 
+use std::time::Duration;
+
 use andon_bitcoin::client::{Birthday, Command, Config};
 use andon_kernel::Instant;
 use lab::chain::{filter_of, script};
@@ -75,5 +77,65 @@ fn three_peers_of_different_rates_send_as_much_as_they_can() {
     println!("three rates: {ratio:.3} of the time that the links allow, {:.3} twice", twice(&lab));
     assert!(ratio < 1.1, "{ratio}");
     assert!(twice(&lab) <= 0.05, "{}", twice(&lab));
+    assert_nobody_was_let_go(&lab);
+}
+
+#[test]
+fn a_peer_that_stops_in_the_middle_is_made_up_for() {
+    let (chain, bytes) = bulky(2000, 9200);
+    for stops in 0..3 {
+        let rates = [8_000_000, 2_000_000, 500_000];
+        let mut lab = world(&chain, &rates.map(Some));
+        lab.run_until("half of it", |lab| filters_sent(lab) >= 1000 && lab.bytes >= bytes / 2);
+        let (at, before) = (lab.now, lab.bytes);
+        lab.fall_silent(stops);
+        lab.sync();
+        let others: usize = (0..3).filter(|peer| *peer != stops).map(|peer| rates[peer]).sum();
+        let rest = (bytes - before) as f64 / others as f64;
+        let ratio = lab.now.since(at).as_secs_f64() / rest;
+        let whole = lab.now.since(begin(&lab)).as_secs_f64() / (at.since(begin(&lab)).as_secs_f64() + rest);
+        println!("stops at {}: {ratio:.3} of the rest, {whole:.3} of the whole", rates[stops]);
+        assert!(ratio < 1.2 || whole < 1.2, "{stops}: {ratio} {whole}");
+        assert_nobody_was_let_go(&lab);
+    }
+}
+
+#[test]
+fn eight_distant_peers_fill_their_links() {
+    let (chain, bytes) = bulky(3000, 4600);
+    let mut lab = world(&chain, &[Some(1_000_000); 8]);
+    lab.latency = Duration::from_millis(50);
+    lab.sync();
+    let ratio = seconds(&lab) / (bytes as f64 / 8_000_000.0);
+    println!("eight peers: {ratio:.3} of the time that the links allow, {:.3} twice", twice(&lab));
+    assert!(ratio < 1.1, "{ratio}");
+    assert!(twice(&lab) <= 0.05, "{}", twice(&lab));
+    assert_nobody_was_let_go(&lab);
+}
+
+#[test]
+fn a_steady_slow_peer_is_no_time_out() {
+    let (chain, bytes) = bulky(300, 9200);
+    let mut lab = world(&chain, &[Some(20_000)]);
+    lab.sync();
+    let ratio = seconds(&lab) / (bytes as f64 / 20_000.0);
+    println!("a slow peer: {ratio:.3} of the time that its link allows, {:.3} twice", twice(&lab));
+    assert!(ratio < 1.05, "{ratio}");
+    assert_eq!(filters_sent(&lab), 301, "nothing is asked for twice");
+    assert_nobody_was_let_go(&lab);
+}
+
+#[test]
+fn a_dripping_peer_holds_nothing_up() {
+    let (chain, bytes) = bulky(1000, 900);
+    let mut lab = world(&chain, &[Some(250), Some(500_000)]);
+    // Headers come from a peer that sends them.
+    lab.peers[0].rate = None;
+    lab.run_until("the first filters", |lab| lab.peers.iter().all(|peer| peer.filters_sent > 0));
+    lab.fall_silent(0);
+    lab.sync();
+    let ratio = seconds(&lab) / (bytes as f64 / 500_000.0);
+    println!("beside one that drips: {ratio:.3}, {:.3} twice", twice(&lab));
+    assert!(ratio < 1.3, "{ratio}");
     assert_nobody_was_let_go(&lab);
 }

@@ -20,6 +20,10 @@ const USUAL_BLOCK: u64 = 1_500_000;
 #[derive(Debug)]
 pub(super) struct Blocks {
     wanted: BTreeMap<u32, Wanted>,
+    /// Who is asked for which: a block of one peer, or of a second one too where the first is slow.
+    asked: Vec<(ConnId, u32)>,
+    /// Digests that wait.
+    digests: usize,
     read: u32,
     /// Bytes of a block, on average over the last ones.
     average: u64,
@@ -28,41 +32,21 @@ pub(super) struct Blocks {
 #[derive(Debug)]
 struct Wanted {
     hash: BlockHash,
-    state: State,
+    digest: Option<Digest>,
     /// Peers that have said that they do not have it.
     refused: Vec<ConnId>,
 }
 
-#[derive(Debug)]
-enum State {
-    /// These are asked: none, one, or a second one where the first is slow.
-    Asked(Vec<ConnId>),
-    Read(Digest),
-}
-
-impl Wanted {
-    fn asked(&self) -> &[ConnId] {
-        match &self.state {
-            State::Asked(peers) => peers,
-            State::Read(_) => &[],
-        }
-    }
-
-    fn is_free(&self) -> bool {
-        matches!(&self.state, State::Asked(peers) if peers.is_empty())
-    }
-}
-
 impl Default for Blocks {
     fn default() -> Self {
-        Self { wanted: BTreeMap::new(), read: 0, average: USUAL_BLOCK }
+        Self { wanted: BTreeMap::new(), asked: Vec::new(), digests: 0, read: 0, average: USUAL_BLOCK }
     }
 }
 
 impl Blocks {
     /// Wants a block.
     pub(super) fn want(&mut self, block: BlockId) {
-        let wanted = Wanted { hash: block.hash, state: State::Asked(Vec::new()), refused: Vec::new() };
+        let wanted = Wanted { hash: block.hash, digest: None, refused: Vec::new() };
         self.wanted.insert(block.height, wanted);
     }
 
@@ -83,20 +67,24 @@ impl Blocks {
 
     /// Blocks that can be asked for now and that nobody is asked for, lowest first.
     pub(super) fn free(&self) -> Vec<u32> {
-        let under_way = self.wanted.values().filter(|wanted| !wanted.is_free()).count();
-        let lowest = self.first().filter(|_| under_way >= MAX_AHEAD);
-        let room = MAX_AHEAD.saturating_sub(under_way).max(usize::from(lowest.is_some()));
-        let free = self.wanted.iter().filter(|(_, wanted)| wanted.is_free()).map(|(height, _)| *height);
-        free.filter(|height| lowest.is_none_or(|lowest| *height == lowest)).take(room).collect()
+        let room = MAX_AHEAD.saturating_sub(self.asked.len() + self.digests);
+        let is_free =
+            |(height, wanted): &(&u32, &Wanted)| wanted.digest.is_none() && !self.is_asked(**height);
+        if room == 0 {
+            return self.wanted.iter().take(1).filter(is_free).map(|(height, _)| *height).collect();
+        }
+        self.wanted.iter().filter(is_free).take(room).map(|(height, _)| *height).collect()
     }
 
-    /// Blocks that one peer is asked for, and who that is, lowest first.
+    fn is_asked(&self, height: u32) -> bool {
+        self.asked.iter().any(|(_, asked)| *asked == height)
+    }
+
+    /// Blocks that one peer is asked for, and who that is.
     pub(super) fn single(&self) -> Vec<(u32, ConnId)> {
-        let asked = self.wanted.iter().filter_map(|(height, wanted)| match wanted.asked() {
-            [peer] => Some((*height, *peer)),
-            _ => None,
-        });
-        asked.collect()
+        let count = |height| self.asked.iter().filter(|(_, asked)| *asked == height).count();
+        let single = self.asked.iter().filter(|(_, height)| count(*height) == 1);
+        single.map(|(peer, height)| (*height, *peer)).collect()
     }
 
     /// Whether a peer has said that it does not have a block.
@@ -106,22 +94,20 @@ impl Blocks {
 
     /// Notes that `peer` is asked for a block.
     pub(super) fn ask(&mut self, peer: ConnId, height: u32) -> Option<BlockHash> {
-        let wanted = self.wanted.get_mut(&height)?;
-        let State::Asked(peers) = &mut wanted.state else { return None };
-        peers.push(peer);
-        Some(wanted.hash)
+        let hash = self.wanted.get(&height)?.hash;
+        self.asked.push((peer, height));
+        Some(hash)
     }
 
     /// How many blocks `peer` is asked for.
     pub(super) fn owed_by(&self, peer: ConnId) -> usize {
-        self.wanted.values().filter(|wanted| wanted.asked().contains(&peer)).count()
+        self.asked.iter().filter(|(asked, _)| *asked == peer).count()
     }
 
     /// The height of a block that `peer` is asked for.
     pub(super) fn asked_of(&self, peer: ConnId, hash: &BlockHash) -> Option<u32> {
-        let mut wanted = self.wanted.iter();
-        let found = wanted.find(|(_, wanted)| wanted.hash == *hash && wanted.asked().contains(&peer));
-        found.map(|(height, _)| *height)
+        let mut heights = self.asked.iter().filter(|(asked, _)| *asked == peer).map(|(_, height)| *height);
+        heights.find(|height| self.wanted.get(height).is_some_and(|wanted| wanted.hash == *hash))
     }
 
     /// Takes the digest of a block in, which had so many bytes. Returns who else is asked for it.
@@ -134,20 +120,22 @@ impl Blocks {
     ) -> Option<ConnId> {
         self.average = (self.average * 3 + length as u64) / 4;
         let wanted = self.wanted.get_mut(&height)?;
-        let other = wanted.asked().iter().copied().find(|asked| *asked != peer);
-        wanted.state = State::Read(digest);
+        wanted.digest = Some(digest);
+        self.digests += 1;
         self.read += 1;
+        let other = self.asked.iter().find(|(asked, at)| *at == height && *asked != peer);
+        let other = other.map(|(other, _)| *other);
+        self.asked.retain(|(_, asked)| *asked != height);
         other
     }
 
-    /// Notes that a peer says that it does not have a block it was asked for.
+    /// Notes that a peer says that it does not have a block. False: it was not asked for it.
     pub(super) fn refuse(&mut self, peer: ConnId, hash: &BlockHash) -> bool {
         let Some(height) = self.asked_of(peer, hash) else { return false };
-        let Some(wanted) = self.wanted.get_mut(&height) else { return false };
-        if let State::Asked(peers) = &mut wanted.state {
-            peers.retain(|asked| *asked != peer);
+        self.asked.retain(|asked| *asked != (peer, height));
+        if let Some(wanted) = self.wanted.get_mut(&height) {
+            wanted.refused.push(peer);
         }
-        wanted.refused.push(peer);
         true
     }
 
@@ -158,15 +146,11 @@ impl Blocks {
 
     /// Takes out the lowest block if it has been read, and is not above `limit`.
     pub(super) fn take_read(&mut self, limit: u32) -> Option<(BlockId, Digest)> {
-        let entry = self.wanted.first_entry().filter(|entry| *entry.key() <= limit)?;
-        if !matches!(entry.get().state, State::Read(_)) {
-            return None;
-        }
+        let mut entry = self.wanted.first_entry().filter(|entry| *entry.key() <= limit)?;
+        let digest = entry.get_mut().digest.take()?;
+        self.digests -= 1;
         let (height, wanted) = entry.remove_entry();
-        match wanted.state {
-            State::Read(digest) => Some((BlockId { height, hash: wanted.hash }, digest)),
-            State::Asked(_) => unreachable!("it was seen to be read"),
-        }
+        Some((BlockId { height, hash: wanted.hash }, digest))
     }
 
     /// Whether `peer` owes a block.
@@ -176,23 +160,18 @@ impl Blocks {
 
     /// Takes back what `peer` was asked for and has not sent.
     pub(super) fn release(&mut self, peer: ConnId) -> Vec<BlockHash> {
-        let mut released = Vec::new();
-        for wanted in self.wanted.values_mut() {
-            if let State::Asked(peers) = &mut wanted.state
-                && peers.contains(&peer)
-            {
-                peers.retain(|asked| *asked != peer);
-                released.push(wanted.hash);
-            }
-        }
-        released
+        let released = self.asked.iter().filter(|(asked, _)| *asked == peer);
+        let hashes = released.filter_map(|(_, height)| Some(self.wanted.get(height)?.hash)).collect();
+        self.asked.retain(|(asked, _)| *asked != peer);
+        hashes
     }
 
     /// Gives all up. Returns what was asked of whom.
     pub(super) fn clear(&mut self) -> Vec<(ConnId, BlockHash)> {
         let wanted = core::mem::take(&mut self.wanted);
-        let asked = wanted.values().flat_map(|wanted| wanted.asked().iter().map(|peer| (*peer, wanted.hash)));
-        asked.collect()
+        let asked = core::mem::take(&mut self.asked).into_iter();
+        self.digests = 0;
+        asked.filter_map(|(peer, height)| Some((peer, wanted.get(&height)?.hash))).collect()
     }
 
     /// How many have been read since the start.
@@ -202,6 +181,6 @@ impl Blocks {
 
     /// How many are wanted and not read.
     pub(super) fn unread(&self) -> u32 {
-        self.wanted.values().filter(|wanted| !matches!(wanted.state, State::Read(_))).count() as u32
+        (self.wanted.len() - self.digests) as u32
     }
 }

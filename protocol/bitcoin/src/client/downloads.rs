@@ -41,7 +41,7 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// How much sooner a part must come from another peer for it to be asked of that one too; and how often it is looked at
 /// while peers have nothing else to do.
 const LEAST_GAIN: Duration = Duration::from_millis(250);
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How much sooner a block must come from another peer than in half the time, for it to be asked of that one too.
 const BLOCK_GAIN: Duration = Duration::from_secs(1);
@@ -127,6 +127,12 @@ impl Client {
         let now = turn.now.instant;
         self.note_idle_peers(now);
         self.ask_for_early_filters(turn);
+        let looks = self.peers.len() > 1
+            && self.search.filters.has_requests()
+            && self.timers.get(Timer::TakeOver).is_none();
+        if !looks && !self.search.filters.has_free() {
+            return;
+        }
         let able = self.able(now);
         let mut has_idle = false;
         for (conn, best) in &able {
@@ -134,7 +140,10 @@ impl Client {
                 let most = self.chunk(*conn, &able, now);
                 let serial = self.next_request();
                 let request = self.search.filters.ask(*conn, serial, *best, most);
-                let request = request.or_else(|| self.take_over(*conn, *best, serial, now));
+                let request = match request {
+                    None if looks => self.take_over(*conn, *best, serial, now),
+                    request => request,
+                };
                 let Some(request) = request else {
                     has_idle = true;
                     break;
@@ -143,12 +152,7 @@ impl Client {
                 self.note_asked(*conn, now);
             }
         }
-        let looks_again = has_idle
-            && able.len() > 1
-            && self.peers.keys().any(|conn| self.search.filters.is_waiting_for(*conn));
-        if !looks_again {
-            self.timers.cancel(Timer::TakeOver);
-        } else if self.timers.get(Timer::TakeOver).is_none() {
+        if looks && has_idle && self.peers.keys().any(|conn| self.search.filters.is_waiting_for(*conn)) {
             self.timers.set(Timer::TakeOver, now + LOOK_AGAIN);
         }
     }
@@ -209,10 +213,13 @@ impl Client {
     fn ask_for_early_filters(&mut self, turn: &mut Turn<'_>) {
         let tip = self.chain.tip_height();
         let search = &self.search;
+        if self.filter_headers.next() > tip || !search.filters.is_empty() {
+            return;
+        }
         let first = search.matched_to.map(|block| block.height + 1).or(search.next);
         let first = first.map(|first| first.max(self.filter_headers.next()));
         let Some(first) = first.filter(|first| *first <= tip && tip - *first < EARLY) else { return };
-        if !search.filters.is_empty() || !self.headers_are_current() {
+        if !self.headers_are_current() {
             return;
         }
         let now = turn.now.instant;

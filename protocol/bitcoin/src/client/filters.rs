@@ -79,6 +79,8 @@ struct Request {
     first: u32,
     /// Which filters have come from this peer.
     came: Vec<bool>,
+    /// How many of them have not.
+    owed: u32,
     any_came: bool,
     /// From this height on another peer is asked as well.
     shared_from: Option<u32>,
@@ -124,10 +126,6 @@ impl Request {
     fn owes(&self, height: u32) -> bool {
         let place = height.checked_sub(self.first);
         place.and_then(|place| self.came.get(place as usize)) == Some(&false)
-    }
-
-    fn owed(&self) -> u32 {
-        self.came.iter().filter(|came| !**came).count() as u32
     }
 
     fn owed_heights(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
@@ -261,6 +259,16 @@ impl Filters {
         true
     }
 
+    /// Whether there are filters that nobody is asked for.
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Whether any request has not been answered in full.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// Whether nothing is open and nothing is asked for.
     pub(super) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.requests.is_empty()
@@ -313,6 +321,7 @@ impl Filters {
             serial,
             first,
             came,
+            owed: last - first + 1,
             any_came: false,
             shared_from: None,
             is_second,
@@ -335,6 +344,7 @@ impl Filters {
             serial,
             first,
             came: alloc::vec![false; hashes.len()],
+            owed: hashes.len() as u32,
             any_came: false,
             shared_from: None,
             is_second: false,
@@ -349,7 +359,7 @@ impl Filters {
         let mut owed = Vec::new();
         for request in self.requests.iter().filter(|request| request.peer != peer) {
             let sum = ahead.entry(request.peer).or_default();
-            *sum += request.owed();
+            *sum += request.owed;
             if request.is_second || !request.early.is_empty() {
                 continue;
             }
@@ -402,7 +412,7 @@ impl Filters {
     /// How many filters `peer` has still to send, and how many requests that is.
     pub(super) fn owed_by(&self, peer: ConnId) -> (u32, usize) {
         let requests = self.requests.iter().filter(|request| request.peer == peer);
-        requests.fold((0, 0), |(filters, count), request| (filters + request.owed(), count + 1))
+        requests.fold((0, 0), |(filters, count), request| (filters + request.owed, count + 1))
     }
 
     /// Whether `peer` owes filters that nobody has sent.
@@ -444,7 +454,8 @@ impl Filters {
         let request = &mut self.requests[place];
         request.came[(height - request.first) as usize] = true;
         request.any_came = true;
-        if request.owed() == 0 {
+        request.owed -= 1;
+        if request.owed == 0 {
             self.requests.remove(place);
         }
         let block = BlockId { height, hash: block_hash };
@@ -532,9 +543,10 @@ impl Filters {
             let gone = request.came.drain(..(below as usize).min(request.came.len()));
             let owed = gone.filter(|came| !came).count() as u32;
             request.first += below;
+            request.owed -= owed;
             *late.entry(request.peer).or_default() += owed;
         }
-        self.requests.retain(|request| request.came.iter().any(|came| !came));
+        self.requests.retain(|request| request.owed > 0);
         Some(last)
     }
 
@@ -564,7 +576,7 @@ impl Filters {
         self.requests = kept;
         let mut late = 0;
         for request in &released {
-            late += request.owed();
+            late += request.owed;
             for other in self.requests.iter_mut().filter(|other| other.overlaps(request)) {
                 other.shared_from = None;
                 other.is_second = false;
@@ -585,6 +597,6 @@ impl Filters {
         self.held.clear();
         self.matched.clear();
         let requests = core::mem::take(&mut self.requests);
-        requests.into_iter().map(|request| (request.peer, request.owed())).collect()
+        requests.into_iter().map(|request| (request.peer, request.owed)).collect()
     }
 }
