@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use andon_bitcoin::filter;
 use andon_bitcoin::points::{
-    StartPoint, TIME_MARGIN, before_height, before_time, known_blocks, minimum_chain_work, start_points,
+    StartPoint, TIME_MARGIN, before_height, before_time, known_blocks, known_filter_headers,
+    minimum_chain_work, start_points,
 };
 use andon_kernel::UnixTime;
 use bitcoin::block::Header;
@@ -17,7 +19,7 @@ use bitcoin::consensus::deserialize;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
 use bitcoin::params::Params;
-use bitcoin::{BlockHash, CompactTarget, Network, Target, Work};
+use bitcoin::{BlockHash, CompactTarget, FilterHeader, Network, ScriptBuf, Target, Work};
 
 use common::{chain_data, framed_blocks, read};
 
@@ -679,4 +681,58 @@ fn no_stale_block_is_known() {
         }
     }
     assert_eq!(stale, 9);
+}
+
+#[test]
+fn known_filter_headers_are_in_order() {
+    for (network, count, last) in [
+        (Network::Bitcoin, 46, Some(960_000)),
+        (Network::Testnet, 74, Some(1_900_000)),
+        (Network::Testnet4, 2, Some(50_000)),
+        (Network::Signet, 0, None),
+        (Network::Regtest, 0, None),
+    ] {
+        let known: Vec<_> = known_filter_headers(network).collect();
+        assert_eq!(known.len(), count, "{network}");
+        assert_eq!(known.last().map(|(height, _)| *height), last, "{network}");
+        assert!(known.windows(2).all(|pair| pair[0].0 < pair[1].0), "{network}");
+        let different: BTreeSet<_> = known.iter().map(|(_, header)| header).collect();
+        assert_eq!(different.len(), count, "{network}");
+    }
+}
+
+/// The first block spends nothing: its filter is computed from it alone.
+#[test]
+fn known_filter_headers_begin_with_the_first_blocks() {
+    for network in [Network::Bitcoin, Network::Testnet] {
+        let filter = filter::basic(&genesis_block(Params::new(network)), |_| None::<ScriptBuf>).unwrap();
+        let header = filter::header(filter::hash(&filter), FilterHeader::all_zeros());
+        assert_eq!(known_filter_headers(network).next(), Some((0, header)), "{network}");
+    }
+}
+
+/// The lists and the table have the same rows, and the published filter headers of the first blocks are among them.
+#[test]
+fn every_known_filter_header_is_in_the_public_lists() {
+    let Some(folder) = chain_data() else { return };
+    let list = text(&folder.join("cfheaders/filter-header-anchors.csv"));
+    for (network, name) in
+        [(Network::Bitcoin, "main"), (Network::Testnet, "testnet3"), (Network::Testnet4, "testnet4")]
+    {
+        let listed: Vec<(u32, FilterHeader)> = list
+            .lines()
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .filter(|row| row[0] == name)
+            .map(|row| (row[1].parse().unwrap(), row[3].parse().unwrap()))
+            .collect();
+        assert_eq!(known_filter_headers(network).collect::<Vec<_>>(), listed, "{network}");
+    }
+    let all = read(&folder.join("cfheaders/main-basic-filter-headers-0-99999.bin.xz"));
+    let mut compared = 0;
+    for (height, header) in known_filter_headers(Network::Bitcoin).filter(|(height, _)| *height < 100_000) {
+        let at = height as usize * 32;
+        assert_eq!(header.as_byte_array(), &all[at..at + 32], "{height}");
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
 }

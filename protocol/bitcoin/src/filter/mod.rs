@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod judge;
 mod query;
 mod siphash;
 
@@ -17,6 +18,7 @@ use bitcoin::{Block, BlockHash, FilterHash, FilterHeader, OutPoint};
 
 pub use decode::DecodeError;
 pub use encode::build;
+pub use judge::{Omission, Place, omission};
 pub use query::{Query, Scratch};
 use siphash::Keys;
 

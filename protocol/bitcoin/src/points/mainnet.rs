@@ -13,8 +13,12 @@
 //! those of Wasabi Wallet's filter checkpoints, of which Bitcoin Core (880,000, 910,000), Kyoto (880,000, 890,000),
 //! libbitcoin (900,000) or others have the same; 953,567 is Electrum's, and a real header in public test vectors builds
 //! on it.
+//!
+//! Known filter headers: each row says which of three public lists have it, those in the sources of opentxs and of
+//! neutrino and Wasabi Wallet's; where two have the same height they say the same. Those at 0 to 75,000 are also what the
+//! published headers of all basic filters up to 99,999 say.
 
-use super::table::{KnownRow, StartRow, block, start};
+use super::table::{FilterHeaderRow, KnownRow, StartRow, block, filter_header, start};
 
 /// Start points above the first block, lowest first.
 pub(super) static STARTS: &[StartRow] = &[
@@ -597,4 +601,100 @@ pub(super) static KNOWN: &[KnownRow] = &[
     block(950_000, "000000000000000000010b93c9ea1c29fea277383f0f7d1f26de8b5802e885ff"),
     block(951_552, "00000000000000000001b472f1922f86148c8286609fb14be39e12b8bd14bb64"),
     block(953_567, "00000000000000000001b315e72169bef4867bf780527aa97c625ee9c001dc5d"),
+];
+
+/// Known filter headers, lowest first. Each row says which public lists have it.
+pub(super) static FILTER_HEADERS: &[FilterHeaderRow] = &[
+    // opentxs
+    filter_header(0, "02c2392180d0ce2b5b6f8b08d39a11ffe831c673311a3ecf77b97fc3f0303c9f"),
+    // opentxs
+    filter_header(25_000, "14c6adee9708332561a0023a75e250d599e31b7074f35189d958c81900294404"),
+    // opentxs
+    filter_header(50_000, "8a76da82c794e1c5975eaa28260916111698ae216bb697cbf3b9fdd99afa4acf"),
+    // opentxs
+    filter_header(75_000, "7c3f051b5e74aa74a6428784db270f75d69c57e6938167297e02d9c6d0f3a0c2"),
+    // opentxs, neutrino
+    filter_header(100_000, "f28cbc1ab369eb01b7b5fe8bf59763abb73a31471fe404a26a06be4153aa7fa5"),
+    // opentxs
+    filter_header(125_000, "7053e825a061e6115f6dc3bf755059e5eeacc61b2b2149a7e4598377c9a39ead"),
+    // opentxs
+    filter_header(150_000, "5fc2e6f941d86ea40e36ee5bd303bcef50a65e114c2d8a61bfc6cecd1f5bc3e7"),
+    // opentxs
+    filter_header(175_000, "2ce70756e3d85fbe7a29b2e53387327600ff82fd2832eee75da32589d598b5ba"),
+    // opentxs, neutrino
+    filter_header(200_000, "e5031471732f4fbfe7a25f6a03acc1413300d5c56ae8e06b95046b8e4c0f32b3"),
+    // opentxs
+    filter_header(225_000, "bd82aa25857ee1ac76502d4b283d420b3e6ed41f4af4440ce43761f0433ce192"),
+    // opentxs
+    filter_header(250_000, "41971305b3b82a88a2f2b6e79fdd972be0e7451d05a453554f851a48964ee3a7"),
+    // opentxs
+    filter_header(275_000, "e11fc43e66d8923fb4fae62e43712bcb76a6fcf75f494506cf45f9fa9923840f"),
+    // opentxs, neutrino
+    filter_header(300_000, "1bd50220fcdde929ca3143c91d2dd9a9bfedb38c452ba98dbb51e719bff8aa5b"),
+    // opentxs
+    filter_header(325_000, "6a4b9c595b784cbcf55c79591cdcc2a78b9a5d7e49d8069610cfd65d35772bbf"),
+    // opentxs
+    filter_header(350_000, "8070cedb2fb4a754abd815c00fd866b64fad21e1a3f8a5b94aecbdeaa6be35b2"),
+    // opentxs
+    filter_header(375_000, "6b3441db8f37ddc61f55374e93943dd928c2365dd3ed2399e534d00b8859324a"),
+    // opentxs, neutrino
+    filter_header(400_000, "5d973ab1f1c569c70deec1c1a8fb2e317a260f1656edb3b262c65f78ef192e3a"),
+    // opentxs
+    filter_header(425_000, "3f4451424658f0b7622ac6df25fceb56f3ebd8401713e78969d3996fcb90104b"),
+    // opentxs
+    filter_header(450_000, "d4d829fc8aacc355ef90d7158ad9e8aea6a6cede4f0ef47a0bdf6f885db90762"),
+    // opentxs
+    filter_header(475_000, "c6d207803d1306f339753f1ab598c3288d37de3d3e3e7f82f615e38d19473bad"),
+    // wasabi
+    filter_header(481_824, "8950b517b9246048f9fd27adeda6802e5b6d08bc7a94f628619c2d4dc4bb4d67"),
+    // opentxs, neutrino, wasabi
+    filter_header(500_000, "5d16ca293c9bdc0a9bc279b63f99fb661be38b095a59a44200a807caaa631a3c"),
+    // opentxs
+    filter_header(525_000, "c9f03220fc110741e5a5cd56b1b794830b49ef7f07acaad5b49193f4e91549ef"),
+    // opentxs, wasabi
+    filter_header(550_000, "594610c31fc6bd749d4c3b8d013f805ceea5b3c3ea4528f15f92038cda23c08b"),
+    // opentxs
+    filter_header(575_000, "4010c8703056995867858a6904bb7d5d86b87f76f92e773f00449bca7e86ded9"),
+    // opentxs, neutrino, wasabi
+    filter_header(600_000, "bde0854d0b2f4386a860462547140e0c6817f5b4b2ab515ef70e204e377598f8"),
+    // opentxs
+    filter_header(625_000, "1d8f0989aecf233d61fa3f8f548a30d2225b860e72daed1f3646232aee3fee74"),
+    // wasabi
+    filter_header(650_000, "7f302e88b0ae8598ade5773303b91d7d93bac88bccbf70c2c858972fb28d744d"),
+    // neutrino
+    filter_header(660_000, "08312375fabc082b17fa8ee88443feb350c19a34bb7483f94f7478fa4ad33032"),
+    // wasabi
+    filter_header(700_000, "de6674428d21ebe39fcb97071ded72fff2158ba59c06bab12ee99dec1e3b5542"),
+    // wasabi
+    filter_header(750_000, "457f9365c4d98a5cd60a7591e3dcaf40ad4cc89a053b9a50850d71481edb4d14"),
+    // wasabi
+    filter_header(800_000, "c1da53f9b2d36779e58a21dcf5cde5406fff746fbaf2566211b32ae2ee643def"),
+    // wasabi
+    filter_header(830_000, "cbf1486c05a49194885decc340c65dcb1544a1c5ee7bb4080ed1cde2f1a832e5"),
+    // wasabi
+    filter_header(840_000, "daa02bcedf7574eb64427d8ec8806293b235bedd4585a9b445eca7df2b0087d6"),
+    // wasabi
+    filter_header(850_000, "689d30a16371a0e6a4ad59a5cbc3c36c532c94c1ed7c472330568850e2535b57"),
+    // wasabi
+    filter_header(860_000, "c05dd289c01558dd54b96ec1c75e674d5a7b21635f5cac3bd221732fd43f4cc6"),
+    // wasabi
+    filter_header(870_000, "62b5b7ca0e0d897d206efb8c83dc37672c6a51c09924ffe56feefe5a5dd75759"),
+    // wasabi
+    filter_header(880_000, "2f3efaeef1a1280e8aa0ab4026861a5fe0414a20447e81e823a21d8d77d905d4"),
+    // wasabi
+    filter_header(890_000, "0d1f4775c19f9be19c4d81429f0396bc510e841f5ef8653c9cb9900d1d85af29"),
+    // wasabi
+    filter_header(900_000, "8627fbbd8fb0acbcaac7f7360ee2d9e7ef033350d1b509d4d49b4b6d3a69f447"),
+    // wasabi
+    filter_header(910_000, "da4739c18a678baf86f1318d4d7820425a4964fe7f25a96d42a146dcc98e3870"),
+    // wasabi
+    filter_header(920_000, "2f33608e443ed7f1a849bc70bca21b68974b16769682ff3cc2ff413d2c6030f8"),
+    // wasabi
+    filter_header(930_000, "8c0eb22b34748ba731062fb3bee7fa56d0b0352d3f9fc234a111cd0c8a78d1a6"),
+    // wasabi
+    filter_header(940_000, "13354f38f4ec14b6f7f35c2d29a48a5b4311a27a9bc048502e3fbd12bd982f4f"),
+    // wasabi
+    filter_header(950_000, "a8802c59c7313f4c261064448d81247ab167d6168246f4baa24e07f14a38a30c"),
+    // wasabi
+    filter_header(960_000, "4f4a81ca55cff6868b20c3bb3c0394ea3580eade5d0a512b6d411ee0ef3e6f0f"),
 ];

@@ -6,6 +6,9 @@
 //! its hash proves them all. A client that uses either can't follow a chain that leaves the best one below it, as with
 //! any checkpoint; all were long buried when they were written down.
 //!
+//! A *known filter header* commits to the filters of all blocks up to its own: whoever shows others is caught by it, so
+//! that one peer is enough for what lies below. No hash of a block says so; it is a matter of what was published.
+//!
 //! Each file beside this one holds a network's tables and says at its top which public lists agree on them.
 
 mod mainnet;
@@ -22,9 +25,9 @@ use core::time::Duration;
 use andon_kernel::UnixTime;
 use bitcoin::block::Header;
 use bitcoin::params::Params;
-use bitcoin::{BlockHash, Network, Work};
+use bitcoin::{BlockHash, FilterHeader, Network, Work};
 
-use table::{KnownRow, StartRow, block, work};
+use table::{FilterHeaderRow, KnownRow, StartRow, block, work};
 
 /// How long before a time a start point must have been mined for [`before_time`] to take it: one day.
 ///
@@ -75,6 +78,24 @@ pub fn known_blocks(
     network: Network,
 ) -> impl DoubleEndedIterator<Item = (u32, BlockHash)> + ExactSizeIterator + Clone {
     known(network).iter().map(KnownRow::read)
+}
+
+/// Known headers of basic filters (BIP157, BIP158), lowest first: height and filter header. Their heights are all
+/// different.
+///
+/// Mainnet's are 25,000 blocks apart up to 500,000 and 50,000 at most from there to 960,000; testnet3's are 25,000
+/// apart up to 1,450,000, with a gap to 1,600,000 and one from 1,800,000 to the last at 1,900,000; testnet4 has those at
+/// 10,000 and 50,000. No public list was found that has signet's; regtest's are each chain's own.
+pub fn known_filter_headers(
+    network: Network,
+) -> impl DoubleEndedIterator<Item = (u32, FilterHeader)> + ExactSizeIterator + Clone {
+    let rows: &'static [FilterHeaderRow] = match network {
+        Network::Bitcoin => mainnet::FILTER_HEADERS,
+        Network::Testnet => testnet3::FILTER_HEADERS,
+        Network::Testnet4 => testnet4::FILTER_HEADERS,
+        Network::Signet | Network::Regtest => &[],
+    };
+    rows.iter().map(FilterHeaderRow::read)
 }
 
 /// The least work that the best chain of a network is known to have. A chain with less is not the best one, however

@@ -6,7 +6,7 @@ use alloc::vec;
 use bitcoin::block::Header;
 use bitcoin::consensus::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Work};
+use bitcoin::{BlockHash, FilterHeader, Work};
 
 use super::StartPoint;
 
@@ -26,6 +26,21 @@ impl KnownRow {
         let mut hash = self.printed;
         hash.reverse();
         (self.height, BlockHash::from_byte_array(hash))
+    }
+}
+
+/// A known filter header.
+pub(super) struct FilterHeaderRow {
+    height: u32,
+    /// As it is printed: the reverse of the order in which it is hashed.
+    printed: [u8; 32],
+}
+
+impl FilterHeaderRow {
+    pub(super) fn read(&self) -> (u32, FilterHeader) {
+        let mut header = self.printed;
+        header.reverse();
+        (self.height, FilterHeader::from_byte_array(header))
     }
 }
 
@@ -53,6 +68,11 @@ impl StartRow {
 /// A block and its hash, as it is printed.
 pub(super) const fn block(height: u32, hash: &str) -> KnownRow {
     KnownRow { height, printed: bytes(hash) }
+}
+
+/// A block's height and the header of its basic filter, as it is printed.
+pub(super) const fn filter_header(height: u32, header: &str) -> FilterHeaderRow {
+    FilterHeaderRow { height, printed: bytes(header) }
 }
 
 /// A block, the work of the chain up to and with it, and its header.

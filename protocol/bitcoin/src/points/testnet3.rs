@@ -10,8 +10,11 @@
 //! Known blocks: up to 2,520,000 a public list of every thousandth block; above it, and 4031 blocks above each start
 //! point, the last block of a difficulty period of Electrum's checkpoints, up to 3,612,671 the same as the parent in
 //! bitcoinj's, above that Electrum's alone.
+//!
+//! Known filter headers: each row says which of two public lists have it, those in the sources of opentxs and of
+//! neutrino; where both have a height they say the same.
 
-use super::table::{KnownRow, StartRow, block, start};
+use super::table::{FilterHeaderRow, KnownRow, StartRow, block, filter_header, start};
 
 /// Start points above the first block, lowest first.
 pub(super) static STARTS: &[StartRow] = &[
@@ -798,4 +801,156 @@ pub(super) static KNOWN: &[KnownRow] = &[
     block(4_989_599, "000000000000043a5ea48dbcbb3aee3119486562cfbc418a389672428b685e37"),
     block(4_999_679, "000000000033150cb95bd75fe3f94cb83a2ac124ddc47c911e64a63c37e00b89"),
     block(5_009_759, "0000000000003ac332c3ac91aac2f9c7b5991ee81c9af86897eb6e922f617439"),
+];
+
+/// Known filter headers, lowest first. Each row says which public lists have it.
+pub(super) static FILTER_HEADERS: &[FilterHeaderRow] = &[
+    // opentxs
+    filter_header(0, "21584579b7eb08997773e5aeff3a7f932700042d0ed2a6129012b7d7ae81b750"),
+    // opentxs
+    filter_header(25_000, "38cd7b073e390334082804861e44f67867278b93dc5da6d0cafc721023bf9e5d"),
+    // opentxs
+    filter_header(50_000, "dadfe326f43448519e33dfe5aae76006dce095b6ee916411e10ee2beb247b2a6"),
+    // opentxs
+    filter_header(75_000, "258770e300cbcd7950dd693fe007363ca9a3b806ddfb17f659cf9749c6bbd4ab"),
+    // opentxs, neutrino
+    filter_header(100_000, "97c0633f14625627fcd133250ad8cc525937e776b5f3fd272b06d02c58b65a1c"),
+    // opentxs
+    filter_header(125_000, "9aa0025fb3ab81064c44d3c0818dd627f9c58f44b429a3f4025acc9ad5d5651b"),
+    // opentxs
+    filter_header(150_000, "fd21e8711352df592c7b622fad2b976ae453c370defde13fd01d783d2655cd0a"),
+    // opentxs
+    filter_header(175_000, "f015097d64e3cc6bdfcd59e27b73dbeb023702ef2b2db12bfa206cb19bf810eb"),
+    // opentxs, neutrino
+    filter_header(200_000, "51aa817e5abe3acdcf103616b1a5736caf84bc3773a7286e9081108ecc38cc87"),
+    // opentxs
+    filter_header(225_000, "a2bb2c0d4e272c8051abeefc0d8133e0b931340839acf82fcf9c6e1a9353754c"),
+    // opentxs
+    filter_header(250_000, "f4f342f81a42304c5ebb33624e9752e1d3f39996051f0320472a3c450395b99a"),
+    // opentxs
+    filter_header(275_000, "2cc25c8863dadd86b320fed0b5d93dd6a4d1b7761606f1096871693d16b42c10"),
+    // opentxs
+    filter_header(300_000, "794bca9cfc33b818845d39f62b9fb7e6b8121e8db090911386620d71a2b11ea7"),
+    // opentxs
+    filter_header(325_000, "86f7e85fc483880326b2f16997804e1cc393049373521c2ed0c16e11f9d55545"),
+    // opentxs
+    filter_header(350_000, "c137156c3da540e1124dbdb3cb9b5a09586d72113d44a3eeb77e80e5f0eef972"),
+    // opentxs
+    filter_header(375_000, "1c3b646172b0c197e30fcfa9fa86793cda2696dbe70842a32eb93fa8358f03b9"),
+    // opentxs, neutrino
+    filter_header(400_000, "4aab9b3d4312cd85cfcd48a08b36c4402bfdc1e8395dcf4236c3029dfa837c48"),
+    // opentxs
+    filter_header(425_000, "32a1cad812c3340af4eb391684a64b4ef2d21f1dc40f3436e5ca94fe7a3e4b16"),
+    // opentxs
+    filter_header(450_000, "51808db3c8ba81140496565f3aea017062576f72b84b69631d82e37228551358"),
+    // opentxs
+    filter_header(475_000, "5432967a13e6e48d02be2e0e4a1f4b2e76114693950fd947ab66bf3e701bf97d"),
+    // opentxs
+    filter_header(500_000, "2ca06456d1aa0b3ed7fed223b91636277a77ab380353f66e87116333ad002cdf"),
+    // opentxs
+    filter_header(525_000, "299581688e114234ab891b295eb01b52092e8445b1839910e28bf146cd9b6e5a"),
+    // opentxs
+    filter_header(550_000, "eb051660c77c8a18370803e1ec82feb24e7626c2cfa7ad67e09ce14c6c49546d"),
+    // opentxs
+    filter_header(575_000, "4bb0125c1b6e73a0f86672cf6f456434d02bc0cf41fd6d2ecde92686c9deabc4"),
+    // opentxs, neutrino
+    filter_header(600_000, "713d9c9198e2dba0739e85aab6875cb951c36297b95a2d51131aa6919753b55d"),
+    // opentxs
+    filter_header(625_000, "664cffc71b8cb2a6afe8c9ebab796be3a4d7870dd0e82e4c5c62c1d912a703c0"),
+    // opentxs
+    filter_header(650_000, "95fbb1bd8b4e04afa83e4df976d9f2168c436839224b97b490a38968bc4c8799"),
+    // opentxs
+    filter_header(675_000, "7e87a356a1732c94196dafaa5570a98174f42b4bc3e314869cc04496c62f864e"),
+    // opentxs
+    filter_header(700_000, "0cb164203d39ad0c491deaeee80e6d97664922ca4e6b41924b61fc7c1940c259"),
+    // opentxs
+    filter_header(725_000, "8922cfb102da235a454177c00b401c5d05ab3586700e7e1adcd25ab20ff5a615"),
+    // opentxs
+    filter_header(750_000, "321533d1b526c78b7f98a78c70e3132274e095cf0a7c71518672fb8eec8a34ef"),
+    // opentxs
+    filter_header(775_000, "9772d0050629dbcf661deec30704779ba41e7f5cd57ca58a2ded6cc71662c92f"),
+    // opentxs, neutrino
+    filter_header(800_000, "0dafdff27269a70293c120b14b1f5e9a72a5e8688098cfc6140b9d64f8325b99"),
+    // opentxs
+    filter_header(825_000, "6d9c048eb101f5bd989945109d4d9e5ef91717be027386b4272810ea06a8c837"),
+    // opentxs
+    filter_header(850_000, "c1892d6e95dc891d2473ecf9d1ca57c042a46221257ce6a66c6d291adf3b5c97"),
+    // opentxs
+    filter_header(875_000, "428750cdc218035d82578860e4560323fcc3ee82ce76556e1ce5d35bc177d0d5"),
+    // opentxs
+    filter_header(900_000, "4366ce0410bf72d1119b2b2b62930df8e526fd85f0477fa44d3bfef3cdc6a148"),
+    // opentxs
+    filter_header(925_000, "4a43a6f6d2919f15c2efc7e8506dfd4d4b8678d428e1d95b4e7d9a14adaa6045"),
+    // opentxs
+    filter_header(950_000, "4c768197fe1374d6070b66f4e7d25c50f241f0c4f3f330a729f7a2790d10f224"),
+    // opentxs
+    filter_header(975_000, "92cec0591be6961755f75c83f3d421b9c8009d90efb35af2ebfcb43948bafef6"),
+    // opentxs, neutrino
+    filter_header(1_000_000, "c2043fa2f6eb5f8f8d2c5584f743187f36302ed86b62c302e31155f378da9c5f"),
+    // opentxs
+    filter_header(1_025_000, "db5a6c261d7256707a073988c5c777803f973e83d9fc83f5ef1be7f6ed334013"),
+    // opentxs
+    filter_header(1_050_000, "152aa560877872735385d4c7482f7b05627b705a38c9dd7fa6b3c6d720c336c1"),
+    // opentxs
+    filter_header(1_075_000, "e586f6da8fc86c7c376ebbd194605a6ad46c0d37b3151774a2dffdaa53486654"),
+    // opentxs
+    filter_header(1_100_000, "808bd8b3b62f44f470430b82b6d44873a0452018c2a05c0c836302a8ae8b9c84"),
+    // opentxs
+    filter_header(1_125_000, "6e7deee0a2b12f7592b8c191397e44f559a5f9c8fd9f57c9e955d3623b9d9ea3"),
+    // opentxs
+    filter_header(1_150_000, "d004c16f4f79636d1049aa27fb653f371ad06bdd9de9c9899b26f008b23a6add"),
+    // opentxs
+    filter_header(1_175_000, "5097d8a9e20617321ce4c7999623aea8ebbc198ef46e1e5393a72d569de6dd82"),
+    // opentxs
+    filter_header(1_200_000, "88b3ac6de9523601aa6551a2fa14ac68ed095c716942c78148bf9aed27529161"),
+    // opentxs
+    filter_header(1_225_000, "e0fc5cdb55800b9d1d364f0d611555e2f2a6326a3e60e25f6946bfdf0fe2157f"),
+    // opentxs
+    filter_header(1_250_000, "4e13df20f9b0863a947bfe97028d00f1777d19861ce2462b2715dd97ca484291"),
+    // opentxs
+    filter_header(1_275_000, "0d1f7e19ee31670da5d7acf4b3a44bed575d90c09464df9cd861bd1d160f908a"),
+    // opentxs
+    filter_header(1_300_000, "5aecb3992a2bf850420d1b250558455fa82048f063ae2815cdcf29097eb99f20"),
+    // opentxs
+    filter_header(1_325_000, "4e4e436667d4184f9718b24d6f27336b167049e138aedc9010b9dd1ac4304da3"),
+    // opentxs
+    filter_header(1_350_000, "2d92752d82d0d23126ddbc154192318af7516c93845a1e202a141ecfa82232ae"),
+    // opentxs
+    filter_header(1_375_000, "5744110fbdb5743fa1fc3b6807321c25f6c92940a771ecb9a3e4c57a39cc1ac2"),
+    // opentxs, neutrino
+    filter_header(1_400_000, "f9ae1750483d4c8ce82512616b1ded932886af46decb8d3e575907930542d9b3"),
+    // opentxs
+    filter_header(1_425_000, "de5121f5dd19d436e3808136bf0e5b1365795f17e93b5bb5b0a758fde162ad39"),
+    // opentxs
+    filter_header(1_450_000, "dca18e1492b5f7c073176d77c86b205db0ddd8e63a034dccb078787cf95516e4"),
+    // opentxs
+    filter_header(1_475_000, "e4fdd3ac8c19b2d194606db2f80d55ca3d1598226744790042021a0bc6cbf128"),
+    // opentxs, neutrino
+    filter_header(1_500_000, "dc0cfa13daf09df9b8dbe7532f75ebdb4255860b295016b2ca4b789394bc5090"),
+    // opentxs
+    filter_header(1_525_000, "aa87c34d9155d35e3bb7233a470629eb449c68f434b214c387be8d51f946767f"),
+    // opentxs
+    filter_header(1_550_000, "05aed427336c18ae9a2cd11d095e2110e336ae96d9f3d102195e2bd776fff597"),
+    // opentxs
+    filter_header(1_575_000, "1e84096f5278646a0531efda796b667a28617204f7c1b0c514653de0c8926da2"),
+    // opentxs
+    filter_header(1_600_000, "61424b879bdb5daaab669315fa0b40c2c1d32bc0a1ec5e76137a340dc8075df9"),
+    // opentxs
+    filter_header(1_625_000, "60e8f9b2342a71c32c8e88a5f0138cfc2de226bae01faf420b74c194354971be"),
+    // opentxs
+    filter_header(1_650_000, "df2d78aa63c139c709225bb5b40bf25fe9967513a3316db23a9742c3fafb73eb"),
+    // opentxs
+    filter_header(1_675_000, "f697b877d361d39bea03d1921c152b24850e69cc02d9bd5f5203d5d96fc1beba"),
+    // opentxs
+    filter_header(1_700_000, "bbeec5859014b75658befa28eb38f1f2baa5fd97ce21567bfdfbd6915a598ad5"),
+    // opentxs
+    filter_header(1_725_000, "cb76c63c7c86125122fdec8f3355e12d4f3a4196be914c020a03e5448ccf8fa8"),
+    // opentxs
+    filter_header(1_750_000, "9c4de38e6c7b114584c4bdf38bd2f6928f961823ed6021ceeb616d2894118300"),
+    // opentxs
+    filter_header(1_775_000, "a1ade6aa5cfe1dd50a145af5db432ae1d5eb3d2d59fc31740067dfff64799e7a"),
+    // neutrino
+    filter_header(1_800_000, "67083b2d5dfc9ca1415bffa14e43a5bbe595e2e8b7ffbcc7a4ea78fa069a9c8d"),
+    // neutrino
+    filter_header(1_900_000, "96a31467f9edcaa3297770bc6cdf66926d5d17dfad70cb0cac285bfe9075c494"),
 ];

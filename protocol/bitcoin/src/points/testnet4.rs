@@ -3,8 +3,11 @@
 //!
 //! Known blocks: the last block of every second difficulty period of Electrum's checkpoints, and the newest that they
 //! have. No other list was found that has blocks at these heights.
+//!
+//! Known filter headers: those in the sources of neutrino; no other
+//! list was found that has them.
 
-use super::table::{KnownRow, block};
+use super::table::{FilterHeaderRow, KnownRow, block, filter_header};
 
 /// Bitcoin Core's minimum chain work (`nMinimumChainWork`): that at height 123,613.
 pub(super) const MINIMUM_CHAIN_WORK: u128 = 0x9a0_fe15_d017_7d08_6304;
@@ -47,4 +50,12 @@ pub(super) static KNOWN: &[KnownRow] = &[
     block(133_055, "00000000000000033293709ac6e6812f900d7bf4f3bcffbc138c813bff75d5f2"),
     block(137_087, "00000000002543b93ad11c81c924a5ebee7b236471fd166b060ce868abf95f1b"),
     block(139_103, "000000000001fa52cf7346a418640560743e051f8096a21ca452f3569bfe4f9e"),
+];
+
+/// Known filter headers, lowest first. Each row says which public lists have it.
+pub(super) static FILTER_HEADERS: &[FilterHeaderRow] = &[
+    // neutrino
+    filter_header(10_000, "5bf92ba99cc9e4971e705ab3c4a2a78ef0ea40986ab20f2c06ebfe7751e3fbb8"),
+    // neutrino
+    filter_header(50_000, "66592214f388e315256e5c6362750b858d580dec269500ecca7a4fbb8042b8e3"),
 ];
