@@ -226,7 +226,7 @@ fn each_kind_of_spend_tells_what_it_tells() {
             0,
             vec![common::coinbase(0, vec![0x52].into()), spend.clone()],
         );
-        let honest = filter_without(&block, &[spent.clone()], Script::from_bytes(&[0xff]));
+        let honest = filter_without(&block, std::slice::from_ref(&spent), Script::from_bytes(&[0xff]));
         let lie = filter_without(&block, &[], Script::from_bytes(&[0xff]));
 
         assert_eq!(omission(&block, &honest, unknown), Ok(None), "{name}");
