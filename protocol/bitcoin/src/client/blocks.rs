@@ -21,12 +21,20 @@ const USUAL_BLOCK: u64 = 1_500_000;
 pub(super) struct Blocks {
     wanted: BTreeMap<u32, Wanted>,
     /// Who is asked for which: a block of one peer, or of a second one too where the first is slow.
-    asked: Vec<(ConnId, u32)>,
+    asked: Vec<Asked>,
     /// Digests that wait.
     digests: usize,
     read: u32,
     /// Bytes of a block, on average over the last ones.
     average: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    peer: ConnId,
+    height: u32,
+    /// Of the request.
+    serial: u64,
 }
 
 #[derive(Debug)]
@@ -77,14 +85,14 @@ impl Blocks {
     }
 
     fn is_asked(&self, height: u32) -> bool {
-        self.asked.iter().any(|(_, asked)| *asked == height)
+        self.asked.iter().any(|asked| asked.height == height)
     }
 
     /// Blocks that one peer is asked for, and who that is.
     pub(super) fn single(&self) -> Vec<(u32, ConnId)> {
-        let count = |height| self.asked.iter().filter(|(_, asked)| *asked == height).count();
-        let single = self.asked.iter().filter(|(_, height)| count(*height) == 1);
-        single.map(|(peer, height)| (*height, *peer)).collect()
+        let count = |height| self.asked.iter().filter(|asked| asked.height == height).count();
+        let single = self.asked.iter().filter(|asked| count(asked.height) == 1);
+        single.map(|asked| (asked.height, asked.peer)).collect()
     }
 
     /// Whether a peer has said that it does not have a block.
@@ -93,20 +101,25 @@ impl Blocks {
     }
 
     /// Notes that `peer` is asked for a block.
-    pub(super) fn ask(&mut self, peer: ConnId, height: u32) -> Option<BlockHash> {
+    pub(super) fn ask(&mut self, peer: ConnId, serial: u64, height: u32) -> Option<BlockHash> {
         let hash = self.wanted.get(&height)?.hash;
-        self.asked.push((peer, height));
+        self.asked.push(Asked { peer, height, serial });
         Some(hash)
+    }
+
+    /// Whether `peer` has not answered one of the requests up to `serial`, though it has answered what came after them.
+    pub(super) fn is_unanswered(&self, peer: ConnId, serial: u64) -> bool {
+        self.asked.iter().any(|asked| asked.peer == peer && asked.serial <= serial)
     }
 
     /// How many blocks `peer` is asked for.
     pub(super) fn owed_by(&self, peer: ConnId) -> usize {
-        self.asked.iter().filter(|(asked, _)| *asked == peer).count()
+        self.asked.iter().filter(|asked| asked.peer == peer).count()
     }
 
     /// The height of a block that `peer` is asked for.
     pub(super) fn asked_of(&self, peer: ConnId, hash: &BlockHash) -> Option<u32> {
-        let mut heights = self.asked.iter().filter(|(asked, _)| *asked == peer).map(|(_, height)| *height);
+        let mut heights = self.asked.iter().filter(|asked| asked.peer == peer).map(|asked| asked.height);
         heights.find(|height| self.wanted.get(height).is_some_and(|wanted| wanted.hash == *hash))
     }
 
@@ -123,16 +136,16 @@ impl Blocks {
         wanted.digest = Some(digest);
         self.digests += 1;
         self.read += 1;
-        let other = self.asked.iter().find(|(asked, at)| *at == height && *asked != peer);
-        let other = other.map(|(other, _)| *other);
-        self.asked.retain(|(_, asked)| *asked != height);
+        let other = self.asked.iter().find(|asked| asked.height == height && asked.peer != peer);
+        let other = other.map(|other| other.peer);
+        self.asked.retain(|asked| asked.height != height);
         other
     }
 
     /// Notes that a peer says that it does not have a block. False: it was not asked for it.
     pub(super) fn refuse(&mut self, peer: ConnId, hash: &BlockHash) -> bool {
         let Some(height) = self.asked_of(peer, hash) else { return false };
-        self.asked.retain(|asked| *asked != (peer, height));
+        self.asked.retain(|asked| (asked.peer, asked.height) != (peer, height));
         if let Some(wanted) = self.wanted.get_mut(&height) {
             wanted.refused.push(peer);
         }
@@ -160,9 +173,9 @@ impl Blocks {
 
     /// Takes back what `peer` was asked for and has not sent.
     pub(super) fn release(&mut self, peer: ConnId) -> Vec<BlockHash> {
-        let released = self.asked.iter().filter(|(asked, _)| *asked == peer);
-        let hashes = released.filter_map(|(_, height)| Some(self.wanted.get(height)?.hash)).collect();
-        self.asked.retain(|(asked, _)| *asked != peer);
+        let released = self.asked.iter().filter(|asked| asked.peer == peer);
+        let hashes = released.filter_map(|asked| Some(self.wanted.get(&asked.height)?.hash)).collect();
+        self.asked.retain(|asked| asked.peer != peer);
         hashes
     }
 
@@ -171,7 +184,7 @@ impl Blocks {
         let wanted = core::mem::take(&mut self.wanted);
         let asked = core::mem::take(&mut self.asked).into_iter();
         self.digests = 0;
-        asked.filter_map(|(peer, height)| Some((peer, wanted.get(&height)?.hash))).collect()
+        asked.filter_map(|asked| Some((asked.peer, wanted.get(&asked.height)?.hash))).collect()
     }
 
     /// How many have been read since the start.

@@ -66,7 +66,7 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const EARLY: u32 = 3;
 
 impl Client {
-    /// What a peer has still to send of filters and blocks, in bytes.
+    /// About what a peer has still to send of filters and blocks, in bytes.
     fn backlog(&self, conn: ConnId) -> u64 {
         let blocks = self.search.blocks.owed_by(conn) as u64 * self.search.blocks.average();
         self.filter_backlog(conn) + blocks
@@ -75,7 +75,7 @@ impl Client {
     fn filter_backlog(&self, conn: ConnId) -> u64 {
         let late = self.peers.get(&conn).map_or(0, Peer::late_filters);
         let (owed, _) = self.search.filters.owed_by(conn);
-        (u64::from(owed) + u64::from(late)) * self.search.filters.average()
+        owed + u64::from(late) * self.search.filters.average()
     }
 
     /// How long until a peer has sent what it owes, and so many bytes more.
@@ -188,7 +188,7 @@ impl Client {
         let begins = self.time_until(conn, 0, now);
         let eta = |owed: Owed| {
             let peer = self.peers.get(&owed.peer)?;
-            let bytes = (u64::from(owed.ahead) + u64::from(peer.late_filters())) * average;
+            let bytes = owed.bytes + u64::from(peer.late_filters()) * average;
             peer.pace.time_for(bytes, now).map(|time| (time, owed))
         };
         let owed = self.search.filters.owed_by_others(conn);
@@ -258,10 +258,11 @@ impl Client {
             return;
         }
         let now = turn.now.instant;
+        let serial = self.next_request();
         let mut wanted: BTreeMap<ConnId, Vec<Inventory>> = BTreeMap::new();
         for height in self.search.blocks.free() {
             if let Some(conn) = self.who_serves_block(height, None, now) {
-                wanted.entry(conn).or_default().extend(self.note_block(conn, height));
+                wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
             }
         }
         let average = self.search.blocks.average();
@@ -269,33 +270,29 @@ impl Client {
             let Some(conn) = self.who_serves_block(height, Some(slow), now) else { continue };
             let comes = self.time_until(conn, average, now);
             if comes.saturating_mul(2).saturating_add(BLOCK_GAIN) < self.time_until(slow, 0, now) {
-                wanted.entry(conn).or_default().extend(self.note_block(conn, height));
+                wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
             }
         }
         for (conn, wanted) in wanted {
-            self.next_request();
             self.send(turn, conn, &Message::GetData(wanted.as_slice().into()));
             self.note_asked(conn, now);
         }
     }
 
-    fn note_block(&mut self, conn: ConnId, height: u32) -> Option<Inventory> {
-        let hash = self.search.blocks.ask(conn, height)?;
+    fn note_block(&mut self, conn: ConnId, serial: u64, height: u32) -> Option<Inventory> {
+        let hash = self.search.blocks.ask(conn, serial, height)?;
         Some(Inventory::block(INV_WITNESS_BLOCK, hash))
     }
 
-    /// Who would send a block first, beside the one that is asked for it already.
+    /// Who would send a block first, beside the one that is asked for it already. `None`: nobody, or one that owes enough
+    /// blocks for now.
     fn who_serves_block(&self, height: u32, beside: Option<ConnId>, now: Instant) -> Option<ConnId> {
         let able = self.peers.iter().filter(|(conn, peer)| {
             let least = match peer.services.has(ServiceFlags::NETWORK) {
                 true => 0,
                 false => self.chain.tip_height().saturating_sub(LIMITED_DEPTH),
             };
-            let owed = self.search.blocks.owed_by(**conn);
-            let is_busy = owed > 0 && self.time_until(**conn, 0, now) > BLOCKS_TIME;
             self.serves(peer).is_some_and(|best| (least..=best).contains(&height))
-                && owed < MAX_BLOCKS
-                && !is_busy
                 && Some(**conn) != beside
                 && !self.search.blocks.is_refused_by(height, **conn)
         });
@@ -304,7 +301,10 @@ impl Client {
             let filters = peer.pace.time_for(self.filter_backlog(*conn), now).unwrap_or_default();
             (filters > LONG_REQUEST, self.time_until(*conn, average, now), *conn)
         });
-        by_time.min().map(|(.., conn)| conn)
+        let (.., conn) = by_time.min()?;
+        let owed = self.search.blocks.owed_by(conn);
+        let has_enough = owed > 0 && self.time_until(conn, 0, now) > BLOCKS_TIME;
+        (owed < MAX_BLOCKS && !has_enough).then_some(conn)
     }
 
     /// A peer says that it does not have blocks that it was asked for: others are asked.

@@ -26,6 +26,9 @@ const BYTES_PER_FILTER: usize = 32 + 32 + 1 + 1;
 /// Filters that have come already and are asked for again, so that those on both sides of them make one request.
 const MAX_GAP: u32 = 4;
 
+/// Bytes of a message with a filter beside the filter.
+const OVERHEAD: u64 = 60;
+
 /// What a filter is taken to have before one has come: as one of a recent block.
 const USUAL_FILTER: u64 = 20_000;
 
@@ -81,6 +84,8 @@ struct Request {
     came: Vec<bool>,
     /// How many of them have not.
     owed: u32,
+    /// Bytes of a filter, on average over those that have come; of the last ones from anyone, until one has.
+    average: u64,
     any_came: bool,
     /// From this height on another peer is asked as well.
     shared_from: Option<u32>,
@@ -102,8 +107,9 @@ struct Held {
 pub(super) struct Owed {
     pub(super) peer: ConnId,
     pub(super) serial: u64,
-    /// How many the peer has to send until it has sent these, these included.
+    /// How many the peer has to send until it has sent these, these included; and about how many bytes those have.
     pub(super) ahead: u32,
+    pub(super) bytes: u64,
     /// How many of them have not come from anyone.
     pub(super) missing: u32,
 }
@@ -126,6 +132,10 @@ impl Request {
     fn owes(&self, height: u32) -> bool {
         let place = height.checked_sub(self.first);
         place.and_then(|place| self.came.get(place as usize)) == Some(&false)
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::from(self.owed) * self.average
     }
 
     fn owed_heights(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
@@ -322,6 +332,7 @@ impl Filters {
             first,
             came,
             owed: last - first + 1,
+            average: self.average,
             any_came: false,
             shared_from: None,
             is_second,
@@ -345,6 +356,7 @@ impl Filters {
             first,
             came: alloc::vec![false; hashes.len()],
             owed: hashes.len() as u32,
+            average: self.average,
             any_came: false,
             shared_from: None,
             is_second: false,
@@ -355,17 +367,19 @@ impl Filters {
 
     /// What `peer` could be asked for though others are asked for it, in the order in which those were asked.
     pub(super) fn owed_by_others(&self, peer: ConnId) -> Vec<Owed> {
-        let mut ahead: BTreeMap<ConnId, u32> = BTreeMap::new();
+        let mut ahead: BTreeMap<ConnId, (u32, u64)> = BTreeMap::new();
         let mut owed = Vec::new();
         for request in self.requests.iter().filter(|request| request.peer != peer) {
-            let sum = ahead.entry(request.peer).or_default();
-            *sum += request.owed;
+            let (filters, bytes) = ahead.entry(request.peer).or_default();
+            *filters += request.owed;
+            *bytes += request.bytes();
             if request.is_second || !request.early.is_empty() {
                 continue;
             }
             let missing = self.single(request).count() as u32;
             if missing > 0 {
-                owed.push(Owed { peer: request.peer, serial: request.serial, ahead: *sum, missing });
+                let (peer, serial) = (request.peer, request.serial);
+                owed.push(Owed { peer, serial, ahead: *filters, bytes: *bytes, missing });
             }
         }
         owed
@@ -409,10 +423,10 @@ impl Filters {
         self.request(peer, serial, first, last, true)
     }
 
-    /// How many filters `peer` has still to send, and how many requests that is.
-    pub(super) fn owed_by(&self, peer: ConnId) -> (u32, usize) {
+    /// About how many bytes of filters `peer` has still to send, and how many requests that is.
+    pub(super) fn owed_by(&self, peer: ConnId) -> (u64, usize) {
         let requests = self.requests.iter().filter(|request| request.peer == peer);
-        requests.fold((0, 0), |(filters, count), request| (filters + request.owed, count + 1))
+        requests.fold((0, 0), |(bytes, count), request| (bytes + request.bytes(), count + 1))
     }
 
     /// Whether `peer` owes filters that nobody has sent.
@@ -450,8 +464,10 @@ impl Filters {
                     heights.find(|height| hash(*height) == Some(block_hash)).map(|height| (place, height))
                 },
             )?;
-        self.average = (self.average * 15 + bytes.len() as u64 + 60) / 16;
+        let length = bytes.len() as u64 + OVERHEAD;
+        self.average = (self.average * 15 + length) / 16;
         let request = &mut self.requests[place];
+        request.average = if request.any_came { (request.average * 7 + length) / 8 } else { length };
         request.came[(height - request.first) as usize] = true;
         request.any_came = true;
         request.owed -= 1;

@@ -274,6 +274,10 @@ impl Client {
             match timer {
                 Timer::Dial(target) => self.dial(turn, target),
                 Timer::Handshake(conn) => self.drop_peer(turn, conn, Reason::HandshakeTimeout),
+                // They come behind the filters and blocks that it was asked for before; whether it sends those is watched.
+                Timer::Headers(conn) if self.search.is_waiting_for(conn) => {
+                    self.timers.set(timer, turn.now.instant + headers::HEADERS_TIMEOUT);
+                }
                 Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.

@@ -343,7 +343,8 @@ impl Client {
             let endpoint = self.targets.endpoint(peer.target).clone();
             turn.out.event(Event::FilterLeftOut { endpoint, block });
         }
-        if unanswered.is_some() || (owes && pong == Pong::Behind) {
+        let no_block = serial.is_some_and(|serial| self.search.blocks.is_unanswered(conn, serial));
+        if unanswered.is_some() || no_block || (owes && pong == Pong::Behind) {
             let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
             peer.silences += 1;
             self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));

@@ -30,6 +30,8 @@ pub(crate) struct Chain {
     bodies: BTreeMap<u32, Body>,
     /// Seconds from one block to the next.
     pub(crate) spacing: u32,
+    /// Bytes that whole blocks have beside what they pay.
+    pub(crate) bulk: usize,
 }
 
 /// What a node serves of a block beside its header.
@@ -50,6 +52,7 @@ impl Chain {
             filter_headers: Vec::new(),
             bodies: BTreeMap::new(),
             spacing: SPACING,
+            bulk: 0,
         };
         let genesis = genesis_block(Network::Regtest);
         let filter = filter::basic(&genesis, |_| None::<ScriptBuf>).expect("a coinbase spends nothing");
@@ -80,7 +83,11 @@ impl Chain {
         for _ in 0..count {
             let height = self.headers.len() as u32;
             let time = self.headers[self.headers.len() - 1].time + self.spacing;
-            let coinbase = coinbase(u64::from(tag) << 32 | u64::from(height), pays(height));
+            let mut coinbase = coinbase(u64::from(tag) << 32 | u64::from(height), pays(height));
+            if self.bulk > 0 {
+                let data = ScriptBuf::from_bytes(vec![0x6a; self.bulk]);
+                coinbase.output.push(TxOut { value: Amount::ZERO, script_pubkey: data });
+            }
             let root = TxMerkleNode::from_raw_hash(coinbase.compute_txid().to_raw_hash());
             let (header, hash) = mine(self.hashes[self.hashes.len() - 1], root, time);
             let block = Block { header, txdata: vec![coinbase] };
@@ -118,6 +125,7 @@ impl Chain {
             filter_headers: self.filter_headers[..length].to_vec(),
             bodies: self.bodies.range(..=height).map(|(height, body)| (*height, body.clone())).collect(),
             spacing: self.spacing,
+            bulk: self.bulk,
         }
     }
 

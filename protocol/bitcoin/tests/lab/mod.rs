@@ -61,6 +61,8 @@ pub(crate) struct Lab {
     pub(crate) bytes: u64,
     /// What peers were asked for: when, and who.
     pub(crate) asked: Vec<(Instant, usize, Asked)>,
+    /// How long each of those waits until the peer has sent what it was asked for before.
+    pub(crate) waits: Vec<Duration>,
     shell: Option<Shell<Checked<Client>, Disk>>,
     /// What is left of a process that has ended.
     left: Option<Disk>,
@@ -149,6 +151,7 @@ impl Lab {
             crash_after: None,
             bytes: 0,
             asked: Vec::new(),
+            waits: Vec::new(),
             shell: None,
             left: Some(Disk::holding(store)),
             started: false,
@@ -375,6 +378,7 @@ impl Lab {
             }
             if let Some(asked) = asked(&self.peers[peer].chain, &message) {
                 self.asked.push((self.now, peer, asked));
+                self.waits.push(line.idle.since(self.now));
             }
             self.peers[peer].on(&message, &mut answers);
         }

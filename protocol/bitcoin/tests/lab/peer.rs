@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) lacks: Vec<u32>,
     /// Blocks that it sends with a changed transaction.
     pub(crate) mutates: Vec<u32>,
+    /// Blocks that it says nothing about.
+    pub(crate) keeps_back: Vec<u32>,
     /// Whether it has only the last blocks (BIP159).
     pub(crate) is_pruned: bool,
     /// Filters that it has sent.
@@ -79,6 +81,7 @@ impl Peer {
             leaves_out: Vec::new(),
             lacks: Vec::new(),
             mutates: Vec::new(),
+            keeps_back: Vec::new(),
             is_pruned: false,
             filters_sent: 0,
             conduct: honest(),
@@ -160,6 +163,9 @@ impl Peer {
             Message::GetData(wanted) => {
                 for item in wanted.iter() {
                     let height = self.chain.height_of(&BlockHash::from_byte_array(item.hash));
+                    if height.is_some_and(|height| self.keeps_back.contains(&height)) {
+                        continue;
+                    }
                     if height.is_some_and(|height| self.lacks.contains(&height)) {
                         send(&Message::NotFound([item].as_slice().into()));
                         continue;
