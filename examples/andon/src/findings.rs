@@ -45,6 +45,10 @@ impl Findings {
                 self.matched.retain(|&height| height <= fork.height);
                 true
             }
+            Event::FilterHeadersReplaced { from } => {
+                self.matched.retain(|&height| height < *from);
+                true
+            }
             Event::Rescan { from } => {
                 self.received.retain(|&(height, _), _| height < *from);
                 self.spent.retain(|&(height, _, _), _| height < *from);

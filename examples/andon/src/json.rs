@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{BlockId, Count, Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{BlockId, Count, Decision, Event, Progress, Touch, TouchKind};
 use bitcoin::Network;
 use serde_json::{Value, json};
 
@@ -48,6 +48,28 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::BirthdayBelowStart { birthday, first } => {
             json!({"event": "birthday_below_start", "birthday": birthday, "first": first})
         }
+        Event::FalseFilter { endpoint, block: id, filter_hash, omission } => json!({
+            "event": "false_filter",
+            "peer": endpoint.to_string(),
+            "block": block(id),
+            "filter_hash": filter_hash.to_string(),
+            "omits": omission.as_ref().map(|omission| json!({
+                "txid": omission.txid.to_string(),
+                "script": omission.script.to_hex_string(),
+            })),
+        }),
+        Event::FilterHeadersDisputed { height, ours, theirs, decision } => json!({
+            "event": "filter_headers_disputed",
+            "height": height,
+            "ours": ours,
+            "theirs": theirs,
+            "decision": match decision {
+                Decision::Open => "open",
+                Decision::Kept => "kept",
+                Decision::Replaced => "replaced",
+            },
+        }),
+        Event::FilterHeadersReplaced { from } => json!({"event": "filter_headers_replaced", "from": from}),
         Event::StaleTip { tip } => json!({"event": "stale_tip", "tip": block(tip)}),
         // Answers to what the program asks for by itself.
         Event::Header { .. } | Event::Exported { .. } | Event::Imported { .. } => return None,

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Count, Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{Count, Decision, Event, Progress, Touch, TouchKind};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use bitcoin::Network;
@@ -121,6 +121,30 @@ impl Output {
                 grouped(*birthday),
                 grouped(*first)
             )),
+            Event::FalseFilter { endpoint, block, .. } => self.warning(&format!(
+                "the peer {endpoint} vouched for a filter of block {} that the block proves false",
+                grouped(block.height)
+            )),
+            Event::FilterHeadersDisputed { height, ours, theirs, decision } => {
+                let height = grouped(*height);
+                self.warning(&match decision {
+                    Decision::Open => format!(
+                        "peers differ about the filters from block {height} on, {ours} to {theirs}, and none is proven \
+                         wrong: the search waits there for another peer"
+                    ),
+                    Decision::Kept => format!(
+                        "peers differ about the filters from block {height} on: those that {ours} have are kept, {theirs} \
+                         have others"
+                    ),
+                    Decision::Replaced => format!(
+                        "peers differ about the filters from block {height} on: those that {theirs} have are taken, {ours} \
+                         have the ones before"
+                    ),
+                });
+            }
+            Event::FilterHeadersReplaced { from } => {
+                self.warning(&format!("false filters: searching again from block {} on", grouped(*from)));
+            }
             Event::StaleTip { tip } => self.news(&format!(
                 "No block has come for a while after block {}; another peer is asked",
                 grouped(tip.height)

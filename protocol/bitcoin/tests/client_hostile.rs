@@ -233,6 +233,8 @@ fn a_filter_left_out_is_noticed_and_asked_of_another() {
     desk.handshake(second, 20);
     let tip = desk.headers(20, 20);
     desk.receive(second, &Message::Headers(tip.as_slice().into()));
+    // It is asked for no filter before it has named the same filter headers.
+    desk.give_filter_headers(second, 20, 20);
     assert!(!desk.is_synced());
     desk.take_sent();
     desk.pass(Duration::from_secs(45));

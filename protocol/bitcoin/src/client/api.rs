@@ -10,9 +10,10 @@ use core::time::Duration;
 use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Amount, BlockHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
+use bitcoin::{Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
 
 use super::Misbehaviour;
+use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
 use crate::points::StartPoint;
 
@@ -33,6 +34,15 @@ pub struct Config {
     /// between two is held in memory until the upper one proves it: else the client fails with
     /// [`Failure::UnusableKnownBlocks`].
     pub known_blocks: Vec<BlockId>,
+    /// Filter headers that are known beforehand, beside those that are compiled in
+    /// ([`known_filter_headers`](crate::points::known_filter_headers)), in whose place they stand: by height. Up to the last
+    /// of them one peer is believed, and one that contradicts them is let go.
+    pub known_filter_headers: Vec<(u32, FilterHeader)>,
+    /// How many peers must name the same filter headers above those that are known, before filters are searched with them.
+    /// They are counted by group: peers whose addresses have the first 16 bits (IPv4) or 32 bits (IPv6) in common have one
+    /// vote together; a host name is a group of its own, and so is each address and port of this machine and of private
+    /// networks. Where fewer groups are connected, as many are enough; zero is one.
+    pub filter_header_quorum: u8,
     /// The peers to connect to. More can be added by [`Command::AddPeer`].
     pub peers: Vec<Endpoint>,
     /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
@@ -65,6 +75,8 @@ impl Config {
             start: Start::Genesis,
             minimum_work: None,
             known_blocks: Vec::new(),
+            known_filter_headers: Vec::new(),
+            filter_header_quorum: 2,
             peers: Vec::new(),
             user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
             // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
@@ -404,6 +416,36 @@ pub enum Event {
         /// The first block whose filter can be checked.
         first: u32,
     },
+    /// A peer vouched for a filter that its block proves false (BIP157). It is let go, as its
+    /// [`Event::PeerDisconnected`] tells; what was believed of it is dropped by an [`Event::FilterHeadersReplaced`].
+    FalseFilter {
+        /// As the peer was given.
+        endpoint: Endpoint,
+        /// The block.
+        block: BlockId,
+        /// The hash of the filter, which is served to whoever asks for it and to which its filter header commits.
+        filter_hash: FilterHash,
+        /// What the block shows and the filter does not hold. `None`: the filter can't even be decoded.
+        omission: Option<Omission>,
+    },
+    /// Peers name different filter headers from this height on, and the block there proves neither false: a filter that
+    /// holds too much can't be told from a right one. More groups of peers decide. Told again when the decision changes.
+    FilterHeadersDisputed {
+        /// The first height where they differ.
+        height: u32,
+        /// Groups of peers for those that were had before.
+        ours: u32,
+        /// Groups of peers for others.
+        theirs: u32,
+        /// What is done.
+        decision: Decision,
+    },
+    /// Filter headers from this height on were false, or those of fewer peers: others take their place. What had been found
+    /// with them comes right after, as [`Event::TakenBack`], and is searched for again.
+    FilterHeadersReplaced {
+        /// The first height.
+        from: u32,
+    },
     /// No block has come for [`Config::stale_tip`]. One more peer was asked for headers, if one is connected.
     StaleTip {
         /// The best block known.
@@ -439,6 +481,17 @@ pub enum Event {
     Checked(BlockId),
     /// Everything up to the tip has been checked, and no connected peer knows of a better one. Once for each tip.
     Synced(BlockId),
+}
+
+/// What is done about filter headers that peers differ about and that nothing proves false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// As many are for one as for the other. The search does not go past the height below until another peer decides.
+    Open,
+    /// More are for those that were had before.
+    Kept,
+    /// More are for the others, which are taken.
+    Replaced,
 }
 
 /// A payment to a watched script, or one from it.

@@ -57,7 +57,7 @@ const LONG_REQUEST: Duration = Duration::from_millis(500);
 const USUAL_RATE: u64 = 500_000;
 
 /// Blocks below the tip that a pruned peer serves (BIP159), less two for those it may be ahead of us.
-const LIMITED_DEPTH: u32 = 286;
+pub(super) const LIMITED_DEPTH: u32 = 286;
 
 /// When a peer that did not have a block is asked again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ impl Client {
     /// Peers that can be asked for filters now, with the height up to which they serve: who would send one first comes
     /// first.
     fn able(&self, now: Instant) -> Vec<(ConnId, u32)> {
-        let able = self.peers.iter().filter_map(|(conn, peer)| Some((*conn, self.serves(peer)?)));
+        let able = self.peers.iter().filter_map(|(conn, peer)| Some((*conn, self.serves_filters(peer)?)));
         let mut able: Vec<(ConnId, u32)> = able.collect();
         able.sort_by_cached_key(|(conn, _)| self.time_until(*conn, self.search.filters.average(), now));
         able
@@ -193,7 +193,7 @@ impl Client {
         };
         let owed = self.search.filters.owed_by_others(conn);
         let (_, open_to) = self.search.filters.unasked();
-        let is_full = open_to.is_some_and(|open| open < self.filter_headers.next().saturating_sub(1));
+        let is_full = open_to.is_some_and(|open| open < self.trusted_filter_headers().saturating_sub(1));
         let mut slow = owed.into_iter().filter_map(eta);
         let (time, owed) = if is_full { slow.next()? } else { slow.max_by_key(|(time, _)| *time)? };
         // So many come from either by the time at which the two meet.
@@ -223,11 +223,14 @@ impl Client {
             return;
         }
         let now = turn.now.instant;
-        let able = self.able(now);
         // Behind the request for filter headers they come right after them.
         let source = self.filter_headers.source();
-        let able = able.iter().filter(|(_, best)| *best >= tip).map(|(conn, _)| *conn);
-        let Some(conn) = able.min_by_key(|conn| Some(*conn) != source) else { return };
+        let able = self.peers.iter().filter(|(_, peer)| self.serves(peer).is_some_and(|best| best >= tip));
+        let able = able.filter(|(_, peer)| peer.dissent.is_none()).map(|(conn, _)| *conn);
+        let by_time = |conn: &ConnId| {
+            (Some(*conn) != source, self.time_until(*conn, self.search.filters.average(), now))
+        };
+        let Some(conn) = able.min_by_key(by_time) else { return };
         let hashes: Option<Vec<BlockHash>> =
             (first..=tip).map(|height| self.chain.at(height).map(|(_, hash)| hash)).collect();
         let Some(hashes) = hashes else { return };
@@ -245,8 +248,10 @@ impl Client {
             match search.filters.take_held(search.findings.query()) {
                 None => return,
                 Some((_, Ok(()))) => {}
-                Some((conn, Err(misbehaviour))) => {
-                    self.drop_peer(turn, conn, Reason::Misbehaved(misbehaviour));
+                Some((conn, Err((height, misbehaviour)))) => {
+                    if let Err(misbehaviour) = self.charge(conn, height, misbehaviour) {
+                        self.drop_peer(turn, conn, Reason::Misbehaved(misbehaviour));
+                    }
                 }
             }
         }

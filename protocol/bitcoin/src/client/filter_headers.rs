@@ -1,6 +1,6 @@
 //! Filter headers (BIP157): each follows from the one before it and its filter's hash, from the first block on.
 //!
-//! They are taken from one peer at a time, a few ranges in flight. Whether other peers agree is not asked here.
+//! They are taken from one peer at a time, a few ranges in flight. Whether other peers agree: see `agreement`.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -9,6 +9,7 @@ use andon_kernel::ConnId;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
+use super::agreement::Agreement;
 use super::api::{BlockId, ImportError};
 use super::peer::Peer;
 use super::{Client, Misbehaviour, StopBlock, Then, Turn, record};
@@ -36,6 +37,17 @@ pub(super) struct FilterHeaders {
     start: u32,
     asked: VecDeque<Asked>,
     source: Option<ConnId>,
+    /// So many, from the first block on, were enough peers' at some time.
+    trusted: u32,
+}
+
+/// Why an answer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It follows from another filter header at this height.
+    Apart(u32, FilterHeader),
+    /// The filter header that is known at this height is another.
+    Known(u32),
 }
 
 #[derive(Debug)]
@@ -61,7 +73,7 @@ impl FilterHeaders {
 
     /// Takes up stored ones of a chain that starts at `start`: the last of them, ending below height `next`.
     pub(super) fn restore(start: u32, next: u32, window: VecDeque<FilterHeader>) -> Self {
-        Self { window, next, start, asked: VecDeque::new(), source: None }
+        Self { window, next, start, ..Self::default() }
     }
 
     /// The height from which filters can be checked.
@@ -91,13 +103,25 @@ impl FilterHeaders {
         self.window.get(self.window.len().checked_sub(back)?).copied()
     }
 
-    /// Forgets those above `height`: the chain has left them. What was asked for is asked anew.
-    pub(super) fn truncate(&mut self, height: u32) -> Option<(ConnId, u32)> {
-        let surplus = self.next.saturating_sub(height + 1);
+    /// How many, from the first block on, were enough peers' at some time.
+    pub(super) fn trusted(&self) -> u32 {
+        // Filters are searched above the block that the chain starts with.
+        self.trusted.max(self.first_filter())
+    }
+
+    /// Notes that so many are.
+    pub(super) fn trust(&mut self, count: u32) {
+        self.trusted = self.trusted.max(count);
+    }
+
+    /// Forgets those from the height `from` on. What was asked for is asked anew.
+    pub(super) fn truncate(&mut self, from: u32) -> Option<(ConnId, u32)> {
+        let surplus = self.next.saturating_sub(from);
         for _ in 0..surplus {
             self.window.pop_back();
         }
         self.next = (self.next - surplus).max(self.first_filter());
+        self.trusted = self.trusted.min(from);
         self.set_source(self.source)
     }
 
@@ -140,35 +164,45 @@ impl FilterHeaders {
         self.asked.iter().any(|asked| asked.is_for(stop_hash, count))
     }
 
-    /// Takes an answer that is expected. Returns the heights and values that are new: in order, and possibly none yet.
+    /// Takes an answer that is expected. Returns the heights and values that are new, in order and possibly none yet, and why
+    /// what follows them is not taken, if it is not.
     fn answer(
         &mut self,
         stop_hash: BlockHash,
         previous: FilterHeader,
         hashes: Items<'_, FilterHash>,
-    ) -> Result<Vec<(u32, FilterHeader)>, Misbehaviour> {
+        agreement: &Agreement,
+    ) -> (Vec<(u32, FilterHeader)>, Result<(), Refusal>) {
         let asked = self.asked.iter_mut().find(|asked| asked.is_for(stop_hash, hashes.len()));
         asked.expect("the answer is expected").answer = Some((previous, hashes.iter().collect()));
         let mut new = Vec::new();
+        let mut taken_all = Ok(());
         while let Some((previous, hashes)) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
             self.asked.pop_front();
+            let mut taken = Vec::with_capacity(hashes.len() + 1);
             if self.lacks_base() {
-                self.window.push_back(previous);
-                new.push((self.next - 1, previous));
-            }
-            if self.before(self.next) != Some(previous) {
-                return Err(Misbehaviour::FilterHeadersDiscontinuous);
+                taken.push((self.next - 1, previous));
+            } else if self.before(self.next) != Some(previous) {
+                taken_all = Err(Refusal::Apart(self.next.saturating_sub(1), previous));
+                break;
             }
             let mut header = previous;
-            for hash in hashes {
+            for (height, hash) in (self.next..).zip(hashes) {
                 header = filter::header(hash, header);
-                new.push((self.next, header));
-                self.window.push_back(header);
-                self.next += 1;
+                taken.push((height, header));
             }
+            let headers: Vec<FilterHeader> = taken.iter().map(|(_, header)| *header).collect();
+            let first = taken.first().map_or(self.next, |(height, _)| *height);
+            if let Some(height) = agreement.contradicted_by(first, &headers) {
+                taken_all = Err(Refusal::Known(height));
+                break;
+            }
+            self.window.extend(headers);
+            self.next = taken.last().map_or(self.next, |(height, _)| height + 1);
+            new.append(&mut taken);
         }
         self.trim();
-        Ok(new)
+        (new, taken_all)
     }
 
     fn trim(&mut self) {
@@ -216,6 +250,7 @@ impl Client {
             let mut able = self
                 .peers
                 .iter()
+                .filter(|(_, peer)| peer.dissent.is_none() && self.agreement.dispute.is_none())
                 .filter(|(_, peer)| self.serves_filter_headers(peer).is_some_and(|best| best >= next));
             let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
             self.filter_headers.set_source(Some(source));
@@ -239,7 +274,7 @@ impl Client {
 
     /// The height up to which a peer can be asked for filter headers now, if it can: also while it is still showing its
     /// block headers, for filter headers that follow right behind need no block looked up in the store.
-    fn serves_filter_headers(&self, peer: &Peer) -> Option<u32> {
+    pub(super) fn serves_filter_headers(&self, peer: &Peer) -> Option<u32> {
         if !peer.is_ready() || peer.passed_over.is_some() {
             return None;
         }
@@ -275,6 +310,12 @@ impl Client {
             return Err(Misbehaviour::WrongAnswer(CFHEADERS));
         }
         peer.note_answer();
+        if let Some(hash) = hashes.at(0).filter(|_| hashes.len() == 1)
+            && self.on_filter_header(turn, conn, stop_hash, filter::header(hash, previous))?
+        {
+            return Ok(());
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if self.filter_headers.source() != Some(conn) || !self.filter_headers.expects(stop_hash, hashes.len())
         {
             return if peer.take_late_filter_headers() {
@@ -285,9 +326,34 @@ impl Client {
                 Err(Misbehaviour::Unrequested(CFHEADERS))
             };
         }
-        let new = self.filter_headers.answer(stop_hash, previous, hashes)?;
+        let agreed = peer.agrees;
+        let (new, taken_all) = self.filter_headers.answer(stop_hash, previous, hashes, &self.agreement);
         self.store_filter_headers(turn, &new);
-        Ok(())
+        if let Some((last, _)) = new.last() {
+            self.agrees_up_to(conn, *last);
+        }
+        match taken_all {
+            Ok(()) => Ok(()),
+            Err(Refusal::Apart(height, _)) if agreed > height || self.filter_headers.next() == 0 => {
+                Err(Misbehaviour::FilterHeadersDiscontinuous)
+            }
+            Err(Refusal::Apart(height, theirs)) => {
+                // It never said what those before are. Who is right is another question.
+                self.forget_filter_header_source();
+                match self.agreement.dispute {
+                    None => self.begin_dispute(turn, conn, height, theirs),
+                    Some(_) => Ok(()),
+                }
+            }
+            Err(Refusal::Known(height)) => {
+                // It has vouched for those below as well: they are taken from the last on that are proven.
+                let proven = self.proven_filter_headers();
+                if proven < self.filter_headers.next() {
+                    self.replace_filter_headers(turn, proven);
+                }
+                Err(Misbehaviour::ContradictsKnownFilterHeader(height))
+            }
+        }
     }
 
     /// Makes new filter headers durable: with those that stand before them in their row.
@@ -315,7 +381,13 @@ impl Client {
 
     /// Forgets filter headers of blocks that are no longer in the chain.
     pub(super) fn forget_filter_headers_above(&mut self, height: u32) {
-        let owed = self.filter_headers.truncate(height);
+        self.forget_filter_headers_from(height + 1);
+    }
+
+    /// Forgets filter headers from a height on, and what peers said of them.
+    pub(super) fn forget_filter_headers_from(&mut self, from: u32) {
+        self.forget_agreement_from(from);
+        let owed = self.filter_headers.truncate(from);
         if let Some((conn, owed)) = owed
             && let Some(peer) = self.peers.get_mut(&conn)
         {

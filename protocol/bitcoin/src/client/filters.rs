@@ -444,14 +444,14 @@ impl Filters {
 
     /// Takes one filter from `peer`.
     ///
-    /// `None`: the peer is not asked for it, or has sent it before.
+    /// `None`: the peer is not asked for it, or has sent it before. What is wrong with it comes with its height.
     pub(super) fn receive(
         &mut self,
         peer: ConnId,
         block_hash: BlockHash,
         bytes: &[u8],
         query: &Query,
-    ) -> Option<Result<(), Misbehaviour>> {
+    ) -> Option<Result<(), (u32, Misbehaviour)>> {
         let (place, height) =
             self.requests.iter().enumerate().filter(|(_, request)| request.peer == peer).find_map(
                 |(place, request)| {
@@ -475,7 +475,7 @@ impl Filters {
             self.requests.remove(place);
         }
         let block = BlockId { height, hash: block_hash };
-        Some(self.take(peer, block, bytes, query))
+        Some(self.take(peer, block, bytes, query).map_err(|misbehaviour| (height, misbehaviour)))
     }
 
     /// Checks and matches a filter that a peer was asked for, unless another has sent it.
@@ -531,11 +531,12 @@ impl Filters {
         }
     }
 
-    /// Takes a filter that was held and can be looked at now. Returns what its sender did wrong.
-    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Result<(), Misbehaviour>)> {
+    /// Takes a filter that was held and can be looked at now. Returns who sent it, and what is wrong with it, with its height.
+    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Result<(), (u32, Misbehaviour)>)> {
         let place = self.held.iter().position(|held| self.hash(held.block.height).is_some())?;
         let Held { peer, block, bytes } = self.held.remove(place);
-        Some((peer, self.take(peer, block, &bytes, query)))
+        let taken = self.take(peer, block, &bytes, query);
+        Some((peer, taken.map_err(|misbehaviour| (block.height, misbehaviour))))
     }
 
     /// Takes the blocks whose filters have matched since the last time.

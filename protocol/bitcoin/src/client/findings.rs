@@ -52,6 +52,11 @@ impl Findings {
         &self.query
     }
 
+    /// The script of an output that was received and is not spent yet.
+    pub(super) fn script_of(&self, outpoint: &OutPoint) -> Option<&[u8]> {
+        self.outputs.get(outpoint).map(|(script, _)| script.as_bytes())
+    }
+
     /// Takes from a block what may matter.
     pub(super) fn digest(&self, block: &Block) -> Digest {
         let transactions = block.txdata.iter().map(|transaction| {

@@ -41,6 +41,11 @@ pub enum Misbehaviour {
     ContradictsKnownBlock(u32),
     /// Filter headers that do not follow from those before them.
     FilterHeadersDiscontinuous,
+    /// Filter headers that are not those that are known beforehand, at this height or below.
+    ContradictsKnownFilterHeader(u32),
+    /// Filter headers that commit to a filter which the block at this height proves false. An
+    /// [`Event::FalseFilter`](super::Event::FalseFilter) before it has the evidence.
+    FalseFilterHeader(u32),
     /// A filter that is not the one its header names.
     WrongFilter,
     /// A filter that its header names and that can't be decoded.
@@ -75,6 +80,12 @@ impl fmt::Display for Misbehaviour {
             Self::TooManyBranches => f.write_str("it sent too many branches of too little work"),
             Self::FilterHeadersDiscontinuous => {
                 f.write_str("it sent filter headers that do not follow from those before")
+            }
+            Self::ContradictsKnownFilterHeader(height) => {
+                write!(f, "it does not have the filter header that is known at height {height}")
+            }
+            Self::FalseFilterHeader(height) => {
+                write!(f, "its filter header at height {height} is of a filter that its block proves false")
             }
             Self::WrongFilter => f.write_str("it sent a filter that its filter header does not name"),
             Self::UndecodableFilter => f.write_str("it sent a filter that can't be decoded"),

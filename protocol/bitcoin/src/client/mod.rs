@@ -8,6 +8,7 @@
 //! | `ranges` | headers between known blocks, from several peers at once |
 //! | `ascent`, `switching` | chains of little work, branches from far below, and the switch to one |
 //! | `filter_headers` | the chain of filter headers (BIP157) |
+//! | `agreement`, `dispute` | which filter headers are trusted, and what is done about those that differ |
 //! | `filters` | filters in chunks, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
@@ -18,10 +19,12 @@
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
 //! | `queries` | headers that the application looks up, takes out or brings in |
 
+mod agreement;
 mod api;
 mod ascent;
 mod blocks;
 mod dial;
+mod dispute;
 mod downloads;
 mod filter_headers;
 mod filters;
@@ -53,6 +56,7 @@ use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Tic
 pub use api::*;
 pub use misbehaviour::Misbehaviour;
 
+use agreement::Agreement;
 use ascent::Ascent;
 use dial::{TargetId, Targets};
 use filter_headers::FilterHeaders;
@@ -99,6 +103,7 @@ pub struct Client {
     filter_headers: FilterHeaders,
     /// The block with which the next range of filter headers ends, where it had to be loaded.
     filter_header_stop: StopBlock,
+    agreement: Agreement,
     search: Search,
     /// What happens when a batch is durable.
     stored: BTreeMap<Ticket, Durable>,
@@ -206,6 +211,7 @@ impl Client {
             queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
             filter_header_stop: StopBlock::Unknown,
+            agreement: Agreement::new(&config),
             search: Search::new(config.filter_window),
             stored: BTreeMap::new(),
             bytes_received: 0,
@@ -262,6 +268,11 @@ impl Client {
         self.carry_out_queries(turn);
         self.ask_for_headers(turn);
         self.ask_for_filter_headers(turn);
+        self.agree(turn);
+        if !matches!(self.phase, Phase::Running) {
+            // What was believed far down was not right: what is stored is read anew.
+            return;
+        }
         self.go_on_searching(turn);
         self.probe(turn);
         self.watch_for_stalls(turn);
@@ -372,6 +383,7 @@ impl Client {
         let done = self.synced != Some(tip)
             && self.headers_are_current()
             && self.filter_headers.next() == tip.height + 1
+            && self.trusted_filter_headers() == tip.height + 1
             && self.stored.is_empty()
             && self.search.is_done(tip.height);
         if !done {

@@ -7,6 +7,7 @@ use andon_kernel::{Instant, Now};
 use bitcoin::BlockHash;
 use bitcoin::p2p::ServiceFlags;
 
+use super::agreement::Dissent;
 use super::api::BlockId;
 use super::dial::TargetId;
 use super::pace::Pace;
@@ -41,6 +42,10 @@ pub(super) struct Peer {
     /// The best block that it has shown.
     pub(super) best: Option<BlockId>,
     pub(super) headers: Headers,
+    /// How many filter headers, from the first block on, it has shown to be ours.
+    pub(super) agrees: u32,
+    /// Where its filter headers are not ours, once nothing could be proven of either.
+    pub(super) dissent: Option<Dissent>,
     /// Messages in a row with headers whose parents are unknown.
     pub(super) unconnected: u32,
     /// Headers of its that were kept beside the best chain since one of them became the best.
@@ -118,6 +123,8 @@ impl Peer {
             claimed: 0,
             best: None,
             headers: Headers::Wanted,
+            agrees: 0,
+            dissent: None,
             unconnected: 0,
             beside: 0,
             fruitless: 0,

@@ -290,6 +290,9 @@ impl Client {
         }
         if !filter_headers.is_empty() {
             let tip = self.chain.tip_height();
+            if let Some(height) = self.agreement.contradicted_by(*filter_headers_from, filter_headers) {
+                return Err(ImportError::FilterHeadersContradict { height });
+            }
             let new = self.filter_headers.import(*filter_headers_from, filter_headers, tip)?;
             if !new.is_empty() {
                 self.forget_filter_header_source();

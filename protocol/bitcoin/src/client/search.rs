@@ -182,7 +182,7 @@ impl Client {
     }
 
     fn open_segments(&mut self, turn: &mut Turn<'_>) {
-        let Some(limit) = self.filter_headers.next().checked_sub(1) else { return };
+        let Some(limit) = self.trusted_filter_headers().checked_sub(1) else { return };
         loop {
             let search = &self.search;
             if search.blocks.len() >= MAX_WANTED {
@@ -214,17 +214,40 @@ impl Client {
         block_hash: BlockHash,
         filter: &[u8],
     ) -> Result<(), Misbehaviour> {
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if filter_type != FILTER_TYPE_BASIC {
             return Err(Misbehaviour::WrongAnswer(CFILTER));
         }
-        match self.search.filters.receive(conn, block_hash, filter, self.search.findings.query()) {
-            Some(result) => result?,
+        if self.on_disputed_filter(conn, block_hash, filter)? {
+            return Ok(());
+        }
+        let received = self.search.filters.receive(conn, block_hash, filter, self.search.findings.query());
+        if let Some(Err((height, misbehaviour))) = received {
+            return self.charge(conn, height, misbehaviour);
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        match received {
+            Some(_) => {}
             None if peer.take_late_filter() => {}
             None => return Err(Misbehaviour::Unrequested(CFILTER)),
         }
         peer.note_answer();
         Ok(())
+    }
+
+    /// A filter that is not the one that was wanted is its sender's fault, unless it was asked before it had named the filter
+    /// header there: then it may have another, and is heard about that.
+    ///
+    /// # Errors
+    /// The fault.
+    pub(super) fn charge(
+        &self,
+        conn: ConnId,
+        height: u32,
+        misbehaviour: Misbehaviour,
+    ) -> Result<(), Misbehaviour> {
+        let agrees = self.peers.get(&conn).map_or(0, |peer| peer.agrees);
+        let has_named_it = agrees.max(self.proven_filter_headers()) > height;
+        if misbehaviour == Misbehaviour::WrongFilter && !has_named_it { Ok(()) } else { Err(misbehaviour) }
     }
 
     fn take_segments(&mut self) {
@@ -243,9 +266,12 @@ impl Client {
     }
 
     pub(super) fn on_block(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Misbehaviour> {
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let header = Header::consensus_decode(&mut &*bytes).map_err(|_| Misbehaviour::Malformed(BLOCK))?;
         let hash = header.block_hash();
+        if self.on_disputed_block(conn, hash, bytes)? {
+            return Ok(());
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let Some(height) = self.search.blocks.asked_of(conn, &hash) else {
             return if peer.take_late_block(&hash) { Ok(()) } else { Err(Misbehaviour::Unrequested(BLOCK)) };
         };
@@ -321,7 +347,10 @@ impl Client {
         {
             return self.take_back(turn, rows, from);
         }
-        if self.ascent_loaded(turn, ticket, rows) || self.query_loaded(turn, ticket, rows, more) {
+        if self.ascent_loaded(turn, ticket, rows)
+            || self.dispute_loaded(turn, ticket, rows)
+            || self.query_loaded(turn, ticket, rows, more)
+        {
             return;
         }
         let one =

@@ -127,6 +127,7 @@ impl Client {
         if self.filter_headers.source() == Some(conn) {
             self.filter_headers.set_source(None);
         }
+        self.release_agreement(conn);
         if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
             self.targets.misbehaved(peer.target);
         } else if !is_of_the_address(&reason) {
@@ -365,7 +366,10 @@ impl Client {
     /// Whether a peer was asked for ranges of headers, filter headers, filters or blocks and has not sent them all.
     fn owes(&self, conn: ConnId) -> bool {
         let filter_headers = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
-        filter_headers || self.search.is_waiting_for(conn) || self.ranges.is_waiting_for(conn)
+        filter_headers
+            || self.agreement.is_waiting_for(conn)
+            || self.search.is_waiting_for(conn)
+            || self.ranges.is_waiting_for(conn)
     }
 
     /// Asks others for what a peer was asked for, if nothing has come: it is slow, or its connection is dead.
@@ -391,6 +395,7 @@ impl Client {
             let owed = self.filter_headers.set_source(None);
             peer.expect_late_filter_headers(owed.map_or(0, |(_, owed)| owed));
         }
+        self.release_agreement(conn);
     }
 
     /// A peer that was passed over, or showed less than it claims, is asked again.

@@ -154,6 +154,7 @@ impl Client {
         self.synced = None;
         self.give_up_search();
         self.forget_filter_header_source();
+        self.forget_agreement_from(0);
         self.ranges.give_up();
         self.ascent = None;
         self.search.dating = None;

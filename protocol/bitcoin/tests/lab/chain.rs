@@ -106,6 +106,48 @@ impl Chain {
         }
     }
 
+    /// Adds a whole block with a transaction that spends `spent` and pays nobody who is watched.
+    pub(crate) fn grow_spend(
+        &mut self,
+        outpoint: OutPoint,
+        script_sig: ScriptBuf,
+        witness: Witness,
+        spent: &ScriptBuf,
+        pays: ScriptBuf,
+    ) {
+        let height = self.headers.len() as u32;
+        let time = self.headers[self.headers.len() - 1].time + self.spacing;
+        let mut first = coinbase(u64::from(height), pays);
+        let mut spend = coinbase(0, script(99));
+        spend.input[0].previous_output = outpoint;
+        spend.input[0].script_sig = script_sig;
+        spend.input[0].witness = witness;
+        first.input[0].witness = Witness::from_slice(&[[0; 32]]);
+        let mut block = Block { header: genesis_block_header(), txdata: vec![first, spend] };
+        let root = block.witness_root().unwrap();
+        let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
+        let mut bytes = vec![0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+        bytes.extend_from_slice(commitment.as_byte_array());
+        block.txdata[0].output.push(TxOut { value: Amount::ZERO, script_pubkey: bytes.into() });
+        let root = block.compute_merkle_root().unwrap();
+        let (header, hash) = mine(self.hashes[self.hashes.len() - 1], root, time);
+        block.header = header;
+        let filter = filter::basic(&block, |_| Some(spent)).unwrap();
+        self.push(header, hash, Some(Body { block: serialize(&block), filter }));
+    }
+
+    /// The same blocks, with another filter of the whole one at `height`.
+    pub(crate) fn with_filter(&self, height: u32, filter: Vec<u8>) -> Self {
+        let mut chain = self.clone();
+        chain.bodies.get_mut(&height).unwrap().filter = filter;
+        for height in height..=self.height() {
+            let before =
+                height.checked_sub(1).map_or(FilterHeader::all_zeros(), |below| chain.filter_header(below));
+            chain.filter_headers[height as usize] = filter::header(chain.filter_hash(height), before);
+        }
+        chain
+    }
+
     /// The chain up to the block at `fork`, with `count` other blocks after it.
     pub(crate) fn fork(&self, fork: u32, count: u32, tag: u8) -> Self {
         let mut chain = self.cut(fork);

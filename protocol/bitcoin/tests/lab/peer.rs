@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) headers_sent: u64,
     /// Its chain's headers that it has sent at least once more than once are waste: how often each was sent.
     pub(crate) connections: u32,
+    /// The height up to which its filter index has come: of what lies above it says nothing.
+    pub(crate) indexed: u32,
 }
 
 /// What a peer does about a request for headers.
@@ -89,6 +91,7 @@ impl Peer {
             first_locator: Vec::new(),
             headers_sent: 0,
             connections: 0,
+            indexed: u32::MAX,
         }
     }
 
@@ -139,6 +142,9 @@ impl Peer {
             Message::GetCFHeaders(request) => {
                 // Bitcoin Core ends the connection of who asks for a block that it does not know.
                 let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
+                if *range.end() > self.indexed {
+                    return;
+                }
                 let hashes: Vec<_> = range.clone().map(|height| self.chain.filter_hash(height)).collect();
                 let previous = range.start().checked_sub(1).map(|height| self.chain.filter_header(height));
                 send(&Message::CFHeaders {
@@ -150,6 +156,9 @@ impl Peer {
             }
             Message::GetCFilters(request) => {
                 let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
+                if *range.end() > self.indexed {
+                    return;
+                }
                 for height in range.filter(|height| !self.leaves_out.contains(height)) {
                     self.filters_sent += 1;
                     let body = self.chain.body(height).expect("a block whose filter is asked for is whole");
