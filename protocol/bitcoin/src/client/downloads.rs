@@ -266,13 +266,14 @@ impl Client {
         let serial = self.next_request();
         let mut wanted: BTreeMap<ConnId, Vec<Inventory>> = BTreeMap::new();
         for height in self.search.blocks.free() {
-            if let Some(conn) = self.who_serves_block(height, None, now) {
-                wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
-            }
+            // What holds the search up comes first: the others wait for it.
+            let Some(conn) = self.who_serves_block(height, None, now) else { break };
+            wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
         }
         let average = self.search.blocks.average();
-        for (height, slow) in self.search.blocks.single() {
-            let Some(conn) = self.who_serves_block(height, Some(slow), now) else { continue };
+        if let Some((height, slow)) = self.search.blocks.single().into_iter().min()
+            && let Some(conn) = self.who_serves_block(height, Some(slow), now)
+        {
             let comes = self.time_until(conn, average, now);
             if comes.saturating_mul(2).saturating_add(BLOCK_GAIN) < self.time_until(slow, 0, now) {
                 wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
