@@ -139,6 +139,7 @@ impl Chain {
     /// The same blocks, with another filter of the whole one at `height`.
     pub(crate) fn with_filter(&self, height: u32, filter: Vec<u8>) -> Self {
         let mut chain = self.clone();
+        chain.filter_hashes[height as usize] = filter::hash(&filter);
         chain.bodies.get_mut(&height).unwrap().filter = filter;
         for height in height..=self.height() {
             let before =
