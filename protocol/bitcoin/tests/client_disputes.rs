@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, Command, Decision, Event, Misbehaviour, Reason, TouchKind};
+use andon_bitcoin::client::{Birthday, Command, Decision, Endpoint, Event, Misbehaviour, Reason, TouchKind};
 use andon_bitcoin::filter::{self, Place};
 use bitcoin::hashes::Hash;
+use bitcoin::key::{Secp256k1, UntweakedPublicKey};
 use bitcoin::script::{Builder, PushBytesBuf};
+use bitcoin::taproot::{LeafVersion, TaprootBuilder};
 use bitcoin::{FilterHeader, OutPoint, PubkeyHash, Script, ScriptBuf, WPubkeyHash, Witness};
 
 use lab::chain::script;
@@ -191,6 +193,64 @@ fn a_peer_that_comes_again_and_again_votes_once() {
     }
 }
 
+/// Peers of one network have one vote, however many they are.
+#[test]
+fn a_network_votes_once() {
+    let at = |text: &str| Endpoint::parse(text, bitcoin::Network::Regtest).unwrap();
+    for (second, decision) in [
+        ("203.0.113.5:30001", Decision::Open),
+        ("[::ffff:203.0.1.1]:30001", Decision::Open),
+        ("203.9.113.5:30001", Decision::Replaced),
+    ] {
+        let mut config = config(0);
+        config.peers = vec![at("198.51.100.7:30002"), at("203.0.1.9:30000"), at(second)];
+        let peers = vec![Peer::new(&adding()), Peer::new(&adding()), Peer::new(&honest())];
+        let mut lab = Lab::new(config, peers);
+        lab.command(Command::Watch { scripts: vec![script(1)], from: Birthday::Height(1) });
+        settle(&mut lab);
+        assert_eq!(lab.farewells(), [], "{second}");
+        let told: Vec<Decision> = lab
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::FilterHeadersDisputed { decision, .. } => Some(*decision),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told.contains(&Decision::Replaced), decision == Decision::Replaced, "{second}: {told:?}");
+        assert_eq!(lab.synced.is_none(), decision == Decision::Open, "{second}: {told:?}");
+    }
+}
+
+/// Two that lie alike are enough for each other, until one comes that does not.
+#[test]
+fn one_honest_peer_convicts_many() {
+    for order in [[0, 0, 1], [0, 1, 0], [1, 0, 0]] {
+        let chains = [hiding(), honest()];
+        let mut lab = watching(order.iter().map(|side| Peer::new(&chains[*side])).collect());
+        settle(&mut lab);
+        let mut gone = lab.farewells();
+        gone.sort_by_key(|(endpoint, _)| endpoint.clone());
+        let liars = (0..3).filter(|peer| order[*peer] == 0);
+        assert_eq!(gone, liars.map(|peer| (endpoint(peer), convicted())).collect::<Vec<_>>(), "{order:?}");
+        assert_eq!(found(&lab), ALL, "{order:?}");
+        assert_eq!(lab.synced, Some(honest().tip()), "{order:?}");
+    }
+}
+
+/// Who names other filter headers and gives no filter is passed over: it holds nobody up, and nothing is proven of it.
+#[test]
+fn who_does_not_defend_its_filter_headers_is_passed_over() {
+    let mut mute = Peer::new(&hiding());
+    mute.withholds_filters = true;
+    let mut lab = watching(vec![Peer::new(&honest()), mute]);
+    lab.run_for(Duration::from_secs(120));
+    assert_eq!(lab.farewells(), []);
+    assert_eq!(found(&lab), ALL);
+    assert_eq!(lab.synced, Some(honest().tip()));
+    assert!(!lab.events.iter().any(|event| matches!(event, Event::FilterHeadersReplaced { .. })));
+}
+
 #[test]
 fn honest_peers_are_asked_for_one_filter_header_each() {
     let alone = {
@@ -253,11 +313,19 @@ fn what_is_spent_is_missed_as_what_is_paid() {
     };
     let by_key = Witness::from_slice(&[signature.clone(), key.clone()]);
     let by_script = Witness::from_slice(&[vec![1], inner.to_bytes()]);
+    let internal: UntweakedPublicKey =
+        "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
+    let tree = TaprootBuilder::new().add_leaf(0, inner.clone()).unwrap();
+    let tree = tree.finalize(&Secp256k1::new(), internal).unwrap();
+    let control = tree.control_block(&(inner.clone(), LeafVersion::TapScript)).unwrap();
+    let by_path = Witness::from_slice(&[vec![1], inner.to_bytes(), control.serialize()]);
+    let taproot = ScriptBuf::new_p2tr_tweaked(tree.output_key());
     for (what, script_sig, witness, spent) in [
         ("P2PKH", pushed(&[&signature, &key]), Witness::new(), ScriptBuf::new_p2pkh(&PubkeyHash::hash(&key))),
         ("P2WPKH", ScriptBuf::new(), by_key.clone(), program.clone()),
         ("P2SH-P2WPKH", pushed(&[program.as_bytes()]), by_key, program.to_p2sh()),
         ("P2WSH", ScriptBuf::new(), by_script, inner.to_p2wsh()),
+        ("taproot by script", ScriptBuf::new(), by_path, taproot),
     ] {
         let mut chain = Chain::new();
         chain.grow_blocks(LIE - 1, 0, pays);

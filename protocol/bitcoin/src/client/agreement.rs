@@ -139,7 +139,7 @@ impl Client {
             let Some(peer) = self.peers.get(&conn) else { continue };
             let Some(best) = self.serves_filter_headers(peer) else { continue };
             let gives = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
-            if gives || peer.dissent.is_some() || self.agreement.asked.contains_key(&conn) {
+            if gives || !peer.is_of_one_mind() || self.agreement.asked.contains_key(&conn) {
                 continue;
             }
             let height = best.min(last);
@@ -200,7 +200,7 @@ impl Client {
         if trusted < next && self.agreement.dispute.is_none() {
             // What each group has said, and could say.
             let mut groups: BTreeMap<Group, (u32, u32)> = BTreeMap::new();
-            for peer in self.peers.values().filter(|peer| peer.dissent.is_none() && is_waited_for(peer)) {
+            for peer in self.peers.values().filter(|peer| peer.is_of_one_mind() && is_waited_for(peer)) {
                 let Some(best) = peer.best.and_then(|best| self.chain.common(best)) else { continue };
                 let (agrees, shown) = groups.entry(self.group(peer)).or_default();
                 *agrees = peer.agrees.max(*agrees);

@@ -453,7 +453,10 @@ impl Client {
     /// A peer is gone, or has not answered: its side is not heard. It is no proof of anything.
     pub(super) fn release_dispute(&mut self, conn: ConnId) {
         if self.agreement.dispute.as_ref().is_some_and(|dispute| dispute.conn == conn) {
-            // It is heard when it comes back.
+            // It is heard when it comes back, a few times.
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.unheard += 1;
+            }
             return self.drop_dispute();
         }
         self.expect_late_of_dispute(conn);

@@ -250,7 +250,7 @@ impl Client {
             let mut able = self
                 .peers
                 .iter()
-                .filter(|(_, peer)| peer.dissent.is_none() && self.agreement.dispute.is_none())
+                .filter(|(_, peer)| peer.is_of_one_mind() && self.agreement.dispute.is_none())
                 .filter(|(_, peer)| self.serves_filter_headers(peer).is_some_and(|best| best >= next));
             let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
             self.filter_headers.set_source(Some(source));

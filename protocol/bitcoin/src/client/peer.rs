@@ -25,6 +25,10 @@ const LEAST_PROGRESS: u64 = 4096;
 /// Pings that may be out behind requests: a peer that answers requests and no pings gets no more than these.
 const MAX_PROBES: usize = 16;
 
+/// How often a peer may name other filter headers and then not defend them, until what it names is passed over: its
+/// connection may have been slow, once or twice.
+const MAX_UNHEARD: u32 = 3;
+
 /// Blocks that may come late, after they were asked of another peer, before the oldest is forgotten.
 const MAX_LATE_BLOCKS: usize = 64;
 
@@ -44,6 +48,8 @@ pub(super) struct Peer {
     pub(super) headers: Headers,
     /// How many filter headers, from the first block on, it has shown to be ours.
     pub(super) agrees: u32,
+    /// How often it named other filter headers and did not say more when it was asked.
+    pub(super) unheard: u32,
     /// Where its filter headers are not ours, once nothing could be proven of either.
     pub(super) dissent: Option<Dissent>,
     /// Messages in a row with headers whose parents are unknown.
@@ -124,6 +130,7 @@ impl Peer {
             best: None,
             headers: Headers::Wanted,
             agrees: 0,
+            unheard: 0,
             dissent: None,
             unconnected: 0,
             beside: 0,
@@ -148,6 +155,11 @@ impl Peer {
 
     pub(super) fn is_ready(&self) -> bool {
         self.handshake == Handshake::Done
+    }
+
+    /// Whether nothing has come of its filter headers' not being ours.
+    pub(super) fn is_of_one_mind(&self) -> bool {
+        self.dissent.is_none() && self.unheard < MAX_UNHEARD
     }
 
     /// Notes that these bytes came unasked. False: they are more than it may send.

@@ -46,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) connections: u32,
     /// The height up to which its filter index has come: of what lies above it says nothing.
     pub(crate) indexed: u32,
+    /// Whether it has no answer to requests for filters.
+    pub(crate) withholds_filters: bool,
 }
 
 /// What a peer does about a request for headers.
@@ -92,6 +94,7 @@ impl Peer {
             headers_sent: 0,
             connections: 0,
             indexed: u32::MAX,
+            withholds_filters: false,
         }
     }
 
@@ -156,7 +159,7 @@ impl Peer {
             }
             Message::GetCFilters(request) => {
                 let Some(range) = self.range(request) else { return answers.push(Answer::HangUp) };
-                if *range.end() > self.indexed {
+                if *range.end() > self.indexed || self.withholds_filters {
                     return;
                 }
                 for height in range.filter(|height| !self.leaves_out.contains(height)) {
