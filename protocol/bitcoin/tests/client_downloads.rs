@@ -342,7 +342,10 @@ fn a_pruned_peer_serves_filters_and_the_last_blocks_only() {
     let chain = paying(1000);
     let mut lab = Lab::new(config(2), (0..2).map(|_| Peer::new(&chain)).collect());
     lab.peers[0].is_pruned = true;
-    lab.peers.iter_mut().for_each(|peer| peer.rate = Some(50_000));
+    // It would send each block first.
+    for (peer, rate) in lab.peers.iter_mut().zip([200_000, 2_000]) {
+        peer.rate = Some(rate);
+    }
     lab.command(watch(7));
     lab.sync();
     assert_all_found(&lab, 1000);

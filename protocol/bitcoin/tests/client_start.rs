@@ -673,8 +673,14 @@ fn mainnet_is_taken_from_a_start_point() {
     let Some(headers) = real("main-150000-340000.bin.xz", 150_000, POINT, REACHED) else { return };
     let bits: BTreeSet<u32> = headers.iter().map(|header| header.bits.to_consensus()).collect();
     assert_eq!(bits.len(), 5, "four changes of difficulty");
-    let mainnet = |start| Config { start, ..Config::new(Network::Bitcoin, [3; 32]) };
     let ledger = Arc::new(Ledger::real(Network::Bitcoin, POINT, &headers));
+    // The headers are real, the filters are not: the one that is known is that of this chain.
+    let with = |start, ledger: &Ledger| Config {
+        start,
+        known_filter_headers: vec![(225_000, ledger.filter_headers(225_000, 225_000)[0])],
+        ..Config::new(Network::Bitcoin, [3; 32])
+    };
+    let mainnet = |start| with(start, &ledger);
     let birthday = Start::Before(Birthday::Height(POINT + 272));
     let time = UnixTime::from_secs(u64::from(headers[0].time) + 2 * 24 * 60 * 60);
     for start in [birthday.clone(), Start::Before(Birthday::Time(time))] {
@@ -695,7 +701,7 @@ fn mainnet_is_taken_from_a_start_point() {
     assert_eq!(start_points(Network::Bitcoin)[4].height, POINT);
     let point = StartPoint { height: own, work, headers: ledger.headers(from, own).to_vec() };
     let high = Arc::new(ledger_from(&ledger, own));
-    let mut room = Room::new(mainnet(Start::Point(point)), Shelf::new(), &[&high]);
+    let mut room = Room::new(with(Start::Point(point), &high), Shelf::new(), &[&high]);
     room.pass(Duration::from_secs(10));
     has(&mut room, &ledger, own, REACHED, "a user's own");
     assert_eq!(room.farewells(), []);

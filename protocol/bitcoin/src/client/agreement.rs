@@ -17,7 +17,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use andon_kernel::ConnId;
 use bitcoin::FilterHeader;
 
-use super::api::{BlockId, Decision, Endpoint, Event};
+use super::api::{BlockId, Decision, Endpoint, Event, Reason};
 use super::dial::TargetId;
 use super::dispute::Dispute;
 use super::peer::{Headers, Peer};
@@ -28,6 +28,9 @@ use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Message};
 /// How many more filter headers must be known until a peer is asked again whether its own are the same, while they are
 /// still coming: the search need not wait for the last.
 const STEP: u32 = 10_000;
+
+/// New blocks whose filter headers all peers are asked for at once.
+const EARLY: u32 = 3;
 
 /// Requests in a row that a peer may answer with silence and still be waited for: seconds. A node's filter index lags a
 /// moment behind its blocks, and a new filter header must not be believed of another for that.
@@ -40,6 +43,8 @@ pub(super) struct Agreement {
     known: BTreeMap<u32, FilterHeader>,
     /// The block at which each peer was asked for its filter header, and has not answered.
     asked: BTreeMap<ConnId, BlockId>,
+    /// What peers said of new blocks before ours had come.
+    early: BTreeMap<ConnId, (BlockId, FilterHeader)>,
     pub(super) dispute: Option<Dispute>,
     /// What was told last of filter headers that nothing can be proven about.
     told: Option<(u32, FilterHeader, Decision)>,
@@ -98,6 +103,7 @@ impl Agreement {
 
     /// A peer is asked for nothing any more. Returns how many answers it owes.
     pub(super) fn release(&mut self, conn: ConnId) -> u32 {
+        self.early.remove(&conn);
         u32::from(self.asked.remove(&conn).is_some())
     }
 }
@@ -124,6 +130,7 @@ impl Client {
 
     /// Asks peers whether their filter headers are the same, and notes how far they are to be trusted.
     pub(super) fn agree(&mut self, turn: &mut Turn<'_>) {
+        self.compare_early(turn);
         self.go_on_disputing(turn);
         if self.agreement.dispute.is_none() {
             self.tally(turn);
@@ -142,7 +149,9 @@ impl Client {
             if gives || !peer.is_of_one_mind() || self.agreement.asked.contains_key(&conn) {
                 continue;
             }
-            let height = best.min(last);
+            // Of new blocks at the tip it is asked while ours is on its way: nobody waits for it.
+            let is_near = best <= last + EARLY && self.filter_headers.is_waiting();
+            let height = if is_near { best } else { best.min(last) };
             let new = (height + 1).saturating_sub(peer.agrees.max(proven));
             if new == 0 || (new < STEP && height < best) {
                 continue;
@@ -171,7 +180,9 @@ impl Client {
         header: FilterHeader,
     ) -> Result<bool, Misbehaviour> {
         if self.agreement.asked.get(&conn).is_some_and(|asked| asked.hash == stop_hash) {
-            let Some(BlockId { height, .. }) = self.agreement.asked.remove(&conn) else { return Ok(true) };
+            let Some(block @ BlockId { height, .. }) = self.agreement.asked.remove(&conn) else {
+                return Ok(true);
+            };
             let same = self.filter_headers.before(height + 1).map(|ours| ours == header);
             match same {
                 Some(true) => self.agrees_up_to(conn, height),
@@ -179,11 +190,39 @@ impl Client {
                 Some(false) if self.agreement.dispute.is_none() => {
                     self.begin_dispute(turn, conn, height, header)?;
                 }
+                None if height >= self.filter_headers.next() => {
+                    self.agreement.early.insert(conn, (block, header));
+                }
                 Some(false) | None => {}
             }
             return Ok(true);
         }
         self.on_disputed_filter_header(conn, stop_hash, header)
+    }
+
+    /// Compares what peers said of new blocks with ours, which have come since.
+    fn compare_early(&mut self, turn: &mut Turn<'_>) {
+        let next = self.filter_headers.next();
+        let early = self.agreement.early.iter().filter(|(_, (block, _))| block.height < next);
+        let early: Vec<_> = early.map(|(conn, (block, header))| (*conn, *block, *header)).collect();
+        for (conn, block, header) in early {
+            self.agreement.early.remove(&conn);
+            // The chain may have left the block.
+            if !self.chain.holds(block) {
+                continue;
+            }
+            let height = block.height;
+            match self.filter_headers.before(height + 1) {
+                Some(ours) if ours == header => self.agrees_up_to(conn, height),
+                Some(_) if self.agreement.dispute.is_none() => {
+                    if let Err(misbehaviour) = self.begin_dispute(turn, conn, height, header) {
+                        self.drop_peer(turn, conn, Reason::Misbehaved(misbehaviour));
+                    }
+                }
+                // It is asked again when that is over.
+                Some(_) | None => {}
+            }
+        }
     }
 
     /// Notes that a peer has the same filter headers, up to this height.
@@ -351,6 +390,7 @@ impl Client {
             peer.agrees = peer.agrees.min(from);
             peer.dissent = peer.dissent.filter(|dissent| dissent.height < from);
         }
+        self.agreement.early.clear();
         let asked: Vec<ConnId> = self.agreement.asked.keys().copied().collect();
         for conn in asked {
             let owed = self.agreement.release(conn);

@@ -114,6 +114,9 @@ pub(super) struct Owed {
     pub(super) missing: u32,
 }
 
+/// What came of a filter; what is wrong with it comes with its height.
+pub(super) type Looked = Result<(), (u32, Misbehaviour)>;
+
 /// A peer has answered other requests since, and not these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unanswered {
@@ -451,7 +454,7 @@ impl Filters {
         block_hash: BlockHash,
         bytes: &[u8],
         query: &Query,
-    ) -> Option<Result<(), (u32, Misbehaviour)>> {
+    ) -> Option<Looked> {
         let (place, height) =
             self.requests.iter().enumerate().filter(|(_, request)| request.peer == peer).find_map(
                 |(place, request)| {
@@ -532,7 +535,7 @@ impl Filters {
     }
 
     /// Takes a filter that was held and can be looked at now. Returns who sent it, and what is wrong with it, with its height.
-    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Result<(), (u32, Misbehaviour)>)> {
+    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Looked)> {
         let place = self.held.iter().position(|held| self.hash(held.block.height).is_some())?;
         let Held { peer, block, bytes } = self.held.remove(place);
         let taken = self.take(peer, block, &bytes, query);
