@@ -17,7 +17,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use andon_kernel::ConnId;
 use bitcoin::FilterHeader;
 
-use super::api::{BlockId, Decision, Endpoint, Event, Reason};
+use super::api::{BlockId, Decision, Event, Reason};
+use super::config::Endpoint;
 use super::dial::TargetId;
 use super::dispute::Dispute;
 use super::peer::{Headers, Peer};

@@ -1,11 +1,8 @@
 //! What the application says to the client and hears from it: plain data.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
-use core::str::FromStr;
-use core::time::Duration;
 
 use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
@@ -13,196 +10,9 @@ use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
 
 use super::Misbehaviour;
+use super::config::Endpoint;
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
-use crate::points::StartPoint;
-
-/// How a client is built. [`Config::new`] has the defaults.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Whose chain.
-    pub network: Network,
-    /// Where every random choice comes from. Secret; from the operating system, except in a simulation.
-    pub seed: [u8; 32],
-    /// Where the chain of headers begins, in an empty store.
-    pub start: Start,
-    /// What a chain must have in work before any of it is kept. `None`: what the network's best chain is known to have.
-    pub minimum_work: Option<Work>,
-    /// Blocks that are known to be in the best chain, beside those that are compiled in: headers between two of them are
-    /// asked of several peers at once, and a peer that contradicts them is let go. Each lies at most
-    /// [`MAX_KNOWN_BLOCK_GAP`] above another or above a start of the user's own, for what lies
-    /// between two is held in memory until the upper one proves it: else the client fails with
-    /// [`Failure::UnusableKnownBlocks`].
-    pub known_blocks: Vec<BlockId>,
-    /// Filter headers that are known beforehand, beside those that are compiled in
-    /// ([`known_filter_headers`](crate::points::known_filter_headers)), in whose place they stand: by height. Up to the last
-    /// of them one peer is believed, and one that contradicts them is let go.
-    pub known_filter_headers: Vec<(u32, FilterHeader)>,
-    /// How many peers must name the same filter headers above those that are known, before filters are searched with them.
-    /// They are counted by group: peers whose addresses have the first 16 bits (IPv4) or 32 bits (IPv6) in common have one
-    /// vote together; a host name is a group of its own, and so is each address and port of this machine and of private
-    /// networks. Where fewer groups are connected, as many are enough; zero is one.
-    pub filter_header_quorum: u8,
-    /// The peers to connect to. More can be added by [`Command::AddPeer`].
-    pub peers: Vec<Endpoint>,
-    /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
-    pub user_agent: String,
-    /// How long a peer may take from the dial to the end of the handshake.
-    pub handshake_timeout: Duration,
-    /// How long a peer may send less than 4096 bytes of what it was asked for before another is asked. Bytes count, not
-    /// answers: a slow link is no time-out, however long a block takes.
-    pub stall_timeout: Duration,
-    /// Bytes that the window of filters may hold, which come from many peers in any order while the search goes on in the
-    /// chain's order: 66 for a filter of the window. With little room a slow peer holds the others up; one part of 250
-    /// filters is always open.
-    pub filter_window: usize,
-    /// How long a connection may be silent before it is pinged, and how often it is pinged.
-    pub ping_interval: Duration,
-    /// How long a ping may go unanswered while nothing else comes either.
-    pub ping_timeout: Duration,
-    /// How long no block may come before one more peer is asked for headers, and again after each third of it.
-    pub stale_tip: Duration,
-    /// How long after a failure a peer is first dialled again; it doubles with each further one, up to a hundredfold.
-    pub retry_delay: Duration,
-}
-
-impl Config {
-    /// The defaults for a network; `seed` as in [`Config::seed`].
-    pub fn new(network: Network, seed: [u8; 32]) -> Self {
-        Self {
-            network,
-            seed,
-            start: Start::Genesis,
-            minimum_work: None,
-            known_blocks: Vec::new(),
-            known_filter_headers: Vec::new(),
-            filter_header_quorum: 2,
-            peers: Vec::new(),
-            user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
-            // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
-            handshake_timeout: Duration::from_secs(60),
-            // Long enough for a slow disk on the other side, short enough that a silent peer costs little.
-            stall_timeout: Duration::from_secs(20),
-            // 15,000 filters: many peers have enough to do while a slow one sends its part.
-            filter_window: 1 << 20,
-            // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
-            ping_interval: Duration::from_secs(120),
-            ping_timeout: Duration::from_secs(1200),
-            // As Bitcoin Core: three times the time between two blocks.
-            stale_tip: Duration::from_secs(30 * 60),
-            retry_delay: Duration::from_secs(5),
-        }
-    }
-}
-
-/// How many blocks a known block may lie above the one below it.
-pub const MAX_KNOWN_BLOCK_GAP: u32 = 32_000;
-
-/// Where a chain of headers begins. What lies below is never asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the network's first block.
-    Genesis,
-    /// With the last compiled-in start point before this birthday. Later runs begin lower if their birthday is lower.
-    Before(Birthday),
-    /// With a block of the user's own. Its headers must reach down to the first block of its difficulty period, and be
-    /// eleven or more unless a known block follows: else the client fails with [`Failure::UnusableStart`].
-    Point(StartPoint),
-}
-
-/// Where a peer is: a socket address, or a host name to look up.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Endpoint {
-    /// `203.0.113.5:8333`, `[2001:db8::1]:8333`.
-    Address(SocketAddr),
-    /// `node.example.org:8333`. All its addresses stand for one peer.
-    Host {
-        /// Without the port.
-        name: String,
-        /// Of the Bitcoin node.
-        port: u16,
-    },
-}
-
-impl Endpoint {
-    /// Reads `HOST[:PORT]`; without a port it is the network's default one. An IPv6 address with a port is in brackets.
-    ///
-    /// # Errors
-    /// If the text is neither an address nor a host name, or the port is not a number from 1 to 65535.
-    pub fn parse(text: &str, network: Network) -> Result<Self, EndpointError> {
-        let default = default_port(network);
-        if let Ok(addr) = SocketAddr::from_str(text) {
-            return if addr.port() == 0 { Err(EndpointError::Port) } else { Ok(Self::Address(addr)) };
-        }
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = IpAddr::from_str(bare) {
-            return Ok(Self::Address(SocketAddr::new(ip, default)));
-        }
-        let (name, port) = match text.rsplit_once(':') {
-            None => (text, default),
-            Some((name, port)) => {
-                let port = port.parse().ok().filter(|&port| port != 0);
-                (name, port.ok_or(EndpointError::Port)?)
-            }
-        };
-        let label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && !label.starts_with('-')
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        };
-        let labels = name.strip_suffix('.').unwrap_or(name);
-        if labels.len() > 253 || !labels.split('.').all(label) {
-            return Err(EndpointError::Host);
-        }
-        // A resolver would read 1.2.3 as 1.2.0.3; whoever writes four numbers, or too few, means an address.
-        if labels.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return Err(EndpointError::Host);
-        }
-        Ok(Self::Host { name: name.into(), port })
-    }
-}
-
-/// The port that nodes of a network listen on unless told otherwise.
-pub const fn default_port(network: Network) -> u16 {
-    match network {
-        Network::Bitcoin => 8333,
-        Network::Testnet => 18333,
-        Network::Testnet4 => 48333,
-        Network::Signet => 38333,
-        Network::Regtest => 18444,
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(addr) => addr.fmt(f),
-            Self::Host { name, port } => write!(f, "{name}:{port}"),
-        }
-    }
-}
-
-/// Why a text is no [`Endpoint`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// It is neither an address nor a host name.
-    Host,
-    /// The port is not a number from 1 to 65535.
-    Port,
-}
-
-impl fmt::Display for EndpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "neither an IP address nor a host name",
-            Self::Port => "the port is not a number from 1 to 65535",
-        })
-    }
-}
-
-impl core::error::Error for EndpointError {}
 
 /// What an application asks of the client.
 #[derive(Clone, Debug)]
@@ -400,7 +210,7 @@ pub enum Event {
         from: u32,
     },
     /// A peer has shown a chain with more work than ours that branches off below the block that ours starts with. It can't
-    /// be followed from there: begin again with a lower [`Start`], if it is to be.
+    /// be followed from there: begin again with a lower [`Start`](super::Start), if it is to be.
     HeavierBelowStart {
         /// As the peer was given.
         endpoint: Endpoint,
@@ -446,7 +256,7 @@ pub enum Event {
         /// The first height.
         from: u32,
     },
-    /// No block has come for [`Config::stale_tip`]. One more peer was asked for headers, if one is connected.
+    /// No block has come for [`Config::stale_tip`](super::Config::stale_tip). One more peer was asked for headers, if one is connected.
     StaleTip {
         /// The best block known.
         tip: BlockId,

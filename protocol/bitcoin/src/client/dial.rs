@@ -7,7 +7,8 @@ use core::time::Duration;
 
 use andon_kernel::Ticket;
 
-use super::api::{Endpoint, Reason};
+use super::api::Reason;
+use super::config::Endpoint;
 
 /// Peers that can be given at most.
 const MAX_TARGETS: usize = 256;

@@ -14,6 +14,7 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::Misbehaviour;
 use super::api::BlockId;
+use super::requests::Request;
 use crate::filter::{self, Query, Scratch};
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
 
@@ -76,26 +77,6 @@ enum Context {
 }
 
 #[derive(Debug)]
-struct Request {
-    peer: ConnId,
-    serial: u64,
-    first: u32,
-    /// Which filters have come from this peer.
-    came: Vec<bool>,
-    /// How many of them have not.
-    owed: u32,
-    /// Bytes of a filter, on average over those that have come; of the last ones from anyone, until one has.
-    average: u64,
-    any_came: bool,
-    /// From this height on another peer is asked as well.
-    shared_from: Option<u32>,
-    /// It is for what another was asked for before.
-    is_second: bool,
-    /// The blocks, if it was made before their filter headers were known.
-    early: Vec<BlockHash>,
-}
-
-#[derive(Debug)]
 struct Held {
     peer: ConnId,
     block: BlockId,
@@ -124,30 +105,6 @@ pub(super) enum Unanswered {
     Silence,
     /// It left this one out.
     LeftOut(BlockId),
-}
-
-impl Request {
-    fn last(&self) -> u32 {
-        self.first + self.came.len() as u32 - 1
-    }
-
-    /// Whether the filter at a height may still come from this peer.
-    fn owes(&self, height: u32) -> bool {
-        let place = height.checked_sub(self.first);
-        place.and_then(|place| self.came.get(place as usize)) == Some(&false)
-    }
-
-    fn bytes(&self) -> u64 {
-        u64::from(self.owed) * self.average
-    }
-
-    fn owed_heights(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        (self.first..=self.last()).filter(|height| self.owes(*height))
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        self.first <= other.last() && other.first <= self.last()
-    }
 }
 
 impl Segment {

@@ -9,13 +9,13 @@
 //! | `ascent`, `switching` | chains of little work, branches from far below, and the switch to one |
 //! | `filter_headers` | the chain of filter headers (BIP157) |
 //! | `agreement`, `dispute` | which filter headers are trusted, and what is done about those that differ |
-//! | `filters` | filters in chunks, checked and matched (BIP158) |
+//! | `filters`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
 //! | `findings` | what is watched, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
-//! | `start`, `record` | what is stored, and reading it at the start |
+//! | `start`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
 //! | `queries` | headers that the application looks up, takes out or brings in |
 
@@ -23,6 +23,7 @@ mod agreement;
 mod api;
 mod ascent;
 mod blocks;
+mod config;
 mod dial;
 mod dispute;
 mod downloads;
@@ -32,12 +33,14 @@ mod findings;
 mod headers;
 mod migration;
 mod misbehaviour;
+mod origin;
 mod pace;
 mod peer;
 mod queries;
 mod ranges;
 mod record;
 mod repair;
+mod requests;
 mod search;
 mod session;
 mod start;
@@ -54,6 +57,7 @@ use core::time::Duration;
 use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers};
 
 pub use api::*;
+pub use config::*;
 pub use misbehaviour::Misbehaviour;
 
 use agreement::Agreement;

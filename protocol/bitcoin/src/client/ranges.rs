@@ -10,8 +10,9 @@ use andon_kernel::ConnId;
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
-use super::api::{BlockId, Event, Failure, ImportError, MAX_KNOWN_BLOCK_GAP};
+use super::api::{BlockId, Event, Failure, ImportError};
 use super::ascent::MAX_ANNOUNCED;
+use super::config::MAX_KNOWN_BLOCK_GAP;
 use super::headers::HEADERS_TIMEOUT;
 use super::peer::Headers;
 use super::{Client, Misbehaviour, Timer, Turn};
