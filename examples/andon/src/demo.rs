@@ -186,7 +186,7 @@ fn judge(session: &mut Session<'_>, fixture: &Fixture) -> Result<(), Error> {
         .iter()
         .map(|output| {
             let hash = fixture.chain[output.height as usize].hash();
-            (output.height, hash, output.outpoint, output.script, output.amount)
+            (output.height, hash, output.outpoint, output.script, Some(output.amount))
         })
         .collect();
     found.sort_unstable();

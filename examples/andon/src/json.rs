@@ -72,7 +72,10 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::FilterHeadersReplaced { from } => json!({"event": "filter_headers_replaced", "from": from}),
         Event::StaleTip { tip } => json!({"event": "stale_tip", "tip": block(tip)}),
         // Answers to what the program asks for by itself.
-        Event::Header { .. } | Event::Exported { .. } | Event::Imported { .. } => return None,
+        Event::Header { .. }
+        | Event::Exported { .. }
+        | Event::Imported { .. }
+        | Event::SpendSearched { .. } => return None,
         Event::Progress(progress) => progress_object(progress),
         Event::Reorganised { fork, old_tip, new_tip } => json!({
             "event": "reorganised",
@@ -113,7 +116,7 @@ pub(crate) fn touch_object(touch: &Touch, network: Network) -> Value {
     }
     object["script"] = touch.script.to_hex_string().into();
     object["address"] = address(&touch.script, network).into();
-    object["sats"] = touch.amount.to_sat().into();
+    object["sats"] = touch.amount.map(|amount| amount.to_sat()).into();
     object
 }
 

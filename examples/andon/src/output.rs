@@ -157,7 +157,7 @@ impl Output {
                 blocks(new_tip.height - fork.height.min(new_tip.height)),
             )),
             Event::Rescan { from } => {
-                self.news(&format!("Searching again from block {} on", grouped(*from)));
+                self.news(&format!("Searching from block {} on for what is new", grouped(*from)));
             }
             Event::Touched(touch) => self.touch(touch, network, false),
             Event::TakenBack(touch) => self.touch(touch, network, true),
@@ -176,6 +176,7 @@ impl Output {
             | Event::Header { .. }
             | Event::Exported { .. }
             | Event::Imported { .. }
+            | Event::SpendSearched { .. }
             | Event::Matched(_)
             | Event::Checked(_) => {}
         }
@@ -347,7 +348,7 @@ impl Output {
                 "{DIM}               block  amount           {whose}  transaction:output{DIM:#}"
             ));
         }
-        let amount = bitcoins(u128::from(touch.amount.to_sat()));
+        let amount = bitcoins(touch.amount.map_or(0, |amount| amount.to_sat().into()));
         self.line(&format!(
             "  {style}{word:<10}{style:#} {:>7}  {style}{sign}{amount}{style:#} BTC  {}  {DIM}{part}{DIM:#}",
             grouped(touch.block.height),

@@ -65,7 +65,6 @@ fn found(lab: &Lab) -> Vec<u32> {
                 assert!(found.insert(touch.block.height), "told twice: {touch:?}");
             }
             Event::TakenBack(touch) => assert!(found.remove(&touch.block.height), "never told: {touch:?}"),
-            Event::Rescan { from } => found.retain(|height| height < from),
             _ => {}
         }
     }

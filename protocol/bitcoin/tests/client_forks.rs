@@ -258,7 +258,6 @@ fn findings(events: &[Event]) -> BTreeSet<Finding> {
             Event::Started { .. } => found.clear(),
             Event::Touched(touch) => assert!(found.insert(key(touch)), "told twice: {touch:?}"),
             Event::TakenBack(touch) => assert!(found.remove(&key(touch)), "never told: {touch:?}"),
-            Event::Rescan { from } => found.retain(|(height, _)| height < from),
             _ => {}
         }
     }

@@ -1,7 +1,12 @@
 //! Random worlds: chains grow and are reorganised, servers lag behind each other and go away, the client is killed and
 //! told to watch other scripts, all from one seed. Then the faults stop, and the client must know exactly what is true.
 //!
+//! In half of them all is watched from the first block on; in the others scripts and outputs from any block, and no
+//! longer, and once more, and spendings are searched for.
+//!
 //! `ANDON_SEEDS` is how many worlds there are, `ANDON_FIRST_SEED` the first.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod common;
 mod world;
@@ -10,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, Command, Config, Endpoint, Event, Touch, TouchKind};
+use andon_bitcoin::client::{
+    Birthday, BlockId, Command, Config, Endpoint, Event, Touch, TouchKind, WatchedOutput,
+};
 use andon_bitcoin::server::{self, Chain, Server};
 use andon_kernel::Rng;
 use bitcoin::block::Version;
@@ -23,8 +30,19 @@ const KEPT: [u64; 4] = [1027, 5029, 20_146, 30_025];
 /// Scripts that blocks pay; some of them are watched.
 const SCRIPTS: u64 = 30;
 
-/// Where, in which transaction, which way, and how much.
-type Finding = (u32, Txid, TouchKind, Amount);
+/// Where, in which transaction, and which way.
+type Finding = (u32, Txid, TouchKind);
+
+/// What the best chain has to do with what is watched.
+#[derive(Default)]
+struct Truth {
+    /// What must be known in the end.
+    found: BTreeSet<Finding>,
+    /// What is true beside that, below the blocks from which it is watched.
+    possible: BTreeSet<Finding>,
+    /// What each finding came to.
+    amounts: BTreeMap<Finding, Amount>,
+}
 
 struct Scene {
     rng: Rng,
@@ -33,7 +51,11 @@ struct Scene {
     best: Vec<Block>,
     /// What each server has of it, or had.
     served: Vec<Vec<Block>>,
-    watched: BTreeSet<ScriptBuf>,
+    /// Each from this height on.
+    watched: BTreeMap<ScriptBuf, u32>,
+    outputs: BTreeMap<OutPoint, (ScriptBuf, u32)>,
+    /// Whether any block is one from which to watch, and more is done than to watch scripts.
+    is_varied: bool,
     blocks_made: u64,
     restarts: u32,
 }
@@ -46,7 +68,7 @@ fn config(servers: usize) -> Config {
 }
 
 impl Scene {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_varied: bool) -> Self {
         let mut rng = Rng::new([7; 32]).fork_indexed("world", seed);
         let genesis = bitcoin::constants::genesis_block(Network::Regtest);
         let mut blocks_made = 0;
@@ -65,7 +87,8 @@ impl Scene {
         world.disk_delay =
             [None, Some(Duration::from_millis(5)), Some(Duration::from_millis(300))][rng.below(3) as usize];
         world.piece = [1, 100, 3000, 100_000][rng.below(4) as usize];
-        Self { rng, world, best, served, watched: BTreeSet::new(), blocks_made, restarts: 0 }
+        let (watched, outputs) = (BTreeMap::new(), BTreeMap::new());
+        Self { rng, world, best, served, watched, outputs, is_varied, blocks_made, restarts: 0 }
     }
 
     fn act(&mut self) {
@@ -78,6 +101,7 @@ impl Scene {
                 self.world.cut(server);
             }
             9 => self.restart(),
+            10 | 11 if self.is_varied => self.vary(),
             10 | 11 => self.watch(),
             12 => {
                 let server = self.any_server();
@@ -134,18 +158,122 @@ impl Scene {
         self.restarts += 1;
         self.world.restart(config(self.served.len()));
         // As an application would, it says again what it wants.
-        let scripts = self.watched.iter().cloned().collect();
-        self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });
+        let scripts = self.watched.keys().cloned().collect();
+        if !self.is_varied {
+            return self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });
+        }
+        // What is watched already from below is not touched by this.
+        let from = Birthday::Height(self.best.len() as u32);
+        self.world.command(Command::WatchOnly { scripts, from });
+        for (script, from) in self.watched.clone() {
+            let from = Birthday::Height(from);
+            self.world.command(Command::Watch { scripts: vec![script], from });
+        }
+        let coinbases = self.best.iter().map(|block| OutPoint::new(block.txdata[0].compute_txid(), 0));
+        let outputs = coinbases.filter(|outpoint| !self.outputs.contains_key(outpoint)).collect();
+        self.world.command(Command::Unwatch { scripts: Vec::new(), outputs });
+        for (outpoint, (script, from)) in self.outputs.clone() {
+            self.watch_output(outpoint, script, from);
+        }
+    }
+
+    fn watch_output(&mut self, outpoint: OutPoint, script: ScriptBuf, from: u32) {
+        let outputs = vec![WatchedOutput { outpoint, script, amount: None }];
+        self.world.command(Command::WatchOutputs { outputs, from: Birthday::Height(from) });
+    }
+
+    fn any_height(&mut self) -> u32 {
+        self.rng.below(self.best.len() as u64 + 3) as u32
+    }
+
+    /// Does something about what is watched.
+    fn vary(&mut self) {
+        let from = self.any_height();
+        let number = self.rng.below(SCRIPTS);
+        let script = common::script(number);
+        // Scripts of odd numbers are watched as such, of even ones only their outputs: what is told both ways is told twice.
+        let is_script = number % 2 == 1;
+        match self.rng.below(8) {
+            0..=2 if is_script => {
+                let since = self.watched.entry(script.clone()).or_insert(from);
+                *since = from.min(*since);
+                let from = Birthday::Height(from);
+                self.world.command(Command::Watch { scripts: vec![script], from });
+            }
+            0..=2 => {
+                let paid = |block: &&Block| block.txdata[0].output[0].script_pubkey == script;
+                let Some(block) = self.best.iter().rev().find(paid) else { return };
+                let outpoint = OutPoint::new(block.txdata[0].compute_txid(), 0);
+                let (_, since) = self.outputs.entry(outpoint).or_insert((script.clone(), from));
+                *since = from.min(*since);
+                self.watch_output(outpoint, script, from);
+            }
+            3 => {
+                self.watched.remove(&script);
+                let outputs: Vec<OutPoint> = self.outputs.keys().take(2).copied().collect();
+                self.outputs.retain(|outpoint, _| !outputs.contains(outpoint));
+                self.world.command(Command::Unwatch { scripts: vec![script], outputs });
+            }
+            4 => self.world.command(Command::Rescan { from: Birthday::Height(from) }),
+            _ => {
+                self.find_spend(from);
+            }
+        }
+    }
+
+    /// Searches for what spends the coinbase of a block, if there is one at a height, from that on.
+    fn find_spend(&mut self, height: u32) -> Option<OutPoint> {
+        let coinbase = &self.best.get(height as usize)?.txdata[0];
+        let outpoint = OutPoint::new(coinbase.compute_txid(), 0);
+        let (script, from) = (coinbase.output[0].script_pubkey.clone(), Birthday::Height(height));
+        self.world.command(Command::FindSpend { outpoint, script, from });
+        Some(outpoint)
+    }
+
+    /// Each search for a spending is answered, and truly.
+    fn search_for_spends(&mut self) {
+        for height in [self.any_height(), self.any_height(), self.any_height()] {
+            let before = self.world.client.events.len();
+            let Some(outpoint) = self.find_spend(height) else { continue };
+            self.world.run_for(Duration::from_secs(30));
+            let answers = self.world.client.events[before..].iter().filter_map(|event| match event {
+                Event::SpendSearched { outpoint: answered, spend, checked } if *answered == outpoint => {
+                    Some((spend, *checked))
+                }
+                _ => None,
+            });
+            let answers: Vec<_> = answers.collect();
+            let [(spend, checked)] = answers.as_slice() else { panic!("{outpoint}: {answers:?}") };
+            let spends = (0..).zip(&self.best).find_map(|(height, block)| {
+                let spending = block.txdata.iter().find_map(|transaction| {
+                    let input =
+                        transaction.input.iter().position(|input| input.previous_output == outpoint)?;
+                    Some((input as u32, transaction.clone()))
+                });
+                spending.map(|(input, transaction)| (height, block.block_hash(), input, transaction))
+            });
+            match (spend, spends) {
+                (None, None) => {
+                    let height = self.best.len() as u32 - 1;
+                    assert_eq!(*checked, BlockId { height, hash: self.best[height as usize].block_hash() });
+                }
+                (Some(found), Some((height, hash, input, transaction))) => {
+                    assert_eq!((found.block, *checked), (BlockId { height, hash }, BlockId { height, hash }));
+                    assert_eq!((found.input, &found.transaction), (input, &transaction));
+                }
+                (found, spends) => panic!("{outpoint}: found {found:?}, and there is {spends:?}"),
+            }
+        }
     }
 
     fn watch(&mut self) {
         let scripts: Vec<ScriptBuf> =
             (0..=self.rng.below(3)).map(|_| common::script(self.rng.below(SCRIPTS))).collect();
         if self.rng.below(4) == 0 {
-            self.watched = scripts.iter().cloned().collect();
+            self.watched = scripts.iter().map(|script| (script.clone(), 0)).collect();
             self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });
         } else {
-            self.watched.extend(scripts.iter().cloned());
+            self.watched.extend(scripts.iter().map(|script| (script.clone(), 0)));
             self.world.command(Command::Watch { scripts, from: Birthday::Height(0) });
         }
     }
@@ -168,7 +296,15 @@ impl Scene {
             }) == Some(true)
         });
         self.world.run_for(Duration::from_secs(200));
-        assert_eq!(view(&self.world.client.events), self.truth());
+        let truth = self.truth();
+        let view = view(&self.world.client.events, &truth);
+        let missed: Vec<_> = truth.found.difference(&view).collect();
+        let wrong: Vec<_> = view.difference(&truth.found).collect();
+        assert!(missed.is_empty(), "missed: {missed:?}");
+        assert!(wrong.iter().all(|finding| truth.possible.contains(finding)), "wrong: {wrong:?}");
+        if self.is_varied {
+            self.search_for_spends();
+        }
         for event in &self.world.client.events {
             if let Event::PeerDisconnected { reason, .. } = event {
                 assert!(
@@ -179,23 +315,28 @@ impl Scene {
         }
     }
 
-    /// What the best chain has to do with the watched scripts.
-    fn truth(&self) -> BTreeSet<Finding> {
-        let mut outputs = BTreeMap::new();
-        let mut truth = BTreeSet::new();
+    /// What the best chain has to do with what is watched.
+    fn truth(&self) -> Truth {
+        let mut received = BTreeMap::new();
+        let mut truth = Truth::default();
         for (height, block) in (0..).zip(&self.best) {
             for transaction in &block.txdata {
                 let txid = transaction.compute_txid();
                 for (input, spent) in (0..).zip(&transaction.input) {
-                    if let Some(amount) = outputs.remove(&spent.previous_output) {
-                        let kind = TouchKind::Spent { input, outpoint: spent.previous_output };
-                        truth.insert((height, txid, kind, amount));
+                    let outpoint = spent.previous_output;
+                    let finding = (height, txid, TouchKind::Spent { input, outpoint });
+                    if let Some((amount, is_found)) = received.remove(&outpoint) {
+                        truth.add(finding, is_found, Some(amount));
+                    }
+                    if let Some((_, from)) = self.outputs.get(&outpoint) {
+                        truth.add(finding, *from <= height, None);
                     }
                 }
                 for (output, paid) in (0..).zip(&transaction.output) {
-                    if self.watched.contains(&paid.script_pubkey) {
-                        outputs.insert(OutPoint { txid, vout: output }, paid.value);
-                        truth.insert((height, txid, TouchKind::Received { output }, paid.value));
+                    if let Some(from) = self.watched.get(&paid.script_pubkey) {
+                        let is_found = *from <= height;
+                        received.insert(OutPoint { txid, vout: output }, (paid.value, is_found));
+                        truth.add((height, txid, TouchKind::Received { output }), is_found, Some(paid.value));
                     }
                 }
             }
@@ -204,23 +345,37 @@ impl Scene {
     }
 }
 
+impl Truth {
+    fn add(&mut self, finding: Finding, is_found: bool, amount: Option<Amount>) {
+        if is_found {
+            self.found.insert(finding);
+        }
+        self.possible.insert(finding);
+        self.amounts.extend(amount.map(|amount| (finding, amount)));
+    }
+}
+
 /// What an application that believes every event holds at the end. Nothing is told twice, nothing taken back that had
 /// not been told.
-fn view(events: &[Event]) -> BTreeSet<Finding> {
-    let mut view: BTreeSet<Finding> = BTreeSet::new();
-    let key = |touch: &Touch| (touch.block.height, touch.txid, touch.kind, touch.amount);
+fn view(events: &[Event], truth: &Truth) -> BTreeSet<Finding> {
+    let mut view: BTreeMap<Finding, Option<Amount>> = BTreeMap::new();
+    let key = |touch: &Touch| (touch.block.height, touch.txid, touch.kind);
     for event in events {
         match event {
             Event::Started { .. } => view.clear(),
-            Event::Touched(touch) => assert!(view.insert(key(touch)), "told twice: {touch:?}"),
-            Event::TakenBack(touch) => {
-                assert!(view.remove(&key(touch)), "taken back and never told: {touch:?}");
+            Event::Touched(touch) => {
+                assert!(view.insert(key(touch), touch.amount).is_none(), "told twice: {touch:?}");
             }
-            Event::Rescan { from } => view.retain(|finding| finding.0 < *from),
+            Event::TakenBack(touch) => {
+                assert_eq!(view.remove(&key(touch)), Some(touch.amount), "never told: {touch:?}");
+            }
             _ => {}
         }
     }
-    view
+    for (finding, amount) in &view {
+        assert_eq!(truth.amounts.get(finding), amount.as_ref(), "{finding:?}");
+    }
+    view.into_keys().collect()
 }
 
 /// `trunk` with `count` blocks after it. Each pays some script, and some spend what an earlier one paid.
@@ -249,19 +404,18 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-#[test]
-fn what_is_true_is_known_in_the_end() {
+fn try_worlds(is_varied: bool, kept: &[u64]) {
     let first = number("ANDON_FIRST_SEED", 0);
     let (mut restarts, mut findings) = (0, 0);
     let seeds = first..first + number("ANDON_SEEDS", 20);
-    for seed in seeds.chain(if first == 0 { KEPT.as_slice() } else { &[] }.iter().copied()) {
+    for seed in seeds.chain(if first == 0 { kept } else { &[] }.iter().copied()) {
         let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut scene = Scene::new(seed);
+            let mut scene = Scene::new(seed, is_varied);
             for _ in 0..40 {
                 scene.act();
             }
             scene.settle();
-            (scene.restarts, scene.truth().len())
+            (scene.restarts, scene.truth().found.len())
         }));
         match run {
             Ok((killed, found)) => {
@@ -273,4 +427,14 @@ fn what_is_true_is_known_in_the_end() {
     }
     println!("{restarts} restarts, {findings} findings");
     assert!(findings > 0);
+}
+
+#[test]
+fn what_is_true_is_known_in_the_end() {
+    try_worlds(false, &KEPT);
+}
+
+#[test]
+fn what_is_watched_from_any_block_is_known_in_the_end() {
+    try_worlds(true, &[]);
 }

@@ -347,14 +347,9 @@ impl Client {
             return self.replace_deep_filter_headers(turn, row);
         }
         self.forget_filter_headers_from(from);
-        self.give_up_search();
-        let goes_back = self.search.go_back(from);
+        let then = if self.search_goes_back(from) { Then::TakeBack } else { Then::Nothing };
         let filter_row = self.filter_header_row(from.max(start));
-        let mut then = Then::Nothing;
-        let mut next = None;
-        if goes_back {
-            (then, next) = (Then::TakeBack, self.search.next);
-        }
+        let positions = self.search.watches.positions();
         self.synced = None;
         let events = Vec::from([Event::FilterHeadersReplaced { from }]);
         self.store(turn, events, then, |batch| {
@@ -362,24 +357,20 @@ impl Client {
             if let Some((first, row)) = filter_row {
                 record::put_filter_headers(batch, first, row);
             }
-            if let Some(next) = next {
-                record::put_next(batch, next);
-            }
+            record::put_positions(batch, &positions);
         });
     }
 
     /// The same where what stands before them is no longer at hand: with it what is stored is read anew.
     fn replace_deep_filter_headers(&mut self, turn: &mut Turn<'_>, from: u32) {
         self.forget_filter_headers_from(from);
-        self.search.go_back(from);
-        let next = self.search.next;
+        self.search_goes_back(from);
+        let positions = self.search.watches.positions();
         self.start_again(turn, |client, turn, loading| {
             let events = Vec::from([Event::FilterHeadersReplaced { from }]);
             client.store(turn, events, Then::Nothing, |batch| {
                 batch.delete_from(record::FILTER_HEADERS, &record::height_key(from));
-                if let Some(next) = next {
-                    record::put_next(batch, next);
-                }
+                record::put_positions(batch, &positions);
             });
             client.load_anew(turn, loading);
         });

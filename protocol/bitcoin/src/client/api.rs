@@ -7,7 +7,9 @@ use core::fmt;
 use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Txid, Work};
+use bitcoin::{
+    Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid, Work,
+};
 
 use super::Misbehaviour;
 use super::config::Endpoint;
@@ -23,7 +25,7 @@ pub enum Command {
     /// Watch these scripts (output scripts, `scriptPubKey`) too, in blocks from `from` on.
     ///
     /// What is watched is remembered. Scripts that are watched already from there on, or from before, change nothing.
-    /// Others take the search back to `from`: [`Event::Rescan`] says so, and findings from there on are told anew.
+    /// Others are searched for from there, and no other script with them; what had been found stands.
     Watch {
         /// Duplicates and empty ones do no harm.
         scripts: Vec<ScriptBuf>,
@@ -35,6 +37,39 @@ pub enum Command {
         /// Duplicates and empty ones do no harm.
         scripts: Vec<ScriptBuf>,
         /// The first block that can touch them.
+        from: Birthday,
+    },
+    /// Watch these outputs too, for their spending alone: what else is paid to their scripts is not told. Remembered, as
+    /// scripts are. A spending stays found when its output is watched by its script as well; whoever does both, from
+    /// different blocks, may hear of it twice.
+    WatchOutputs {
+        /// Duplicates do no harm.
+        outputs: Vec<WatchedOutput>,
+        /// The first block that can spend them.
+        from: Birthday,
+    },
+    /// Watch these no more, and forget what was found for them: an [`Event::TakenBack`] for each finding. What is not
+    /// watched changes nothing.
+    Unwatch {
+        /// Scripts.
+        scripts: Vec<ScriptBuf>,
+        /// Outputs that were given to [`WatchOutputs`](Self::WatchOutputs).
+        outputs: Vec<OutPoint>,
+    },
+    /// Search once more for all that is watched, from a block on, as if it had never been searched from there. What had
+    /// been found there is told as [`Event::TakenBack`].
+    Rescan {
+        /// The first block. Nothing is searched for below the block from which it is watched.
+        from: Birthday,
+    },
+    /// Find the transaction that spends an output. [`Event::SpendSearched`] answers, once for each, when it is found or the
+    /// tip is reached. Not remembered: one that is not answered when the client ends must be given again.
+    FindSpend {
+        /// The output.
+        outpoint: OutPoint,
+        /// Its script: what filters are searched for.
+        script: ScriptBuf,
+        /// The first block that can spend it: the one with the output.
         from: Birthday,
     },
     /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
@@ -49,6 +84,17 @@ pub enum Command {
     /// Take headers, and filter headers, that come from elsewhere than a peer: a file. They are checked as a peer's are.
     /// [`Event::Imported`] answers, once for each.
     Import(Import),
+}
+
+/// An output that is watched for its spending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedOutput {
+    /// Which.
+    pub outpoint: OutPoint,
+    /// Its script (`scriptPubKey`): what filters are searched for. With a wrong one the spending is not found.
+    pub script: ScriptBuf,
+    /// What it has, if that is to be told with its spending.
+    pub amount: Option<Amount>,
 }
 
 /// Which header is looked up.
@@ -274,20 +320,33 @@ pub enum Event {
         /// The tip that is.
         new_tip: BlockId,
     },
-    /// The search goes back: findings at this height and above are void, and those that stand are told anew.
+    /// The search goes back, for what was added to the watched or for all of it. What had been found stands, unless an
+    /// [`Event::TakenBack`] follows.
     Rescan {
-        /// The first height that is searched again.
+        /// The first height that is searched.
         from: u32,
+    },
+    /// What a [`Command::FindSpend`] asked for.
+    SpendSearched {
+        /// As it was asked for.
+        outpoint: OutPoint,
+        /// Its spending, if there is one up to `checked`. A reorganisation that undoes it is not told: watch the output if
+        /// that matters.
+        spend: Option<Spend>,
+        /// The last block that was searched.
+        checked: BlockId,
     },
     /// A block's filter matched a watched script, and the block was read. What touched a script follows; nothing, if
     /// the filter matched by chance (once in 784,931 scripts and blocks).
     Matched(BlockId),
     /// A transaction of the best chain pays a watched script, or spends what one received.
     Touched(Touch),
-    /// A finding is void: its block is no longer in the best chain.
+    /// A finding is void: its block is no longer in the best chain, its script or output is no longer watched, or it is
+    /// searched for once more.
     TakenBack(Touch),
-    /// Each block up to this one has been checked, and what was found in it has been told. Never goes up by more than
-    /// was told before; goes down at [`Event::Reorganised`] and [`Event::Rescan`].
+    /// Each block up to this one has been checked for all that is watched, and what was found has been told. Goes down at
+    /// [`Event::Reorganised`] and [`Event::Rescan`]. While scripts that were added are searched for far below, new blocks are
+    /// checked for the others, and what is found in them is told without this.
     Checked(BlockId),
     /// Everything up to the tip has been checked, and no connected peer knows of a better one. Once for each tip.
     Synced(BlockId),
@@ -315,8 +374,19 @@ pub struct Touch {
     pub kind: TouchKind,
     /// The watched script.
     pub script: ScriptBuf,
-    /// Received or spent.
-    pub amount: Amount,
+    /// Received or spent. `None`: spent from a [`WatchedOutput`] that was given without.
+    pub amount: Option<Amount>,
+}
+
+/// The spending of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// The block it is in.
+    pub block: BlockId,
+    /// The input's index.
+    pub input: u32,
+    /// The transaction, with its witnesses.
+    pub transaction: Transaction,
 }
 
 /// Which way a payment goes.

@@ -63,9 +63,9 @@ impl Blocks {
         self.wanted.len()
     }
 
-    /// The lowest block that is wanted and not taken out.
-    pub(super) fn first(&self) -> Option<u32> {
-        self.wanted.keys().next().copied()
+    /// The lowest block that is wanted and not taken out, of those from `next` to `limit`.
+    pub(super) fn first(&self, next: u32, limit: u32) -> Option<u32> {
+        self.wanted.range(next..).next().map(|(height, _)| *height).filter(|height| *height <= limit)
     }
 
     /// Bytes of a block, on average.
@@ -157,13 +157,15 @@ impl Blocks {
         self.wanted.values_mut().for_each(|wanted| wanted.refused.retain(|refused| *refused != peer));
     }
 
-    /// Takes out the lowest block if it has been read, and is not above `limit`.
-    pub(super) fn take_read(&mut self, limit: u32) -> Option<(BlockId, Digest)> {
-        let mut entry = self.wanted.first_entry().filter(|entry| *entry.key() <= limit)?;
-        let digest = entry.get_mut().digest.take()?;
+    /// Takes out the lowest block of those from `next` to `limit` if it has been read.
+    pub(super) fn take_read(&mut self, next: u32, limit: u32) -> Option<(BlockId, Digest)> {
+        let height = self.first(next, limit)?;
+        let wanted = self.wanted.get_mut(&height)?;
+        let digest = wanted.digest.take()?;
+        let block = BlockId { height, hash: wanted.hash };
         self.digests -= 1;
-        let (height, wanted) = entry.remove_entry();
-        Some((BlockId { height, hash: wanted.hash }, digest))
+        self.wanted.remove(&height);
+        Some((block, digest))
     }
 
     /// Whether `peer` owes a block.
@@ -179,12 +181,15 @@ impl Blocks {
         hashes
     }
 
-    /// Gives all up. Returns what was asked of whom.
-    pub(super) fn clear(&mut self) -> Vec<(ConnId, BlockHash)> {
-        let wanted = core::mem::take(&mut self.wanted);
-        let asked = core::mem::take(&mut self.asked).into_iter();
-        self.digests = 0;
-        asked.filter_map(|asked| Some((asked.peer, wanted.get(&asked.height)?.hash))).collect()
+    /// Gives up those at these heights. Returns what was asked of whom.
+    pub(super) fn give_up(&mut self, first: u32, last: u32) -> Vec<(ConnId, BlockHash)> {
+        let given_up = first..=last;
+        let asked = self.asked.extract_if(.., |asked| given_up.contains(&asked.height));
+        let late =
+            asked.filter_map(|asked| Some((asked.peer, self.wanted.get(&asked.height)?.hash))).collect();
+        self.wanted.retain(|height, _| !given_up.contains(height));
+        self.digests = self.wanted.values().filter(|wanted| wanted.digest.is_some()).count();
+        late
     }
 
     /// How many have been read since the start.

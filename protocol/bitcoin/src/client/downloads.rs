@@ -110,9 +110,8 @@ impl Client {
     fn chunk(&self, conn: ConnId, able: &[(ConnId, u32)], now: Instant) -> u32 {
         let rate = |conn: ConnId| self.peers.get(&conn).and_then(|peer| peer.pace.rate(now));
         let Some(own) = rate(conn) else { return FIRST };
-        let (free, open_to) = self.search.filters.unasked();
-        let unopened = open_to.map_or(0, |open| self.chain.tip_height().saturating_sub(open));
-        let left = u64::from(free) + u64::from(unopened);
+        let free = self.search.filters.unasked();
+        let left = u64::from(free) + u64::from(self.unopened(self.chain.tip_height()));
         let all: u64 = able.iter().filter_map(|(conn, _)| rate(*conn)).sum();
         let share = match able {
             [_] => u64::MAX,
@@ -134,12 +133,15 @@ impl Client {
             return;
         }
         let able = self.able(now);
+        // New blocks do not wait for what is searched far below.
+        let highest = self.search.watches.group_at(self.chain.tip_height());
+        let urgent = highest.map_or(0, |(group, _)| group.next);
         let mut has_idle = false;
         for (conn, best) in &able {
             while self.has_room(*conn, now) {
                 let most = self.chunk(*conn, &able, now);
                 let serial = self.next_request();
-                let request = self.search.filters.ask(*conn, serial, *best, most);
+                let request = self.search.filters.ask(*conn, serial, *best, most, urgent);
                 let request = match request {
                     None if looks => self.take_over(*conn, *best, serial, now),
                     request => request,
@@ -155,6 +157,14 @@ impl Client {
         if looks && has_idle && self.peers.keys().any(|conn| self.search.filters.is_waiting_for(*conn)) {
             self.timers.set(Timer::TakeOver, now + LOOK_AGAIN);
         }
+    }
+
+    /// Up to `limit`, how many filters of the lowest group's pass are not open yet.
+    fn unopened(&self, limit: u32) -> u32 {
+        let watches = &self.search.watches;
+        let Some((_, end)) = watches.lowest().and_then(|lowest| watches.group_at(lowest)) else { return 0 };
+        let limit = end.min(limit);
+        self.search.filters.open_to(limit).map_or(0, |open| limit.saturating_sub(open))
     }
 
     fn next_request(&mut self) -> u64 {
@@ -192,8 +202,7 @@ impl Client {
             peer.pace.time_for(bytes, now).map(|time| (time, owed))
         };
         let owed = self.search.filters.owed_by_others(conn);
-        let (_, open_to) = self.search.filters.unasked();
-        let is_full = open_to.is_some_and(|open| open < self.trusted_filter_headers().saturating_sub(1));
+        let is_full = self.unopened(self.trusted_filter_headers().saturating_sub(1)) > 0;
         let mut slow = owed.into_iter().filter_map(eta);
         let (time, owed) = if is_full { slow.next()? } else { slow.max_by_key(|(time, _)| *time)? };
         // So many come from either by the time at which the two meet.
@@ -212,13 +221,12 @@ impl Client {
     /// round trip.
     fn ask_for_early_filters(&mut self, turn: &mut Turn<'_>) {
         let tip = self.chain.tip_height();
-        let search = &self.search;
-        if self.filter_headers.next() > tip || !search.filters.is_empty() {
+        let next = self.filter_headers.next();
+        let Some((group, _)) = self.search.watches.group_at(tip) else { return };
+        let first = group.first_unmatched().max(next);
+        if first > tip || tip - first >= EARLY || self.search.filters.is_open_from(group.next) {
             return;
         }
-        let first = search.matched_to.map(|block| block.height + 1).or(search.next);
-        let first = first.map(|first| first.max(self.filter_headers.next()));
-        let Some(first) = first.filter(|first| *first <= tip && tip - *first < EARLY) else { return };
         if !self.headers_are_current() {
             return;
         }
@@ -245,7 +253,7 @@ impl Client {
     pub(super) fn take_held_filters(&mut self, turn: &mut Turn<'_>) {
         loop {
             let search = &mut self.search;
-            match search.filters.take_held(search.findings.query()) {
+            match search.filters.take_held(&search.watches) {
                 None => return,
                 Some((_, Ok(()))) => {}
                 Some((conn, Err((height, misbehaviour)))) => {
@@ -259,7 +267,7 @@ impl Client {
 
     /// Asks peers for blocks: each of who would send it first.
     pub(super) fn ask_for_blocks(&mut self, turn: &mut Turn<'_>) {
-        if self.search.blocks.first().is_none() {
+        if self.search.blocks.len() == 0 {
             return;
         }
         let now = turn.now.instant;

@@ -15,7 +15,8 @@ use bitcoin::{BlockHash, FilterHeader};
 use super::Misbehaviour;
 use super::api::BlockId;
 use super::requests::Request;
-use crate::filter::{self, Query, Scratch};
+use super::watches::Watches;
+use crate::filter::{self, Scratch};
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
 
 /// Filters that are made durable as searched at a time.
@@ -131,14 +132,15 @@ impl Filters {
         }
     }
 
-    /// The heights of the next segment to open, up to `limit`, if there is room; `next` is the first to search. One segment
-    /// is always open.
+    /// The heights of the next segment to open of those from `next` to `limit`, if there is room. One segment is always open.
     pub(super) fn next_segment(&self, next: u32, limit: u32) -> Option<(u32, u32)> {
-        let lowest = self.segments.keys().next().copied().unwrap_or(next);
-        let start = self.segments.values().next_back().map_or(next, |segment| segment.stop + 1);
+        let last = self.segments.range(..=limit).next_back().map(|(_, segment)| segment.stop + 1);
+        let start = last.map_or(next, |above| above.max(next));
         let stop = limit.min(start.saturating_add(SEGMENT - 1));
-        let held = (stop.saturating_sub(lowest) as usize + 1).saturating_mul(BYTES_PER_FILTER);
-        (start <= limit && (self.segments.is_empty() || held <= self.room)).then_some((start, stop))
+        let open: usize = self.segments.values().map(|segment| segment.received.len()).sum();
+        let held = (open + stop.saturating_sub(start) as usize + 1).saturating_mul(BYTES_PER_FILTER);
+        let is_first = last.is_none_or(|last| last <= next);
+        (start <= limit && (is_first || held <= self.room)).then_some((start, stop))
     }
 
     /// Opens a segment whose blocks and filter headers are being loaded.
@@ -239,25 +241,35 @@ impl Filters {
         !self.requests.is_empty()
     }
 
-    /// Whether nothing is open and nothing is asked for.
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.requests.is_empty()
+    /// Whether anything is open or asked for from a height on.
+    pub(super) fn is_open_from(&self, height: u32) -> bool {
+        self.segments.values().next_back().is_some_and(|segment| segment.stop >= height)
+            || self.requests.iter().any(|request| request.last() >= height)
     }
 
-    /// How many filters are open that nobody is asked for, and up to which height filters are open.
-    pub(super) fn unasked(&self) -> (u32, Option<u32>) {
-        let count = self.free.iter().map(|(first, last)| last - first + 1).sum();
-        (count, self.segments.values().next_back().map(|segment| segment.stop))
+    /// How many filters are open that nobody is asked for.
+    pub(super) fn unasked(&self) -> u32 {
+        self.free.iter().map(|(first, last)| last - first + 1).sum()
     }
 
-    /// Asks `peer`, which can serve blocks up to `best`, for the lowest filters that nobody is asked for: for no more than
-    /// `most`.
-    pub(super) fn ask(&mut self, peer: ConnId, serial: u64, best: u32, most: u32) -> Option<FilterRequest> {
-        let (&first, &end) = self.free.first_key_value()?;
+    /// Up to which height filters are open, of those up to `limit`.
+    pub(super) fn open_to(&self, limit: u32) -> Option<u32> {
+        self.segments.range(..=limit).next_back().map(|(_, segment)| segment.stop)
+    }
+
+    /// Asks `peer`, which can serve blocks up to `best`, for filters that nobody is asked for: for no more than `most`, the
+    /// lowest from `urgent` on, or the lowest of all.
+    pub(super) fn ask(
+        &mut self,
+        peer: ConnId,
+        serial: u64,
+        best: u32,
+        most: u32,
+        urgent: u32,
+    ) -> Option<FilterRequest> {
+        let runs = [self.free.range(urgent..).next(), self.free.first_key_value()];
+        let (&first, &end) = runs.into_iter().flatten().find(|(first, _)| **first <= best)?;
         let limit = best.min(first.saturating_add(most.max(1) - 1));
-        if first > limit {
-            return None;
-        }
         let (mut start, mut end) = (first, end);
         let last = loop {
             self.free.remove(&start);
@@ -360,6 +372,11 @@ impl Filters {
         (height <= segment.stop).then_some((*start, segment))
     }
 
+    /// Where the segment begins that holds a height.
+    pub(super) fn start_of(&self, height: u32) -> Option<u32> {
+        self.segment(height).map(|(start, _)| start)
+    }
+
     fn hash(&self, height: u32) -> Option<BlockHash> {
         self.segment(height).and_then(|(start, segment)| segment.hash(start, height))
     }
@@ -410,7 +427,7 @@ impl Filters {
         peer: ConnId,
         block_hash: BlockHash,
         bytes: &[u8],
-        query: &Query,
+        watches: &Watches,
     ) -> Option<Looked> {
         let (place, height) =
             self.requests.iter().enumerate().filter(|(_, request)| request.peer == peer).find_map(
@@ -435,7 +452,7 @@ impl Filters {
             self.requests.remove(place);
         }
         let block = BlockId { height, hash: block_hash };
-        Some(self.take(peer, block, bytes, query).map_err(|misbehaviour| (height, misbehaviour)))
+        Some(self.take(peer, block, bytes, watches).map_err(|misbehaviour| (height, misbehaviour)))
     }
 
     /// Checks and matches a filter that a peer was asked for, unless another has sent it.
@@ -444,7 +461,7 @@ impl Filters {
         peer: ConnId,
         block: BlockId,
         bytes: &[u8],
-        query: &Query,
+        watches: &Watches,
     ) -> Result<(), Misbehaviour> {
         let known = self.segments.range_mut(..=block.height).next_back();
         let known = known.filter(|(_, segment)| block.height <= segment.stop);
@@ -461,7 +478,12 @@ impl Filters {
             return Ok(());
         }
         let result = if filter::header(filter::hash(bytes), links[place]) == links[place + 1] {
-            query.matches(&block.hash, bytes, &mut self.scratch).map_err(|_| Misbehaviour::UndecodableFilter)
+            match watches.query_at(block.height) {
+                Some(query) => query
+                    .matches(&block.hash, bytes, &mut self.scratch)
+                    .map_err(|_| Misbehaviour::UndecodableFilter),
+                None => Ok(false),
+            }
         } else {
             Err(Misbehaviour::WrongFilter)
         };
@@ -492,10 +514,10 @@ impl Filters {
     }
 
     /// Takes a filter that was held and can be looked at now. Returns who sent it, and what is wrong with it, with its height.
-    pub(super) fn take_held(&mut self, query: &Query) -> Option<(ConnId, Looked)> {
+    pub(super) fn take_held(&mut self, watches: &Watches) -> Option<(ConnId, Looked)> {
         let place = self.held.iter().position(|held| self.hash(held.block.height).is_some())?;
         let Held { peer, block, bytes } = self.held.remove(place);
-        let taken = self.take(peer, block, &bytes, query);
+        let taken = self.take(peer, block, &bytes, watches);
         Some((peer, taken.map_err(|misbehaviour| (block.height, misbehaviour))))
     }
 
@@ -504,32 +526,35 @@ impl Filters {
         core::mem::take(&mut self.matched)
     }
 
-    /// Takes out the lowest segment if all its filters have come, and returns its last block. What may still come of it,
-    /// because two peers were asked, is added to `late`.
-    pub(super) fn take_done(&mut self, late: &mut BTreeMap<ConnId, u32>) -> Option<BlockId> {
-        let entry = self.segments.first_entry().filter(|entry| entry.get().missing == 0)?;
-        let segment = entry.remove();
+    /// Takes out the lowest segment of those from `next` to `limit` if all its filters have come, and returns its last block.
+    /// What may still come of it, because two peers were asked, is added to `late`.
+    pub(super) fn take_done(
+        &mut self,
+        next: u32,
+        limit: u32,
+        late: &mut BTreeMap<ConnId, u32>,
+    ) -> Option<BlockId> {
+        let lowest = self.segments.range(next..).next();
+        let start = *lowest.filter(|(start, segment)| **start <= limit && segment.missing == 0)?.0;
+        let segment = self.segments.remove(&start)?;
         let Context::Ready { hashes, .. } = &segment.context else {
             unreachable!("a filter is only taken in when its filter header is known")
         };
         let last = BlockId { height: segment.stop, hash: *hashes.last().expect("a segment is not empty") };
         for request in &mut self.requests {
-            let Some(below) = (last.height + 1).checked_sub(request.first).filter(|below| *below > 0) else {
-                continue;
-            };
-            let gone = request.came.drain(..(below as usize).min(request.came.len()));
-            let owed = gone.filter(|came| !came).count() as u32;
-            request.first += below;
-            request.owed -= owed;
-            *late.entry(request.peer).or_default() += owed;
+            *late.entry(request.peer).or_default() += request.forgo(start, segment.stop);
         }
         self.requests.retain(|request| request.owed > 0);
         Some(last)
     }
 
-    /// How many filters of the open segments have come.
-    pub(super) fn received(&self) -> u32 {
-        self.segments.values().map(|segment| segment.received.len() as u32 - segment.missing).sum()
+    /// How many filters of the open segments up to `limit` have come.
+    pub(super) fn received(&self, limit: u32) -> u32 {
+        self.segments
+            .range(..=limit)
+            .map(|(_, segment)| segment)
+            .map(|segment| segment.received.len() as u32 - segment.missing)
+            .sum()
     }
 
     /// What `peer` has not answered of the requests up to `serial`, though it has answered what was asked after them.
@@ -567,13 +592,40 @@ impl Filters {
         late
     }
 
-    /// Gives all open segments up. Returns how many filters were asked of whom.
-    pub(super) fn clear(&mut self) -> Vec<(ConnId, u32)> {
-        self.segments.clear();
-        self.free.clear();
-        self.held.clear();
-        self.matched.clear();
-        let requests = core::mem::take(&mut self.requests);
-        requests.into_iter().map(|request| (request.peer, request.owed)).collect()
+    /// Gives up the segments that have any of these heights. Returns how many filters were asked of whom.
+    pub(super) fn give_up(&mut self, first: u32, last: u32) -> BTreeMap<ConnId, u32> {
+        let mut late = BTreeMap::new();
+        self.held.retain(|held| !(first..=last).contains(&held.block.height));
+        let overlap = self.segments.range(..=last).filter(|(_, segment)| segment.stop >= first);
+        let gone: Vec<(u32, u32)> = overlap.map(|(start, segment)| (*start, segment.stop)).collect();
+        // What was asked for early has no segment.
+        let early = self.requests.iter().filter(|request| !request.early.is_empty());
+        let early = early.map(|request| (request.first.max(first), request.last().min(last)));
+        let gone: Vec<(u32, u32)> = gone.into_iter().chain(early).filter(|(low, high)| low <= high).collect();
+        for (low, high) in gone {
+            self.segments.remove(&low);
+            self.take_free(low, high);
+            self.matched.retain(|block| !(low..=high).contains(&block.height));
+            for request in &mut self.requests {
+                *late.entry(request.peer).or_default() += request.forgo(low, high);
+            }
+        }
+        self.requests.retain(|request| request.owed > 0);
+        late
+    }
+
+    /// Notes that these heights are not to be asked for.
+    fn take_free(&mut self, first: u32, last: u32) {
+        let overlap = self.free.range(..=last).filter(|(_, end)| **end >= first);
+        let overlap: Vec<(u32, u32)> = overlap.map(|(start, end)| (*start, *end)).collect();
+        for (start, end) in overlap {
+            self.free.remove(&start);
+            if start < first {
+                self.free.insert(start, first - 1);
+            }
+            if end > last {
+                self.free.insert(last + 1, end);
+            }
+        }
     }
 }

@@ -1,107 +1,101 @@
-//! What is watched, and what was found: received outputs are remembered, so that their spending is noticed.
+//! What was found: received outputs are remembered, so that their spending is noticed.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use bitcoin::{Amount, Block, OutPoint, ScriptBuf, Txid};
+use bitcoin::{Amount, Block, OutPoint, ScriptBuf, Transaction, Txid};
 
-use super::api::{BlockId, Touch, TouchKind};
+use super::api::{BlockId, Spend, Touch, TouchKind};
 use super::record::TouchKey;
-use crate::filter::Query;
+use super::watches::{GroupId, SpendSearch, Watches};
 
-/// The watched scripts and the outputs that they received.
-#[derive(Debug)]
+/// The outputs that watched scripts received and that are not spent.
+#[derive(Debug, Default)]
 pub(super) struct Findings {
-    watched: BTreeMap<ScriptBuf, u32>,
-    query: Query,
     outputs: BTreeMap<OutPoint, (ScriptBuf, Amount)>,
 }
 
-/// What a block may have to do with the watched scripts: what it pays them, and everything it spends.
+/// What a block may have to do with what is watched: what it pays watched scripts, and everything it spends.
 ///
 /// Which of that had been received is known only when all blocks before it have been looked at.
 #[derive(Debug)]
-pub(super) struct Digest(Vec<Transaction>);
+pub(super) struct Digest(Vec<Part>);
 
+/// A transaction's part of a digest.
 #[derive(Debug)]
-struct Transaction {
+struct Part {
     txid: Txid,
     spent: Vec<OutPoint>,
     received: Vec<(u32, ScriptBuf, Amount)>,
+    /// The whole of it, if it spends an output whose spending is searched for.
+    whole: Option<Transaction>,
+}
+
+/// What a block came to.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub(super) touches: Vec<(TouchKey, Touch)>,
+    pub(super) spends: Vec<(OutPoint, Spend)>,
 }
 
 impl Findings {
-    /// Nothing is watched.
-    pub(super) fn new() -> Self {
-        Self { watched: BTreeMap::new(), query: Query::new([]), outputs: BTreeMap::new() }
-    }
-
-    /// The watched scripts, each with the height it is watched from.
-    pub(super) fn watched(&self) -> &BTreeMap<ScriptBuf, u32> {
-        &self.watched
-    }
-
-    /// Watches these scripts and no others.
-    pub(super) fn watch(&mut self, watched: BTreeMap<ScriptBuf, u32>) {
-        self.query = Query::new(watched.keys().map(|script| script.as_bytes()));
-        self.watched = watched;
-    }
-
-    /// The watched scripts, prepared for matching.
-    pub(super) fn query(&self) -> &Query {
-        &self.query
-    }
-
     /// The script of an output that was received and is not spent yet.
     pub(super) fn script_of(&self, outpoint: &OutPoint) -> Option<&[u8]> {
         self.outputs.get(outpoint).map(|(script, _)| script.as_bytes())
     }
 
-    /// Takes from a block what may matter.
-    pub(super) fn digest(&self, block: &Block) -> Digest {
-        let transactions = block.txdata.iter().map(|transaction| {
-            let outputs = (0..).zip(&transaction.output);
-            let received = outputs
-                .filter(|(_, output)| self.watched.contains_key(&output.script_pubkey))
-                .map(|(index, output)| (index, output.script_pubkey.clone(), output.value));
-            let spent = transaction.input.iter().map(|input| input.previous_output);
-            Transaction {
-                txid: transaction.compute_txid(),
-                spent: spent.collect(),
-                received: received.collect(),
-            }
-        });
-        Digest(transactions.collect())
-    }
-
-    /// Finds what touched the watched scripts in a block, after all blocks before it, and takes it in.
-    pub(super) fn settle(&mut self, block: BlockId, digest: Digest) -> Vec<(TouchKey, Touch)> {
-        let mut touches = Vec::new();
+    /// Finds what touched what a group watches in a block, after all blocks before it, and takes it in.
+    pub(super) fn settle(
+        &mut self,
+        block: BlockId,
+        digest: Digest,
+        group: GroupId,
+        watches: &Watches,
+    ) -> Settled {
+        let mut settled = Settled::default();
+        let is_ours =
+            |script: &ScriptBuf| watches.scripts().get(script).is_some_and(|watch| watch.group == group);
         for (position, transaction) in (0..).zip(digest.0) {
+            let txid = transaction.txid;
             let mut add = |kind, script, amount| {
-                let touch = Touch { block, txid: transaction.txid, kind, script, amount };
-                touches.push((TouchKey::new(block.height, position, kind), touch));
+                let touch = Touch { block, txid, kind, script, amount };
+                settled.touches.push((TouchKey::new(block.height, position, kind), touch));
             };
             for (input, outpoint) in (0..).zip(transaction.spent) {
-                if let Some((script, amount)) = self.outputs.remove(&outpoint) {
-                    add(TouchKind::Spent { input, outpoint }, script, amount);
+                let kind = TouchKind::Spent { input, outpoint };
+                let received = self.outputs.get(&outpoint).filter(|(script, _)| is_ours(script));
+                let watched = watches.outpoints().get(&outpoint);
+                if let Some((script, amount)) = received {
+                    // Those that watch the output have heard of it if they were there before.
+                    if !watched.is_some_and(|watched| watches.has_searched(watched.watch.group, block.height))
+                    {
+                        add(kind, script.clone(), Some(*amount));
+                    }
+                    self.outputs.remove(&outpoint);
+                } else if let Some(watched) = watched.filter(|watched| watched.watch.group == group) {
+                    add(kind, watched.script.clone(), watched.amount);
+                }
+                if let Some(whole) = &transaction.whole
+                    && watches.spends().iter().any(|spend| spend.is_for(&outpoint, group))
+                {
+                    settled.spends.push((outpoint, Spend { block, input, transaction: whole.clone() }));
                 }
             }
             for (output, script, amount) in transaction.received {
-                let outpoint = OutPoint { txid: transaction.txid, vout: output };
-                self.outputs.insert(outpoint, (script.clone(), amount));
-                add(TouchKind::Received { output }, script, amount);
+                if is_ours(&script) {
+                    self.outputs.insert(OutPoint { txid, vout: output }, (script.clone(), amount));
+                    add(TouchKind::Received { output }, script, Some(amount));
+                }
             }
         }
-        touches
+        settled
     }
 
     /// Takes in a finding that had been stored. In the chain's order.
-    pub(super) fn restore(&mut self, touch: &Touch) {
+    pub(super) fn restore(&mut self, touch: &Touch, watches: &Watches) {
         match touch.kind {
             TouchKind::Received { output } => {
-                let outpoint = OutPoint { txid: touch.txid, vout: output };
-                self.outputs.insert(outpoint, (touch.script.clone(), touch.amount));
+                self.receive(OutPoint { txid: touch.txid, vout: output }, touch, watches);
             }
             TouchKind::Spent { outpoint, .. } => {
                 self.outputs.remove(&outpoint);
@@ -110,14 +104,41 @@ impl Findings {
     }
 
     /// Takes a finding back. Against the chain's order.
-    pub(super) fn take_back(&mut self, touch: &Touch) {
+    pub(super) fn take_back(&mut self, touch: &Touch, watches: &Watches) {
         match touch.kind {
             TouchKind::Received { output } => {
                 self.outputs.remove(&OutPoint { txid: touch.txid, vout: output });
             }
-            TouchKind::Spent { outpoint, .. } => {
-                self.outputs.insert(outpoint, (touch.script.clone(), touch.amount));
-            }
+            TouchKind::Spent { outpoint, .. } => self.receive(outpoint, touch, watches),
         }
+    }
+
+    fn receive(&mut self, outpoint: OutPoint, touch: &Touch, watches: &Watches) {
+        if let Some(amount) = touch.amount.filter(|_| watches.scripts().contains_key(&touch.script)) {
+            self.outputs.insert(outpoint, (touch.script.clone(), amount));
+        }
+    }
+
+    /// Forgets what scripts received that are no longer watched.
+    pub(super) fn forget_unwatched(&mut self, watches: &Watches) {
+        self.outputs.retain(|_, (script, _)| watches.scripts().contains_key(script));
+    }
+}
+
+impl Digest {
+    /// Takes from a block what may matter.
+    pub(super) fn new(block: &Block, watches: &Watches) -> Self {
+        let spends = watches.spends();
+        let parts = block.txdata.iter().map(|transaction| {
+            let outputs = (0..).zip(&transaction.output);
+            let received = outputs
+                .filter(|(_, output)| watches.scripts().contains_key(&output.script_pubkey))
+                .map(|(index, output)| (index, output.script_pubkey.clone(), output.value));
+            let spent: Vec<OutPoint> = transaction.input.iter().map(|input| input.previous_output).collect();
+            let is_searched = |spend: &SpendSearch| spent.contains(&spend.outpoint);
+            let whole = spends.iter().any(is_searched).then(|| transaction.clone());
+            Part { txid: transaction.compute_txid(), received: received.collect(), spent, whole }
+        });
+        Self(parts.collect())
     }
 }

@@ -326,12 +326,11 @@ impl Client {
             events.push(Event::Reorganised { fork: BlockId { height: fork, hash }, old_tip, new_tip: tip });
             self.forget_filter_headers_above(fork);
             self.ascent_left(turn, fork);
-            self.give_up_search();
-            if self.search.go_back(fork + 1) {
+            if self.search_goes_back(fork + 1) {
                 then = Then::TakeBack;
             }
         }
-        let next = (then == Then::TakeBack).then_some(from);
+        let positions = (then == Then::TakeBack).then(|| self.search.watches.positions());
         let left = taken.left;
         let start = self.chain.start().height();
         let first = record::row_first(start, from);
@@ -370,8 +369,8 @@ impl Client {
                 record::put_hashes(batch, *low, hashes.iter().copied());
             }
             record::put_tip(batch, &end);
-            if let Some(next) = next {
-                record::put_next(batch, next);
+            if let Some(positions) = &positions {
+                record::put_positions(batch, positions);
             }
         });
     }

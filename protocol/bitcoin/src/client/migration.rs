@@ -17,6 +17,7 @@ use bitcoin::{BlockHash, FilterHeader, Work};
 use super::api::{BlockId, Event};
 use super::record::{self, Meta, Migrated, Tip};
 use super::start::{Fault, Loading, Step, Went};
+use super::watches::{GroupId, Watch};
 use super::{Client, Then, Turn};
 use crate::headers::{Lineage, PERIOD};
 
@@ -24,6 +25,9 @@ const OLD_HEADER: Space = Space::new("header");
 const OLD_FILTER_HEADER: Space = Space::new("filter_header");
 const OLD_WATCH: Space = Space::new("watch");
 const OLD_TOUCH: Space = Space::new("touch");
+
+/// All scripts were in one group.
+const ONLY_GROUP: GroupId = 0;
 
 /// How far a migration is.
 #[derive(Debug, Default)]
@@ -46,7 +50,7 @@ impl Client {
         loading.migration = Migration {
             at: Some(at),
             tip: meta.tip.map(|tip| tip.block.hash),
-            next: meta.next,
+            next: meta.next.get(&ONLY_GROUP).copied(),
             ..Migration::default()
         };
         let from = record::height_key(at.next);
@@ -183,12 +187,14 @@ impl Client {
         }
         let next = migration.next;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            watched.iter().for_each(|(script, from)| record::put_watched(batch, script, *from));
+            for (script, from) in watched {
+                record::put_watched(batch, script, Watch { from, group: ONLY_GROUP });
+            }
             if !more {
                 batch.delete_from(OLD_WATCH, &[]);
             }
             if let Some(next) = next {
-                record::put_next(batch, next);
+                record::put_next(batch, ONLY_GROUP, next);
             }
         });
         let (step, space, from) = match rows.iter().last().filter(|_| more) {
@@ -220,7 +226,7 @@ impl Client {
                 }
             }
             if let Some(next) = *next {
-                record::put_next(batch, next.min(at.next));
+                record::put_next(batch, ONLY_GROUP, next.min(at.next));
             }
             if more {
                 return;

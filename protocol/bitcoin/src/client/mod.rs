@@ -12,7 +12,7 @@
 //! | `filters`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
-//! | `findings` | what is watched, and what touched it |
+//! | `watches`, `findings` | what is watched, how far each part of it has been searched for, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
@@ -46,6 +46,7 @@ mod session;
 mod start;
 mod switching;
 mod taking_back;
+mod watches;
 mod watching;
 
 use alloc::boxed::Box;
@@ -69,6 +70,8 @@ use queries::Queries;
 use ranges::Ranges;
 use search::Search;
 use start::Loading;
+use watches::GroupId;
+use watching::WatchOrder;
 
 use crate::headers::HeaderChain;
 use crate::wire::Message;
@@ -159,8 +162,8 @@ struct Durable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Nothing,
-    /// Everything below this height has been searched, durably.
-    Searched(u32),
+    /// Everything below this height has been searched for a group, durably.
+    Searched(GroupId, u32),
     /// A page of findings was taken back.
     TakeBack,
 }
@@ -246,8 +249,22 @@ impl Client {
     fn command(&mut self, turn: &mut Turn<'_>, command: Command) {
         match command {
             Command::AddPeer(endpoint) => self.add_peer(turn, endpoint),
-            Command::Watch { scripts, from } => self.search.order(scripts, from, false),
-            Command::WatchOnly { scripts, from } => self.search.order(scripts, from, true),
+            Command::Watch { scripts, from } => {
+                self.search.order(WatchOrder::Scripts { scripts, from, only: false });
+            }
+            Command::WatchOnly { scripts, from } => {
+                self.search.order(WatchOrder::Scripts { scripts, from, only: true });
+            }
+            Command::WatchOutputs { outputs, from } => {
+                self.search.order(WatchOrder::Outputs { outputs, from })
+            }
+            Command::Unwatch { scripts, outputs } => {
+                self.search.order(WatchOrder::Unwatch { scripts, outputs })
+            }
+            Command::Rescan { from } => self.search.order(WatchOrder::Rescan { from }),
+            Command::FindSpend { outpoint, script, from } => {
+                self.search.order(WatchOrder::FindSpend { outpoint, script, from });
+            }
             Command::FindHeader(query) => self.queries.order(queries::Order::Find(query)),
             Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
             Command::Import(import) => self.queries.order(queries::Order::Import(import)),
@@ -339,7 +356,7 @@ impl Client {
         }
         match then {
             Then::Nothing => {}
-            Then::Searched(next) => self.search.searched(next),
+            Then::Searched(group, next) => self.search.searched(group, next),
             Then::TakeBack => self.take_back_page(turn),
         }
     }

@@ -9,19 +9,20 @@
 //! | `meta` | `format` | version (4 bytes), the network's four bytes |
 //! | `meta` | `start` | the block that the chain starts with (80), what the rules know of it (a lineage) |
 //! | `meta` | `tip` | height (4), hash (32), chain work (32, big-endian) |
-//! | `meta` | `next` | the next height to search (4); absent: nothing is watched |
+//! | `meta` | `next`, and the number of a group (4) unless it is 0 | the next height to search for that group (4); absent: it watches nothing |
 //! | `meta` | `switch` | absent, or a switch to the staged branch that is under way: see `switching` |
 //! | `meta` | `migrated` | absent, or how far a migration from an older format is: see `migration` |
 //! | `headers` | height of the row's first (4) | hash of the block before it (32), the chain work before it (32) if it begins a difficulty period, then headers without the hash before them (48 each) |
 //! | `filter_headers` | height of the row's first (4) | filter headers (32 each) |
 //! | `hashes` | part of the hash (1), difficulty period (4) | for each block of the period whose hash begins with the part: the next bytes of its hash (5), its place in the period (2) |
 //! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
-//! | `watched` | script | the height from which it is watched (4) |
-//! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8), for an input the outpoint (36), script |
+//! | `watched` | script | the height from which it is watched (4), its group (4) unless that is 0 |
+//! | `outputs` | outpoint (36) | the height from which it is watched (4), its group (4), satoshis (8, all ones if not given), script |
+//! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8, all ones if not known), for an input the outpoint (36), script |
 //!
 //! Rows of headers and filter headers hold [`ROW`] of them, from one multiple of it to the next; the first begins where
-//! the chain starts. Touches at or above `next` are to be taken back: a reorganisation, or a search begun again, was cut
-//! short.
+//! the chain starts. Touches at or above the `next` of their script's group, and those of scripts that are not watched, are
+//! to be taken back: a reorganisation, or a search begun again, was cut short.
 
 use alloc::vec::Vec;
 
@@ -35,6 +36,7 @@ use bitcoin::{
 };
 
 use super::api::{BlockId, Touch, TouchKind};
+use super::watches::{GroupId, Positions, Watch, WatchedOutpoint};
 use crate::headers::{Lineage, PERIOD};
 use crate::wire::{Item, Malformed, Reader};
 
@@ -44,6 +46,7 @@ pub(super) const FILTER_HEADERS: Space = Space::new("filter_headers");
 pub(super) const HASHES: Space = Space::new("hashes");
 pub(super) const STAGED: Space = Space::new("staged");
 pub(super) const WATCH: Space = Space::new("watched");
+pub(super) const OUTPUTS: Space = Space::new("outputs");
 pub(super) const TOUCH: Space = Space::new("touches");
 
 /// The version of these encodings.
@@ -137,7 +140,7 @@ pub(super) struct Meta {
     pub(super) format: Option<(u32, Network)>,
     pub(super) start: Option<(Header, Lineage)>,
     pub(super) tip: Option<Tip>,
-    pub(super) next: Option<u32>,
+    pub(super) next: Positions,
     pub(super) switch: Option<Switch>,
     pub(super) migrated: Option<Migrated>,
 }
@@ -148,8 +151,9 @@ impl Meta {
         // What the oldest format had has no checksums.
         let is_old = self.format.is_some_and(|(version, _)| version == OLD_FORMAT);
         let sealed = match key {
-            START_KEY | TIP_KEY | NEXT_KEY | SWITCH_KEY => !is_old,
+            START_KEY | TIP_KEY | SWITCH_KEY => !is_old,
             MIGRATED_KEY => true,
+            _ if is_next(key) => !is_old,
             _ => false,
         };
         let value = if sealed { unseal(key, value).ok_or(Malformed)? } else { value };
@@ -169,7 +173,6 @@ impl Meta {
                 self.start = Some((header, Lineage::decode(reader.rest()).ok_or(Malformed)?));
             }
             TIP_KEY => self.tip = Some(Tip::read(&mut reader)?),
-            NEXT_KEY => self.next = Some(u32::from_be_bytes(reader.array()?)),
             SWITCH_KEY => {
                 let (fork, next) = (u32::from_be_bytes(reader.array()?), u32::from_be_bytes(reader.array()?));
                 self.switch = Some(Switch { fork, next, to: Tip::read(&mut reader)? });
@@ -178,15 +181,27 @@ impl Meta {
                 let Tip { block, work } = Tip::read(&mut reader)?;
                 self.migrated = Some(Migrated { next: block.height, previous: block.hash, work });
             }
+            _ if is_next(key) => {
+                let group = key[NEXT_KEY.len()..].try_into().map_or(0, u32::from_be_bytes);
+                self.next.insert(group, u32::from_be_bytes(reader.array()?));
+            }
             _ => {}
         }
         Ok(())
     }
 }
 
-/// Whether a key of `meta` is that of the next height to search.
+/// Whether a key of `meta` is that of the next height to search for a group.
 pub(super) fn is_next(key: &[u8]) -> bool {
-    key == NEXT_KEY
+    key.strip_prefix(NEXT_KEY).is_some_and(|group| matches!(group.len(), 0 | 4))
+}
+
+fn next_key(group: GroupId) -> Vec<u8> {
+    let mut key = NEXT_KEY.to_vec();
+    if group > 0 {
+        key.extend_from_slice(&group.to_be_bytes());
+    }
+    key
 }
 
 impl Tip {
@@ -222,8 +237,24 @@ pub(super) fn put_tip(batch: &mut BatchWriter<'_>, tip: &Tip) {
     put(batch, META, TIP_KEY, &mut tip.bytes().into());
 }
 
-pub(super) fn put_next(batch: &mut BatchWriter<'_>, next: u32) {
-    put(batch, META, NEXT_KEY, &mut next.to_be_bytes().into());
+pub(super) fn put_next(batch: &mut BatchWriter<'_>, group: GroupId, next: u32) {
+    put(batch, META, &next_key(group), &mut next.to_be_bytes().into());
+}
+
+pub(super) fn put_positions(batch: &mut BatchWriter<'_>, positions: &Positions) {
+    for (group, next) in positions {
+        put_next(batch, *group, *next);
+    }
+}
+
+/// Forgets how far a group was.
+pub(super) fn delete_next(batch: &mut BatchWriter<'_>, group: GroupId) {
+    delete(batch, META, &next_key(group));
+}
+
+/// Deletes one row.
+pub(super) fn delete(batch: &mut BatchWriter<'_>, space: Space, key: &[u8]) {
+    batch.delete(space, key, &[key, &[0]].concat());
 }
 
 pub(super) fn put_switch(batch: &mut BatchWriter<'_>, switch: &Switch) {
@@ -242,8 +273,7 @@ pub(super) fn put_migrated(batch: &mut BatchWriter<'_>, migrated: &Migrated) {
 /// Notes that no switch and no migration is under way.
 pub(super) fn put_settled(batch: &mut BatchWriter<'_>) {
     for key in [SWITCH_KEY, MIGRATED_KEY] {
-        let after = [key, &[0]].concat();
-        batch.delete(META, key, &after);
+        delete(batch, META, key);
     }
 }
 
@@ -416,7 +446,7 @@ pub(super) fn put_hashes(
         }
         let key = hashes_key(part, from / PERIOD);
         if entries.is_empty() {
-            batch.delete(HASHES, &key, &[&key[..], &[0]].concat());
+            delete(batch, HASHES, &key);
         } else {
             put(batch, HASHES, &key, &mut entries);
         }
@@ -480,7 +510,7 @@ pub(super) fn put_touch(batch: &mut BatchWriter<'_>, key: TouchKey, touch: &Touc
     let mut value = Vec::with_capacity(144);
     touch.block.hash.write(&mut value);
     value.extend_from_slice(touch.txid.as_byte_array());
-    value.extend_from_slice(&touch.amount.to_sat().to_le_bytes());
+    value.extend_from_slice(&satoshis(touch.amount).to_le_bytes());
     if let TouchKind::Spent { outpoint, .. } = touch.kind {
         outpoint.consensus_encode(&mut value).expect("writing to memory succeeds");
     }
@@ -510,7 +540,7 @@ fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
     let index = u32::from_be_bytes(place.array()?);
     let block = BlockId { height, hash: reader.item::<BlockHash>()? };
     let txid = Txid::from_byte_array(reader.array()?);
-    let amount = Amount::from_sat(reader.u64()?);
+    let amount = amount(reader.u64()?);
     let kind = match side {
         0 => {
             let outpoint = OutPoint::consensus_decode(&mut reader.take(36)?).map_err(|_| Malformed)?;
@@ -522,16 +552,66 @@ fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
     Ok(Touch { block, txid, kind, script: ScriptBuf::from_bytes(reader.rest().into()), amount })
 }
 
-pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], from: u32) {
-    put(batch, WATCH, script, &mut from.to_be_bytes().into());
+pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], watch: Watch) {
+    let mut value = watch.from.to_be_bytes().to_vec();
+    if watch.group > 0 {
+        value.extend_from_slice(&watch.group.to_be_bytes());
+    }
+    put(batch, WATCH, script, &mut value);
 }
 
 /// Since when a script is watched. `None`: that, or the script, is not what was put.
-pub(super) fn watched_from(script: &[u8], value: &[u8]) -> Option<u32> {
-    old_watched_from(unseal(script, value)?)
+pub(super) fn watched(script: &[u8], value: &[u8]) -> Option<Watch> {
+    let (from, group) = unseal(script, value)?.split_first_chunk()?;
+    let group = if group.is_empty() { 0 } else { u32::from_be_bytes(group.try_into().ok()?) };
+    Some(Watch { from: u32::from_be_bytes(*from), group })
 }
 
-/// As that, in the oldest format.
+/// Since when a script is watched, in the oldest format.
 pub(super) fn old_watched_from(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
+}
+
+pub(super) fn put_watched_outpoint(
+    batch: &mut BatchWriter<'_>,
+    outpoint: &OutPoint,
+    watched: &WatchedOutpoint,
+) {
+    let Watch { from, group } = watched.watch;
+    let mut value = [from.to_be_bytes(), group.to_be_bytes()].concat();
+    value.extend_from_slice(&satoshis(watched.amount).to_le_bytes());
+    value.extend_from_slice(watched.script.as_bytes());
+    put(batch, OUTPUTS, &outpoint_key(outpoint), &mut value);
+}
+
+pub(super) fn delete_watched_outpoint(batch: &mut BatchWriter<'_>, outpoint: &OutPoint) {
+    delete(batch, OUTPUTS, &outpoint_key(outpoint));
+}
+
+fn outpoint_key(outpoint: &OutPoint) -> Vec<u8> {
+    let mut key = Vec::with_capacity(36);
+    outpoint.consensus_encode(&mut key).expect("writing to memory succeeds");
+    key
+}
+
+/// A watched output. `None`: it is not what was put.
+pub(super) fn watched_outpoint(key: &[u8], value: &[u8]) -> Option<(OutPoint, WatchedOutpoint)> {
+    let mut reader = Reader::new(unseal(key, value)?);
+    let outpoint = OutPoint::consensus_decode(&mut &*key).ok().filter(|_| key.len() == 36)?;
+    let from = u32::from_be_bytes(reader.array().ok()?);
+    let group = u32::from_be_bytes(reader.array().ok()?);
+    let amount = amount(reader.u64().ok()?);
+    let script = ScriptBuf::from_bytes(reader.rest().into());
+    Some((outpoint, WatchedOutpoint { script, amount, watch: Watch { from, group } }))
+}
+
+/// More than there can be: no amount.
+const NO_AMOUNT: u64 = u64::MAX;
+
+fn satoshis(amount: Option<Amount>) -> u64 {
+    amount.map_or(NO_AMOUNT, Amount::to_sat)
+}
+
+fn amount(satoshis: u64) -> Option<Amount> {
+    (satoshis != NO_AMOUNT).then_some(Amount::from_sat(satoshis))
 }

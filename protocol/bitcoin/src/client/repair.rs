@@ -162,8 +162,13 @@ impl Client {
             None => (Tip { block: start.block(), work: start.work() }, start.height()),
         };
         let header = *self.chain.start_header();
-        let next = loading_next(loading, &self.search.next, above);
-        self.search.go_back(above);
+        self.search_goes_back(above);
+        let mut positions = match loading.again {
+            true => self.search.watches.positions(),
+            false => loading.positions().clone(),
+        };
+        // None is above what is kept.
+        positions.values_mut().for_each(|next| *next = above.min(*next));
         let filter_headers = scan.filter_headers;
         let whole_start = scan.kept.is_some();
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
@@ -178,19 +183,11 @@ impl Client {
             }
             record::put_tip(batch, &tip);
             record::put_settled(batch);
-            if let Some(next) = next {
-                record::put_next(batch, next);
-            }
+            record::put_positions(batch, &positions);
         });
         loading.switch = None;
         loading.repaired = Some(scan.what);
         loading.recordless = false;
         self.load_anew(turn, loading);
     }
-}
-
-/// The height to search from, if anything is watched: not above what is kept.
-fn loading_next(loading: &Loading, running: &Option<u32>, above: u32) -> Option<u32> {
-    let next = if loading.again { *running } else { loading.next() };
-    next.map(|next| next.min(above))
 }

@@ -47,4 +47,16 @@ impl Request {
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.first <= other.last() && other.first <= self.last()
     }
+
+    /// Waits for what it owes of these heights no more. Returns how many that are.
+    pub(super) fn forgo(&mut self, first: u32, last: u32) -> u32 {
+        let mut forgone = 0;
+        for height in first.max(self.first)..=last.min(self.last()) {
+            let came = &mut self.came[(height - self.first) as usize];
+            forgone += u32::from(!*came);
+            *came = true;
+        }
+        self.owed -= forgone;
+        forgone
+    }
 }

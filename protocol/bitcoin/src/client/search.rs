@@ -8,15 +8,16 @@ use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, FilterHeader, ScriptBuf};
+use bitcoin::{BlockHash, FilterHeader};
 
-use super::api::{Birthday, BlockId, Count, Event, Progress, Touch};
+use super::api::{BlockId, Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::filters::Filters;
-use super::findings::Findings;
+use super::findings::{Digest, Findings};
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
 use super::taking_back::TakingBack;
+use super::watches::{Arranged, GroupId, Merged, Watches};
 use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, StopBlock, Then, Turn};
 use crate::block;
@@ -31,22 +32,15 @@ const BLOCK: CommandName = CommandName::new("block");
 /// The search for what touches the watched scripts.
 #[derive(Debug)]
 pub(super) struct Search {
+    pub(super) watches: Watches,
     pub(super) findings: Findings,
     pub(super) filters: Filters,
     pub(super) blocks: Blocks,
     /// How many requests for filters and blocks have been made.
     pub(super) requests: u64,
-    /// The first height whose findings have not been given to the store. `None`: nothing is watched.
-    pub(super) next: Option<u32>,
-    /// The same, of what is durable.
-    pub(super) durable: Option<u32>,
-    /// The last block whose filter has been matched, above `next`.
-    pub(super) matched_to: Option<BlockId>,
     pub(super) orders: VecDeque<WatchOrder>,
     pub(super) dating: Option<Dating>,
     pub(super) taking_back: TakingBack,
-    /// Findings from this height on are void without a word for each: a `Rescan` said so.
-    pub(super) void_from: Option<u32>,
 }
 
 /// What a peer was asked for and nobody waits for any more.
@@ -60,63 +54,27 @@ impl Search {
     /// Nothing is watched. The window of filters may hold so many bytes.
     pub(super) fn new(filter_window: usize) -> Self {
         Self {
-            findings: Findings::new(),
+            watches: Watches::default(),
+            findings: Findings::default(),
             filters: Filters::new(filter_window),
             blocks: Blocks::default(),
             requests: 0,
-            next: None,
-            durable: None,
-            matched_to: None,
             orders: VecDeque::new(),
             dating: None,
             taking_back: TakingBack::No,
-            void_from: None,
         }
-    }
-
-    /// Takes up what was stored.
-    pub(super) fn restore(&mut self, watched: BTreeMap<ScriptBuf, u32>, next: Option<u32>) {
-        self.findings.watch(watched);
-        self.next = next;
-        self.durable = next;
-    }
-
-    /// Takes up a finding that was stored, also one that is void: it is taken back next.
-    pub(super) fn restore_touch(&mut self, touch: &Touch) {
-        self.findings.restore(touch);
-    }
-
-    /// Findings at or above the first height that is to be searched are to be taken back, if there are any.
-    pub(super) fn begin_taking_back(&mut self) {
-        self.taking_back = if self.next.is_some() { TakingBack::Storing } else { TakingBack::No };
     }
 
     /// Notes what the application wants watched. It is carried out when what is under way allows.
-    pub(super) fn order(&mut self, scripts: Vec<ScriptBuf>, from: Birthday, only: bool) {
-        if only {
-            // Orders that have not been carried out would be undone by this one.
-            self.orders.clear();
-            self.dating = None;
-        }
-        self.orders.push_back(WatchOrder { scripts, from, only });
+    pub(super) fn order(&mut self, order: WatchOrder) {
+        self.orders.push_back(order);
     }
 
-    /// Notes that everything below `next` is durable.
-    pub(super) fn searched(&mut self, next: u32) {
-        self.durable = self.next.map(|limit| limit.min(next));
-    }
-
-    /// Goes back to `height`, for the chain has changed there. False: nothing from there on has been searched.
-    pub(super) fn go_back(&mut self, height: u32) -> bool {
-        if self.next.is_none_or(|next| next <= height) {
-            return false;
+    /// Notes that everything below `next` is durable for a group.
+    pub(super) fn searched(&mut self, group: GroupId, next: u32) {
+        if let Some(group) = self.watches.group_mut(group) {
+            group.durable = next.min(group.next);
         }
-        self.next = Some(height);
-        self.durable = self.durable.map(|durable| durable.min(height));
-        if self.taking_back == TakingBack::No {
-            self.taking_back = TakingBack::Storing;
-        }
-        true
     }
 
     /// Whether `peer` owes filters or blocks.
@@ -131,21 +89,16 @@ impl Search {
 
     /// Whether everything up to the tip has been searched, durably, or there is nothing to search for.
     pub(super) fn is_done(&self, tip: u32) -> bool {
-        let searched = match self.next {
-            Some(next) if !self.findings.watched().is_empty() => next > tip && self.durable == self.next,
-            _ => true,
-        };
-        searched && self.orders.is_empty() && self.taking_back == TakingBack::No
+        self.watches.is_done(tip) && self.orders.is_empty() && self.taking_back == TakingBack::No
     }
 
     /// Counts what is done, of filters from the height `first` on.
     pub(super) fn count(&self, tip: u32, first: u32, progress: &mut Progress) {
-        let (Some(next), Some(birthday)) = (self.next, self.findings.watched().values().min()) else {
-            return;
-        };
+        let Some(next) = self.watches.lowest() else { return };
+        let Some((group, end)) = self.watches.group_at(next) else { return };
         let next = next.max(first);
-        let from = (*birthday).max(first).min(next);
-        let matched = self.matched_to.map_or(next, |block| block.height + 1) + self.filters.received();
+        let from = self.watches.birthday().unwrap_or(next).max(first).min(next);
+        let matched = group.first_unmatched().max(first) + self.filters.received(end);
         let total = (tip + 1).max(matched);
         progress.filters = Count { done: matched - from, total: total - from };
         let read = self.blocks.read();
@@ -159,10 +112,13 @@ impl Client {
         if self.search.taking_back == TakingBack::No {
             self.carry_out_orders(turn);
         }
-        if self.search.next.is_none() || self.search.findings.watched().is_empty() {
-            return;
+        self.end_spend_searches(turn);
+        self.arrange_groups(turn);
+        if let Some(limit) = self.trusted_filter_headers().checked_sub(1) {
+            for (group, end) in self.search.watches.active(limit) {
+                self.open_segments(turn, group, end);
+            }
         }
-        self.open_segments(turn);
         self.take_held_filters(turn);
         self.take_segments();
         self.ask_for_blocks(turn);
@@ -181,16 +137,16 @@ impl Client {
         peer.best.and_then(|best| self.chain.common(best))
     }
 
-    fn open_segments(&mut self, turn: &mut Turn<'_>) {
-        let Some(limit) = self.trusted_filter_headers().checked_sub(1) else { return };
+    /// Opens segments of a group's pass, which may go up to the height `end`.
+    fn open_segments(&mut self, turn: &mut Turn<'_>, group: GroupId, end: u32) {
         loop {
-            let search = &self.search;
+            let search = &mut self.search;
             if search.blocks.len() >= MAX_WANTED {
                 return;
             }
-            let next = search.matched_to.map(|block| block.height + 1).or(search.next).unwrap_or(0);
-            let next = next.max(self.filter_headers.first_filter());
-            let Some((start, stop)) = search.filters.next_segment(next, limit) else { return };
+            let Some(group) = search.watches.group_mut(group) else { return };
+            let next = group.first_unmatched().max(self.filter_headers.first_filter());
+            let Some((start, stop)) = search.filters.next_segment(next, end) else { return };
             let hashes: Option<Vec<BlockHash>> =
                 (start..=stop).map(|height| self.chain.at(height).map(|(_, hash)| hash)).collect();
             let links: Option<Vec<FilterHeader>> =
@@ -220,7 +176,7 @@ impl Client {
         if self.on_disputed_filter(conn, block_hash, filter)? {
             return Ok(());
         }
-        let received = self.search.filters.receive(conn, block_hash, filter, self.search.findings.query());
+        let received = self.search.filters.receive(conn, block_hash, filter, &self.search.watches);
         if let Some(Err((height, misbehaviour))) = received {
             return self.charge(conn, height, misbehaviour);
         }
@@ -255,9 +211,17 @@ impl Client {
         for block in self.search.filters.take_matched() {
             self.search.blocks.want(block);
         }
-        while let Some(last) = self.search.filters.take_done(&mut late) {
-            self.search.matched_to = Some(last);
+        for (group, end) in self.search.watches.ends() {
+            let Search { watches, filters, .. } = &mut self.search;
+            let Some(group) = watches.group_mut(group) else { continue };
+            while let Some(last) = filters.take_done(group.first_unmatched(), end, &mut late) {
+                group.matched_to = Some(last);
+            }
         }
+        self.expect_late_filters(late);
+    }
+
+    fn expect_late_filters(&mut self, late: BTreeMap<ConnId, u32>) {
         for (conn, filters) in late {
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.expect_late_filters(filters);
@@ -278,7 +242,7 @@ impl Client {
         let segwit = height >= block::segwit_height(self.config.network);
         let block = block::verify(bytes, &hash, segwit).map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
-        let digest = self.search.findings.digest(&block);
+        let digest = Digest::new(&block, &self.search.watches);
         let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
         if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
             peer.expect_late_block(hash);
@@ -286,51 +250,126 @@ impl Client {
         Ok(())
     }
 
-    /// Stores and tells what has been found in the blocks up to the first that is missing.
+    /// Stores and tells what has been found, for each group in its blocks up to the first that is missing.
     fn settle(&mut self, turn: &mut Turn<'_>) {
+        for (group, end) in self.search.watches.ends() {
+            self.settle_group(turn, group, end);
+        }
+    }
+
+    fn settle_group(&mut self, turn: &mut Turn<'_>, id: GroupId, end: u32) {
+        let Search { watches, findings, blocks, .. } = &mut self.search;
+        let Some(group) = watches.group_mut(id) else { return };
+        let Some(limit) = group.matched_to.map(|block| block.height) else { return };
+        let before = group.next;
         let mut done = None;
         let mut events = Vec::new();
         let mut found: Vec<(TouchKey, Touch)> = Vec::new();
-        let limit = self.search.matched_to.map(|block| block.height);
-        while let Some((block, digest)) = limit.and_then(|limit| self.search.blocks.take_read(limit)) {
-            let touches = self.search.findings.settle(block, digest);
+        let mut spends = Vec::new();
+        while let Some((block, digest)) = blocks.take_read(before, limit) {
+            let settled = findings.settle(block, digest, id, watches);
             events.push(Event::Matched(block));
-            events.extend(touches.iter().map(|(_, touch)| Event::Touched(touch.clone())));
-            found.extend(touches);
+            events.extend(settled.touches.iter().map(|(_, touch)| Event::Touched(touch.clone())));
+            found.extend(settled.touches);
+            spends.extend(settled.spends);
             done = Some(block);
         }
-        if limit.is_some_and(|limit| self.search.blocks.first().is_none_or(|first| first > limit)) {
-            done = self.search.matched_to.take();
+        let Some(group) = watches.group_mut(id) else { return };
+        if blocks.first(before, limit).is_none() {
+            done = group.matched_to.take();
         }
         let Some(done) = done else { return };
         let next = done.height + 1;
-        assert!(
-            self.search.next.is_some_and(|before| before < next),
-            "the search went on from where it had not been"
-        );
-        self.search.next = Some(next);
-        events.push(Event::Checked(done));
-        self.store(turn, events, Then::Searched(next), |batch| {
+        assert!(before < next && done.height <= end, "the search went on from where it had not been");
+        group.next = next;
+        for (outpoint, spend) in spends {
+            let checked = spend.block;
+            if !watches.take_spends(|search, _| search.is_for(&outpoint, id)).is_empty() {
+                events.push(Event::SpendSearched { outpoint, spend: Some(spend), checked });
+            }
+        }
+        let is_stored = watches.is_stored(id);
+        if is_stored && watches.checked_below() == Some(next) {
+            events.push(Event::Checked(done));
+        }
+        self.store(turn, events, Then::Searched(id, next), |batch| {
             for (key, touch) in &found {
                 record::put_touch(batch, *key, touch);
             }
-            record::put_next(batch, next);
+            if is_stored {
+                record::put_next(batch, id, next);
+            }
         });
+        self.end_spend_searches(turn);
+        self.arrange_groups(turn);
     }
 
-    /// Gives up all filters and blocks that are under way.
-    pub(super) fn give_up_search(&mut self) {
-        for (conn, filters) in self.search.filters.clear() {
-            if let Some(peer) = self.peers.get_mut(&conn) {
-                peer.expect_late_filters(filters);
-            }
+    /// Tells of outputs that are not spent up to the tip.
+    fn end_spend_searches(&mut self, turn: &mut Turn<'_>) {
+        if self.search.watches.spends().is_empty() || !self.headers_are_current() {
+            return;
         }
-        for (conn, hash) in self.search.blocks.clear() {
+        let checked = self.chain.tip();
+        for search in self.search.watches.take_spends(|_, next| next > checked.height) {
+            let outpoint = search.outpoint;
+            turn.out.event(Event::SpendSearched { outpoint, spend: None, checked });
+        }
+    }
+
+    /// Makes one of groups that have met. What was matched without what has come to it is matched once more.
+    pub(super) fn arrange_groups(&mut self, turn: &mut Turn<'_>) {
+        if self.search.watches.is_arranged() {
+            return;
+        }
+        let Arranged { merged, gone } = self.search.watches.arrange();
+        for (_, first, last) in &gone {
+            self.give_up_search(*first, *last);
+        }
+        for merged in &merged {
+            let end = self.search.watches.group_at(merged.next).map_or(u32::MAX, |(_, end)| end);
+            self.give_up_search(merged.next, end);
+        }
+        if !gone.is_empty() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                gone.iter().for_each(|(gone, ..)| record::delete_next(batch, *gone));
+            });
+        }
+        for Merged { into, next, gone, scripts, outpoints } in &merged {
+            if !self.search.watches.is_stored(*into) {
+                continue;
+            }
+            let watched = self.search.watches.records(scripts, outpoints);
+            self.store(turn, Vec::new(), Then::Searched(*into, *next), |batch| {
+                watched.put(batch);
+                record::delete_next(batch, *gone);
+                record::put_next(batch, *into, *next);
+            });
+        }
+    }
+
+    /// Gives up the filters and blocks at these heights that are under way, and what a pass through them has come to that is
+    /// not settled.
+    pub(super) fn give_up_search(&mut self, first: u32, last: u32) {
+        let first = self.search.watches.give_up(first, last);
+        let first = self.search.filters.start_of(first).unwrap_or(first);
+        let late = self.search.filters.give_up(first, last);
+        self.expect_late_filters(late);
+        for (conn, hash) in self.search.blocks.give_up(first, last) {
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.expect_late_block(hash);
             }
         }
-        self.search.matched_to = None;
+    }
+
+    /// Goes back to `height` with all that is searched for, for the chain or its filter headers have changed there. False:
+    /// nothing from there on has been searched.
+    pub(super) fn search_goes_back(&mut self, height: u32) -> bool {
+        self.give_up_search(height, u32::MAX);
+        let goes_back = self.search.watches.go_back(height);
+        if goes_back {
+            self.search.taking_back.begin(height);
+        }
+        goes_back
     }
 
     /// Takes loaded rows to who waits for them, once the start is over.
@@ -342,10 +381,8 @@ impl Client {
         more: bool,
     ) {
         const MISSING: &str = "block headers are missing or do not follow each other";
-        if let TakingBack::Loading(asked, from) = self.search.taking_back
-            && asked == ticket
-        {
-            return self.take_back(turn, rows, from);
+        if self.search.taking_back.is_loading(ticket) {
+            return self.take_back(turn, rows, more);
         }
         if self.ascent_loaded(turn, ticket, rows)
             || self.dispute_loaded(turn, ticket, rows)

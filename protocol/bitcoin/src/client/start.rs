@@ -7,9 +7,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use andon_kernel::{Order, Rows, Space, Ticket};
+use andon_kernel::{BatchWriter, Order, Rows, Space, Ticket};
 use bitcoin::block::Header;
-use bitcoin::{BlockHash, FilterHeader, ScriptBuf, Work};
+use bitcoin::{BlockHash, FilterHeader, OutPoint, ScriptBuf, Work};
 
 use super::api::{BlockId, Event, Failure};
 use super::config::Start;
@@ -18,6 +18,7 @@ use super::migration::Migration;
 use super::ranges::Ranges;
 use super::record::{self, Meta, StoredHeader, Switch, Tip};
 use super::repair::Scan;
+use super::watches::{GroupId, Positions, Watch, WatchedOutpoint};
 use super::{Client, Phase, Then, Turn};
 use crate::headers::{HeaderChain, Lineage, PERIOD, WINDOW};
 
@@ -30,6 +31,9 @@ const PAGE: u32 = 20_000;
 /// Rows of filter headers that are kept at hand.
 const FILTER_HEADER_ROWS: u32 = 2 * WINDOW / record::ROW;
 
+/// The group of what is searched for anew because it is lost how far that was.
+const ANEW: GroupId = GroupId::MAX / 2;
+
 const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 /// What is being read, one step after the other.
@@ -40,14 +44,17 @@ pub(super) struct Loading {
     /// Whether the client was running: then findings and peers are at hand.
     pub(super) again: bool,
     pub(super) tip: Option<Tip>,
-    next: Option<u32>,
+    positions: Positions,
     base: u32,
     headers: Vec<StoredHeader>,
     posts_wanted: Vec<u32>,
     posts: BTreeMap<u32, BlockHash>,
-    watched: BTreeMap<ScriptBuf, u32>,
+    watched: BTreeMap<ScriptBuf, Watch>,
+    outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
     /// The block whose findings were told last.
     told: Option<BlockId>,
+    /// The lowest height of a finding that does not stand.
+    void: Option<u32>,
     pub(super) switch: Option<Switch>,
     /// Of a switch, the headers of the period that the branch leaves in, up to the fork.
     pub(super) head: Vec<StoredHeader>,
@@ -80,6 +87,7 @@ pub(super) enum Step {
     RepairHeaders,
     RepairFilterHeaders,
     Watched,
+    Outputs,
     Touches,
 }
 
@@ -100,9 +108,9 @@ pub(super) enum Went {
 }
 
 impl Loading {
-    /// The height to search from, as it is stored.
-    pub(super) const fn next(&self) -> Option<u32> {
-        self.next
+    /// How far the search is, as it is stored.
+    pub(super) const fn positions(&self) -> &Positions {
+        &self.positions
     }
 
     fn new(again: bool) -> Box<Self> {
@@ -111,13 +119,15 @@ impl Loading {
             step: Step::Meta,
             again,
             tip: None,
-            next: None,
+            positions: Positions::new(),
             base: 0,
             headers: Vec::new(),
             posts_wanted: Vec::new(),
             posts: BTreeMap::new(),
             watched: BTreeMap::new(),
+            outpoints: BTreeMap::new(),
             told: None,
+            void: None,
             switch: None,
             head: Vec::new(),
             head_work: None,
@@ -149,7 +159,7 @@ impl Client {
     ) {
         let mut loading = Loading::new(true);
         self.synced = None;
-        self.give_up_search();
+        self.give_up_search(0, u32::MAX);
         self.forget_filter_header_source();
         self.forget_agreement_from(0);
         self.ranges.give_up();
@@ -189,6 +199,7 @@ impl Client {
             Step::RepairHeaders => self.scan_headers(turn, &mut loading, rows, more),
             Step::RepairFilterHeaders => self.scan_filter_headers(turn, &mut loading, rows, more),
             Step::Watched => self.take_watched(turn, &mut loading, rows, more),
+            Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
         };
         match went {
@@ -232,7 +243,7 @@ impl Client {
         if network != self.config.network {
             return Err(Fault::Failed(Failure::OtherNetwork { found: network }));
         }
-        loading.next = meta.next;
+        loading.positions.clone_from(&meta.next);
         if version == record::OLD_FORMAT {
             self.begin_migration(turn, loading, &meta);
             return Ok(Went::On);
@@ -308,7 +319,7 @@ impl Client {
             None => self.start_block().map_err(Fault::Failed)?,
         };
         self.set_start(&header, start);
-        loading.next = meta.next;
+        loading.positions.clone_from(&meta.next);
         loading.recordless = true;
         self.begin_repair(turn, loading, what);
         Ok(Went::On)
@@ -317,15 +328,16 @@ impl Client {
     /// Nothing is stored of the chain.
     pub(super) fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
         let (header, start) = (*self.chain.start_header(), *self.chain.start());
-        self.put_new(turn, &header, &start, None);
+        self.put_new(turn, &header, &start, &Positions::new());
         loading.repaired = None;
         self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
     }
 
     /// The chain is to begin lower than it does: all of it is fetched anew, for little of it is to be had from below.
     fn begin_lower(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, header: &Header, start: &Lineage) {
-        let next = loading.next.map(|next| next.min(start.height() + 1));
-        self.put_new(turn, header, start, next);
+        let first = start.height() + 1;
+        let positions = loading.positions.iter().map(|(group, next)| (*group, first.min(*next))).collect();
+        self.put_new(turn, header, start, &positions);
         self.load_meta(turn, loading);
     }
 
@@ -335,7 +347,7 @@ impl Client {
         turn: &mut Turn<'_>,
         header: &Header,
         start: &Lineage,
-        next: Option<u32>,
+        positions: &Positions,
     ) {
         let network = self.config.network;
         self.set_start(header, *start);
@@ -351,9 +363,7 @@ impl Client {
             record::put_headers(batch, record::HEADERS, start.height(), [header], |_| Some(before));
             record::put_tip(batch, &tip);
             record::put_settled(batch);
-            if let Some(next) = next {
-                record::put_next(batch, next);
-            }
+            record::put_positions(batch, positions);
         });
     }
 
@@ -448,52 +458,97 @@ impl Client {
     ) -> Result<Went, Fault> {
         for (key, value) in rows.iter() {
             let script = ScriptBuf::from_bytes(key.into());
-            let from = record::watched_from(key, value).unwrap_or_else(|| {
+            let watch = record::watched(key, value).unwrap_or_else(|| {
                 // Since when is lost, or a part of the script. It is looked for in every block.
-                self.watch_repaired(turn, loading, &script);
-                0
+                let watch = Watch { from: 0, group: ANEW };
+                loading.positions.insert(ANEW, 0);
+                let what = "a watched script was unreadable, or since when it is";
+                self.search_repaired(turn, loading, what, |batch| {
+                    record::put_watched(batch, script.as_bytes(), watch);
+                });
+                watch
             });
-            loading.watched.insert(script, from);
+            loading.watched.insert(script, watch);
+        }
+        let (step, space, from) = match rows.iter().last().filter(|_| more) {
+            Some((last, _)) => (Step::Watched, record::WATCH, Bound::Excluded(last)),
+            None => (Step::Outputs, record::OUTPUTS, Bound::Unbounded),
+        };
+        self.load_from(turn, loading, step, space, from);
+        Ok(Went::On)
+    }
+
+    fn take_outputs(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        for (key, value) in rows.iter() {
+            match record::watched_outpoint(key, value) {
+                Some((outpoint, watched)) => {
+                    loading.outpoints.insert(outpoint, watched);
+                }
+                // Nothing tells what its script was.
+                None => self.search_repaired(
+                    turn,
+                    loading,
+                    "a watched output was unreadable, and is lost",
+                    |batch| {
+                        record::delete(batch, record::OUTPUTS, key);
+                    },
+                ),
+            }
         }
         if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Excluded(last));
+            self.load_from(turn, loading, Step::Outputs, record::OUTPUTS, Bound::Excluded(last));
             return Ok(Went::On);
         }
-        if loading.next.is_none()
-            && let Some(&from) = loading.watched.values().min()
-        {
-            self.next_repaired(turn, loading, from);
-        }
-        // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
-        let next = loading.next.map(|next| next.min(self.chain.tip_height() + 1));
-        self.search.restore(core::mem::take(&mut loading.watched), next);
-        let checked = next.and_then(|next| next.checked_sub(1));
+        self.restore_positions(turn, loading);
+        let (watched, outpoints) =
+            (core::mem::take(&mut loading.watched), core::mem::take(&mut loading.outpoints));
+        self.search.watches.restore(watched, outpoints, &loading.positions);
+        let checked = self.search.watches.checked_below().and_then(|next| next.checked_sub(1));
         turn.out.event(Event::Started { tip: self.chain.tip(), checked });
         self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);
         Ok(Went::On)
     }
 
-    fn watch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, script: &ScriptBuf) {
-        loading.next = Some(0);
-        let kept = self.chain.tip();
-        turn.out
-            .event(Event::Repaired { what: "a watched script was unreadable, or since when it is", kept });
+    /// Groups of which it is lost how far they were begin anew.
+    fn restore_positions(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        let mut birthdays = Positions::new();
+        let scripts = loading.watched.values();
+        for Watch { from, group } in scripts.chain(loading.outpoints.values().map(|watched| &watched.watch)) {
+            let lowest = birthdays.entry(*group).or_insert(*from);
+            *lowest = (*lowest).min(*from);
+        }
+        birthdays.retain(|group, _| !loading.positions.contains_key(group));
+        if !birthdays.is_empty() {
+            loading.positions.extend(birthdays);
+            self.search_repaired(turn, loading, "the record of how far the search was is missing", |_| {});
+        }
+        // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
+        let end = self.chain.tip_height() + 1;
+        loading.positions.values_mut().for_each(|next| *next = end.min(*next));
+    }
+
+    fn search_repaired(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &Loading,
+        what: &'static str,
+        write: impl FnOnce(&mut BatchWriter<'_>),
+    ) {
+        turn.out.event(Event::Repaired { what, kept: self.chain.tip() });
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            record::put_watched(batch, script.as_bytes(), 0);
-            record::put_next(batch, 0);
+            write(batch);
+            record::put_positions(batch, &loading.positions);
         });
     }
 
-    /// How far the search was is lost: it begins anew.
-    fn next_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, from: u32) {
-        loading.next = Some(from);
-        let kept = self.chain.tip();
-        turn.out.event(Event::Repaired { what: "the record of how far the search was is missing", kept });
-        self.store(turn, Vec::new(), Then::Nothing, |batch| record::put_next(batch, from));
-    }
-
-    /// Tells what had been found. What lies above the search is void, for a reorganisation was cut short before all of
-    /// that could be told: it is told all the same, so that its taking back, which follows, makes sense to who hears it.
+    /// Tells what had been found. What does not stand, for a taking back was cut short before all of that could be told, is
+    /// told all the same, so that its taking back, which follows, makes sense to who hears it.
     fn take_touches(
         &mut self,
         turn: &mut Turn<'_>,
@@ -504,10 +559,13 @@ impl Client {
         let mut last = None;
         for (key, value) in rows.iter() {
             let Ok(touch) = record::read_touch(key, value) else {
-                self.touch_repaired(turn, key);
+                self.touch_repaired(turn, loading, key);
                 return Ok(Went::Done);
             };
-            self.search.restore_touch(&touch);
+            if !self.search.watches.stands(&touch) {
+                loading.void.get_or_insert(touch.block.height);
+            }
+            self.search.findings.restore(&touch, &self.search.watches);
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));
                 loading.told = Some(touch.block);
@@ -523,17 +581,16 @@ impl Client {
     }
 
     /// A finding is unreadable: it and all after it are searched for again.
-    fn touch_repaired(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
+    fn touch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, key: &[u8]) {
         let height = record::key_height(key).unwrap_or(0).min(self.chain.tip_height());
-        self.search.go_back(height);
+        self.search.watches.go_back(height);
+        loading.void = loading.void.map_or(Some(height), |void| Some(void.min(height)));
         let kept = self.chain.tip();
         turn.out.event(Event::Repaired { what: "a finding was unreadable", kept });
-        let next = self.search.next;
+        let positions = self.search.watches.positions();
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             batch.delete_from(record::TOUCH, key);
-            if let Some(next) = next {
-                record::put_next(batch, next);
-            }
+            record::put_positions(batch, &positions);
         });
     }
 
@@ -564,8 +621,10 @@ impl Client {
             }
         }
         self.phase = Phase::Running;
-        self.search.begin_taking_back();
-        self.take_back_page(turn);
+        if let Some(void) = loading.void {
+            self.search.taking_back.begin(void);
+        }
+        self.take_back_anew(turn);
     }
 
     /// Loads the rows that hold the heights from `from` to `to`.

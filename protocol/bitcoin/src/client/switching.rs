@@ -19,17 +19,15 @@ impl Client {
         let switch = Switch { fork, to, next: fork + 1 };
         let start = self.chain.start().height();
         let old_tip = self.chain.tip();
-        self.search.go_back(fork + 1);
-        let next = self.search.next;
+        self.search_goes_back(fork + 1);
+        let positions = self.search.watches.positions();
         self.start_again(turn, |client, turn, loading| {
             client.store(turn, Vec::new(), Then::Nothing, |batch| {
                 record::put_switch(batch, &switch);
                 // Whole rows go: the few filter headers below the fork among them are asked for again.
                 let filter_row = record::row_first(start, fork + 1);
                 batch.delete_from(record::FILTER_HEADERS, &record::height_key(filter_row));
-                if let Some(next) = next {
-                    record::put_next(batch, next);
-                }
+                record::put_positions(batch, &positions);
             });
             loading.left = Some(old_tip);
             loading.switch = Some(switch);

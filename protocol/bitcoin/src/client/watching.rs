@@ -1,27 +1,29 @@
-//! What the application wants watched: since which block, found by date where it was given so, and what that does to
-//! a search under way.
+//! What the application wants watched, or searched for: since which block, found by date where it was given so, and what
+//! that does to a search under way.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use andon_kernel::Ticket;
-use bitcoin::ScriptBuf;
 use bitcoin::block::Header;
+use bitcoin::{OutPoint, ScriptBuf};
 
-use super::api::{Birthday, Event};
-use super::findings::Findings;
+use super::api::{Birthday, Event, WatchedOutput};
 use super::taking_back::TakingBack;
+use super::watches::{GroupId, Watch, WatchedOutpoint};
 use super::{Client, Then, Turn, record};
 
 /// How much earlier than a birthday a block's time may be that is later in truth.
 const TIME_SLACK: u64 = 2 * 60 * 60;
 
-/// Scripts that are to be watched.
+/// What the application wants, and from which block on.
 #[derive(Debug)]
-pub(super) struct WatchOrder {
-    pub(super) scripts: Vec<ScriptBuf>,
-    pub(super) from: Birthday,
-    pub(super) only: bool,
+pub(super) enum WatchOrder {
+    Scripts { scripts: Vec<ScriptBuf>, from: Birthday, only: bool },
+    Outputs { outputs: Vec<WatchedOutput>, from: Birthday },
+    Unwatch { scripts: Vec<ScriptBuf>, outputs: Vec<OutPoint> },
+    Rescan { from: Birthday },
+    FindSpend { outpoint: OutPoint, script: ScriptBuf, from: Birthday },
 }
 
 /// A search for the first block at or after a time: it is in `low..=high`.
@@ -33,13 +35,26 @@ pub(super) struct Dating {
     pub(super) high: u32,
 }
 
+impl WatchOrder {
+    const fn from(&self) -> Option<Birthday> {
+        match self {
+            Self::Scripts { from, .. }
+            | Self::Outputs { from, .. }
+            | Self::Rescan { from }
+            | Self::FindSpend { from, .. } => Some(*from),
+            Self::Unwatch { .. } => None,
+        }
+    }
+}
+
 impl Client {
     /// Carries out what the application wants, as far as that is possible now.
     pub(super) fn carry_out_orders(&mut self, turn: &mut Turn<'_>) {
         while let Some(order) = self.search.orders.front() {
-            let Some(from) = (match order.from {
-                Birthday::Height(height) => Some(height),
-                Birthday::Time(time) => {
+            let Some(from) = (match order.from() {
+                None => Some(0),
+                Some(Birthday::Height(height)) => Some(height),
+                Some(Birthday::Time(time)) => {
                     let time = time.as_secs().saturating_sub(TIME_SLACK);
                     self.date(turn, time)
                 }
@@ -48,7 +63,16 @@ impl Client {
             };
             self.search.dating = None;
             let Some(order) = self.search.orders.pop_front() else { return };
-            self.watch(turn, order.scripts, from, order.only);
+            match order {
+                WatchOrder::Scripts { scripts, only, .. } => self.watch_scripts(turn, scripts, from, only),
+                WatchOrder::Outputs { outputs, .. } => self.watch_outputs(turn, outputs, from),
+                WatchOrder::Unwatch { scripts, outputs } => self.unwatch(turn, &scripts, &outputs),
+                WatchOrder::Rescan { .. } => self.rescan(turn, from),
+                WatchOrder::FindSpend { outpoint, script, .. } => {
+                    self.find_spend(turn, outpoint, script, from);
+                }
+            }
+            self.arrange_groups(turn);
             if self.search.taking_back != TakingBack::No {
                 return;
             }
@@ -77,60 +101,151 @@ impl Client {
         dating.ticket.is_none().then_some(dating.low)
     }
 
-    fn watch(&mut self, turn: &mut Turn<'_>, scripts: Vec<ScriptBuf>, from: u32, only: bool) {
+    /// The first height that can be searched, from one that was asked for.
+    fn first_searched(&self, turn: &mut Turn<'_>, from: u32) -> u32 {
         let first = self.filter_headers.first_filter();
         if from < first {
             turn.out.event(Event::BirthdayBelowStart { birthday: from, first });
         }
-        let from = from.max(first);
-        let known = self.search.findings.watched();
-        let scripts = scripts.into_iter().filter(|script| !script.is_empty());
-        let mut wanted: BTreeMap<ScriptBuf, u32> = scripts.map(|script| (script, from)).collect();
-        let reset = only && !(known.len() == wanted.len() && known.keys().eq(wanted.keys()));
-        if reset {
-            return self.watch_anew(turn, wanted, from);
+        from.max(first)
+    }
+
+    /// The group that begins at a height. What is under way above it, up to the next group, is matched once more.
+    fn begin_group(&mut self, from: u32) -> GroupId {
+        if let Some((_, end)) = self.search.watches.group_at(from) {
+            self.give_up_search(from, end);
         }
-        wanted.retain(|script, from| known.get(script).is_none_or(|since| since > from));
+        self.search.watches.group_from(from)
+    }
+
+    fn watch_scripts(&mut self, turn: &mut Turn<'_>, scripts: Vec<ScriptBuf>, from: u32, only: bool) {
+        let from = self.first_searched(turn, from);
+        let mut wanted: BTreeSet<ScriptBuf> =
+            scripts.into_iter().filter(|script| !script.is_empty()).collect();
+        let goes_back = self.search.watches.checked_below().is_some_and(|next| next > from);
+        let known = self.search.watches.scripts();
+        if only {
+            let others = known.keys().filter(|script| !wanted.contains(*script)).cloned();
+            self.unwatch(turn, &others.collect::<Vec<_>>(), &[]);
+        }
+        let known = self.search.watches.scripts();
+        wanted.retain(|script| known.get(script).is_none_or(|watch| watch.from > from));
+        let is_void = wanted.iter().any(|script| known.contains_key(script));
+        let wanted: Vec<ScriptBuf> = wanted.into_iter().collect();
         if wanted.is_empty() {
             return;
         }
-        let mut watched = known.clone();
-        watched.extend(wanted.iter().map(|(script, from)| (script.clone(), *from)));
-        self.search.findings.watch(watched);
-        self.give_up_search();
-        let goes_back = self.search.go_back(from);
-        let mut events = Vec::new();
-        let mut then = Then::Nothing;
-        if goes_back {
-            events.push(Event::Rescan { from });
-            then = Then::TakeBack;
-            self.search.void_from = Some(self.search.void_from.map_or(from, |void| void.min(from)));
+        let group = self.begin_group(from);
+        self.search.watches.watch(group, wanted.iter().map(|script| (script.clone(), from)), []);
+        self.watched(turn, from, goes_back, is_void, &wanted, &[]);
+    }
+
+    fn watch_outputs(&mut self, turn: &mut Turn<'_>, outputs: Vec<WatchedOutput>, from: u32) {
+        let from = self.first_searched(turn, from);
+        let known = self.search.watches.outpoints();
+        let mut wanted: BTreeMap<OutPoint, WatchedOutpoint> = BTreeMap::new();
+        for WatchedOutput { outpoint, script, amount } in outputs {
+            let watch = Watch { from, group: 0 };
+            let is_new =
+                known.get(&outpoint).is_none_or(|known| known.watch.from > from || known.script != script);
+            if is_new && !script.is_empty() {
+                wanted.insert(outpoint, WatchedOutpoint { script, amount, watch });
+            }
         }
-        let next = *self.search.next.get_or_insert(from);
-        self.search.durable.get_or_insert(from);
+        if wanted.is_empty() {
+            return;
+        }
+        let is_void = wanted.keys().any(|outpoint| known.contains_key(outpoint));
+        let goes_back = self.search.watches.checked_below().is_some_and(|next| next > from);
+        let outpoints: Vec<OutPoint> = wanted.keys().copied().collect();
+        let group = self.begin_group(from);
+        self.search.watches.watch(group, [], wanted);
+        self.watched(turn, from, goes_back, is_void, &[], &outpoints);
+    }
+
+    /// Makes durable what has come to be watched from a height on, and takes back what was found for it if it was watched
+    /// before.
+    fn watched(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: u32,
+        goes_back: bool,
+        is_void: bool,
+        scripts: &[ScriptBuf],
+        outpoints: &[OutPoint],
+    ) {
+        let records = self.search.watches.records(scripts, outpoints);
+        let positions = self.search.watches.positions();
+        let events = if goes_back { Vec::from([Event::Rescan { from }]) } else { Vec::new() };
+        if is_void {
+            self.search.taking_back.begin(from);
+        }
+        let then = if is_void { Then::TakeBack } else { Then::Nothing };
         self.synced = None;
         self.store(turn, events, then, |batch| {
-            put_watched(batch, &wanted);
-            record::put_next(batch, next);
+            records.put(batch);
+            record::put_positions(batch, &positions);
         });
     }
 
-    /// Forgets what was watched and found, and watches these scripts.
-    fn watch_anew(&mut self, turn: &mut Turn<'_>, watched: BTreeMap<ScriptBuf, u32>, from: u32) {
-        let was_watching = self.search.next.is_some();
-        self.give_up_search();
-        self.search.findings = Findings::new();
-        self.search.findings.watch(watched.clone());
-        self.search.next = Some(from);
-        self.search.durable = Some(from);
+    fn unwatch(&mut self, turn: &mut Turn<'_>, scripts: &[ScriptBuf], outpoints: &[OutPoint]) {
+        let watches = &mut self.search.watches;
+        let is_known = scripts.iter().any(|script| watches.scripts().contains_key(script))
+            || outpoints.iter().any(|outpoint| watches.outpoints().contains_key(outpoint));
+        if !is_known {
+            return;
+        }
+        watches.unwatch(scripts, outpoints);
+        self.search.findings.forget_unwatched(&self.search.watches);
+        self.search.taking_back.begin(0);
         self.synced = None;
-        let events = if was_watching { Vec::from([Event::Rescan { from: 0 }]) } else { Vec::new() };
-        self.store(turn, events, Then::Nothing, |batch| {
-            batch.delete_from(record::WATCH, &[]);
-            batch.delete_from(record::TOUCH, &[]);
-            put_watched(batch, &watched);
-            record::put_next(batch, from);
+        self.store(turn, Vec::new(), Then::TakeBack, |batch| {
+            scripts.iter().for_each(|script| record::delete(batch, record::WATCH, script.as_bytes()));
+            outpoints.iter().for_each(|outpoint| record::delete_watched_outpoint(batch, outpoint));
         });
+    }
+
+    /// Searches once more from a height on, for each script and output from where it is watched.
+    fn rescan(&mut self, turn: &mut Turn<'_>, from: u32) {
+        let from = self.first_searched(turn, from);
+        let mut scripts: BTreeMap<u32, Vec<ScriptBuf>> = BTreeMap::new();
+        let mut outpoints: BTreeMap<u32, Vec<(OutPoint, WatchedOutpoint)>> = BTreeMap::new();
+        let watches = &self.search.watches;
+        for (script, watch) in watches.scripts() {
+            let low = from.max(watch.from);
+            if watches.has_searched(watch.group, low) {
+                scripts.entry(low).or_default().push(script.clone());
+            }
+        }
+        for (outpoint, watched) in watches.outpoints() {
+            let low = from.max(watched.watch.from);
+            if watches.has_searched(watched.watch.group, low) {
+                outpoints.entry(low).or_default().push((*outpoint, watched.clone()));
+            }
+        }
+        let lows: BTreeSet<u32> = scripts.keys().chain(outpoints.keys()).copied().collect();
+        let Some(&lowest) = lows.first() else { return };
+        let mut moved = (Vec::new(), Vec::new());
+        for low in lows {
+            let group = self.begin_group(low);
+            let scripts = scripts.remove(&low).unwrap_or_default();
+            let outpoints = outpoints.remove(&low).unwrap_or_default();
+            moved.0.extend(scripts.iter().cloned());
+            moved.1.extend(outpoints.iter().map(|(outpoint, _)| *outpoint));
+            let since = |script: ScriptBuf| {
+                let since = self.search.watches.scripts().get(&script).map_or(low, |watch| watch.from);
+                (script, since)
+            };
+            let scripts: Vec<(ScriptBuf, u32)> = scripts.into_iter().map(since).collect();
+            self.search.watches.watch(group, scripts, outpoints);
+        }
+        self.watched(turn, lowest, true, true, &moved.0, &moved.1);
+    }
+
+    fn find_spend(&mut self, turn: &mut Turn<'_>, outpoint: OutPoint, script: ScriptBuf, from: u32) {
+        let from = self.first_searched(turn, from);
+        let group = self.begin_group(from);
+        self.search.watches.search_spend(group, outpoint, script);
     }
 }
 
@@ -143,11 +258,5 @@ impl Dating {
     /// Takes in the block at the height in the middle.
     pub(super) fn narrow(&mut self, middle: u32, header: &Header) {
         if u64::from(header.time) >= self.time { self.high = middle } else { self.low = middle + 1 }
-    }
-}
-
-fn put_watched(batch: &mut andon_kernel::BatchWriter<'_>, watched: &BTreeMap<ScriptBuf, u32>) {
-    for (script, from) in watched {
-        record::put_watched(batch, script.as_bytes(), *from);
     }
 }

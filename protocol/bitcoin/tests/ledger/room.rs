@@ -166,7 +166,7 @@ impl Room {
                     let Touch { block, txid, kind, script, amount } = touch;
                     is_in(block)
                         && scripts.contains(script)
-                        && truth.contains(&(block.height, *txid, *kind, *amount))
+                        && truth.contains(&(block.height, *txid, *kind, amount.unwrap()))
                 }
                 Event::Header { found: Some((block, header)), .. } => {
                     is_in(block) && ledger.header(block.height) == *header
@@ -241,7 +241,7 @@ impl Room {
     /// told.
     pub(crate) fn findings(&self) -> BTreeSet<Finding> {
         let mut view: BTreeSet<Finding> = BTreeSet::new();
-        let key = |touch: &Touch| (touch.block.height, touch.txid, touch.kind, touch.amount);
+        let key = |touch: &Touch| (touch.block.height, touch.txid, touch.kind, touch.amount.unwrap());
         for event in &self.events {
             match event {
                 Event::Started { .. } => view.clear(),
@@ -249,7 +249,6 @@ impl Room {
                 Event::TakenBack(touch) => {
                     assert!(view.remove(&key(touch)), "taken back and never told: {touch:?}");
                 }
-                Event::Rescan { from } => view.retain(|finding| finding.0 < *from),
                 _ => {}
             }
         }

@@ -1,0 +1,453 @@
+//! What is watched, and how far each part of it has been searched for.
+//!
+//! Scripts and outputs that have been searched for up to the same height form a group, and a group is searched for in one
+//! pass. One that is added from an earlier block begins a group of its own there: it alone is looked for, until its group
+//! has reached the next one, and both go on together. So many wallets take one pass, whatever their birthdays, and adding
+//! to them costs what lies between. The lowest group is worked on; beside it the highest, while it is near the tip: a new
+//! block is not kept waiting by what is searched for far below.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use andon_kernel::BatchWriter;
+use bitcoin::{Amount, OutPoint, ScriptBuf};
+
+use super::api::{BlockId, Touch, TouchKind};
+use super::record;
+use crate::filter::Query;
+
+/// How far below the tip the highest group may be that is searched for beside the lowest: two weeks.
+const NEAR: u32 = 2016;
+
+/// The name of a group that is alone.
+const ALONE: GroupId = 0;
+
+/// The name of a group.
+pub(super) type GroupId = u32;
+
+/// How far each group is: the first height that is to be searched.
+pub(super) type Positions = BTreeMap<GroupId, u32>;
+
+/// Since which block something is watched, and the group that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watch {
+    pub(super) from: u32,
+    pub(super) group: GroupId,
+}
+
+/// An output that is watched for its spending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WatchedOutpoint {
+    pub(super) script: ScriptBuf,
+    pub(super) amount: Option<Amount>,
+    pub(super) watch: Watch,
+}
+
+/// A search for the spending of an output, which ends when it is found or the tip is reached.
+#[derive(Clone, Debug)]
+pub(super) struct SpendSearch {
+    pub(super) outpoint: OutPoint,
+    pub(super) script: ScriptBuf,
+    group: GroupId,
+}
+
+/// What is watched.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    scripts: BTreeMap<ScriptBuf, Watch>,
+    outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
+    spends: Vec<SpendSearch>,
+    /// The lowest is first. When they are arranged no two are at the same height.
+    groups: Vec<Group>,
+    is_arranged: bool,
+    named: GroupId,
+}
+
+/// What is searched for in one pass.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    /// The first height whose findings have not been given to the store.
+    pub(super) next: u32,
+    /// The same, of what is durable.
+    pub(super) durable: u32,
+    /// The last block whose filter has been matched, above `next`.
+    pub(super) matched_to: Option<BlockId>,
+    pub(super) query: Query,
+    /// Scripts and outputs in it, which are stored.
+    members: usize,
+    /// Whether the query is for what belongs to it now.
+    is_prepared: bool,
+}
+
+/// Two groups have met and are one, or one has another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Merged {
+    /// The group that is left, and where it is.
+    pub(super) into: GroupId,
+    pub(super) next: u32,
+    /// The one that is gone.
+    pub(super) gone: GroupId,
+    /// What has come to the other.
+    pub(super) scripts: Vec<ScriptBuf>,
+    pub(super) outpoints: Vec<OutPoint>,
+}
+
+/// What became of groups.
+#[derive(Debug, Default)]
+pub(super) struct Arranged {
+    pub(super) merged: Vec<Merged>,
+    /// Groups that are gone because nothing belongs to them any more, each with the heights that it was to search.
+    pub(super) gone: Vec<(GroupId, u32, u32)>,
+}
+
+/// Rows of what is watched.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    scripts: Vec<(ScriptBuf, Watch)>,
+    outpoints: Vec<(OutPoint, WatchedOutpoint)>,
+}
+
+impl Records {
+    pub(super) fn put(&self, batch: &mut BatchWriter<'_>) {
+        for (script, watch) in &self.scripts {
+            record::put_watched(batch, script.as_bytes(), *watch);
+        }
+        for (outpoint, watched) in &self.outpoints {
+            record::put_watched_outpoint(batch, outpoint, watched);
+        }
+    }
+}
+
+impl Watches {
+    /// The watched scripts, each with the height it is watched from.
+    pub(super) fn scripts(&self) -> &BTreeMap<ScriptBuf, Watch> {
+        &self.scripts
+    }
+
+    /// The outputs that are watched for their spending.
+    pub(super) fn outpoints(&self) -> &BTreeMap<OutPoint, WatchedOutpoint> {
+        &self.outpoints
+    }
+
+    /// The spendings that are searched for.
+    pub(super) fn spends(&self) -> &[SpendSearch] {
+        &self.spends
+    }
+
+    pub(super) fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.id == id)
+    }
+
+    /// The first height that is to be searched for anything.
+    pub(super) fn lowest(&self) -> Option<u32> {
+        self.groups.first().map(|group| group.next)
+    }
+
+    /// The height below which everything has been searched for all that is watched.
+    pub(super) fn checked_below(&self) -> Option<u32> {
+        self.groups.iter().find(|group| group.members > 0).map(|group| group.next)
+    }
+
+    /// Whether anything in a group is stored.
+    pub(super) fn is_stored(&self, id: GroupId) -> bool {
+        self.groups.iter().any(|group| group.id == id && group.members > 0)
+    }
+
+    /// The groups, highest first, each with the last height that it may search before it meets the one above.
+    pub(super) fn ends(&self) -> Vec<(GroupId, u32)> {
+        (0..self.groups.len()).rev().map(|place| (self.groups[place].id, self.end(place))).collect()
+    }
+
+    /// The first height from which anything is watched.
+    pub(super) fn birthday(&self) -> Option<u32> {
+        let scripts = self.scripts.values().map(|watch| watch.from);
+        scripts.chain(self.outpoints.values().map(|outpoint| outpoint.watch.from)).min()
+    }
+
+    /// How far each group is that is stored.
+    pub(super) fn positions(&self) -> Positions {
+        let stored = self.groups.iter().filter(|group| group.members > 0);
+        stored.map(|group| (group.id, group.next)).collect()
+    }
+
+    /// The groups that are worked on, where filters up to `limit` can be searched: each with the last height that it may
+    /// search before it meets the one above.
+    pub(super) fn active(&self, limit: u32) -> Vec<(GroupId, u32)> {
+        let able = self.groups.iter().take_while(|group| group.next <= limit).count();
+        let follows = |place: &usize| *place > 0 && limit - self.groups[*place].next < NEAR;
+        let highest = able.checked_sub(1).filter(follows);
+        let active = highest.into_iter().chain((able > 0).then_some(0));
+        active.map(|place| (self.groups[place].id, self.end(place).min(limit))).collect()
+    }
+
+    /// The last height below the group above.
+    fn end(&self, place: usize) -> u32 {
+        self.groups.get(place + 1).map_or(u32::MAX, |above| above.next.saturating_sub(1))
+    }
+
+    /// Which group searches a height, and up to which.
+    pub(super) fn group_at(&self, height: u32) -> Option<(&Group, u32)> {
+        let place = self.groups.iter().rposition(|group| group.next <= height)?;
+        Some((&self.groups[place], self.end(place)))
+    }
+
+    /// What is looked for at a height.
+    pub(super) fn query_at(&self, height: u32) -> Option<&Query> {
+        self.group_at(height).map(|(group, _)| &group.query)
+    }
+
+    /// Whether everything up to `tip` has been searched, durably, for all that is watched.
+    pub(super) fn is_done(&self, tip: u32) -> bool {
+        let mut stored = self.groups.iter().filter(|group| group.members > 0);
+        stored.all(|group| group.next > tip && group.durable == group.next)
+    }
+
+    /// Whether a finding stands: its script or its output is watched, and has been searched for there.
+    pub(super) fn stands(&self, touch: &Touch) -> bool {
+        let by_script = self.scripts.get(&touch.script).map(|watch| watch.group);
+        let by_outpoint = match &touch.kind {
+            TouchKind::Spent { outpoint, .. } => self.outpoints.get(outpoint),
+            TouchKind::Received { .. } => None,
+        };
+        let groups = by_script.into_iter().chain(by_outpoint.map(|watched| watched.watch.group));
+        groups.into_iter().any(|group| self.has_searched(group, touch.block.height))
+    }
+
+    /// Whether a group has been searched for at a height.
+    pub(super) fn has_searched(&self, group: GroupId, height: u32) -> bool {
+        self.groups.iter().any(|other| other.id == group && other.next > height)
+    }
+
+    /// The group that begins at a height, which nothing need belong to yet.
+    pub(super) fn group_from(&mut self, next: u32) -> GroupId {
+        match self.groups.binary_search_by_key(&next, |group| group.next) {
+            Ok(place) => self.groups[place].id,
+            Err(place) => {
+                let id = self.named;
+                self.named += 1;
+                self.groups.insert(place, Group::new(id, next));
+                id
+            }
+        }
+    }
+
+    /// Watches these in a group. Those that are watched already leave the group in which they are.
+    pub(super) fn watch(
+        &mut self,
+        group: GroupId,
+        scripts: impl IntoIterator<Item = (ScriptBuf, u32)>,
+        outpoints: impl IntoIterator<Item = (OutPoint, WatchedOutpoint)>,
+    ) {
+        self.scripts.extend(scripts.into_iter().map(|(script, from)| (script, Watch { from, group })));
+        self.outpoints.extend(outpoints.into_iter().map(|(outpoint, mut watched)| {
+            watched.watch.group = group;
+            (outpoint, watched)
+        }));
+        self.count_members();
+        self.change(group);
+    }
+
+    /// The rows of some that are watched.
+    pub(super) fn records(&self, scripts: &[ScriptBuf], outpoints: &[OutPoint]) -> Records {
+        let script = |script: &ScriptBuf| Some((script.clone(), *self.scripts.get(script)?));
+        let outpoint = |outpoint: &OutPoint| Some((*outpoint, self.outpoints.get(outpoint)?.clone()));
+        Records {
+            scripts: scripts.iter().filter_map(script).collect(),
+            outpoints: outpoints.iter().filter_map(outpoint).collect(),
+        }
+    }
+
+    /// Notes that something has come to a group, or left it.
+    fn change(&mut self, group: GroupId) {
+        self.is_arranged = false;
+        if let Some(group) = self.group_mut(group) {
+            group.is_prepared = false;
+        }
+    }
+
+    /// Searches for the spending of an output in a group.
+    pub(super) fn search_spend(&mut self, group: GroupId, outpoint: OutPoint, script: ScriptBuf) {
+        self.spends.push(SpendSearch { outpoint, script, group });
+        self.change(group);
+    }
+
+    /// Ends searches for spendings, by themselves and by how far their group is, and returns which.
+    pub(super) fn take_spends(&mut self, is_over: impl Fn(&SpendSearch, u32) -> bool) -> Vec<SpendSearch> {
+        let groups = &self.groups;
+        let next = |id| groups.iter().find(|group| group.id == id).map_or(0, |group| group.next);
+        let over = self.spends.extract_if(.., |spend| is_over(spend, next(spend.group)));
+        let over: Vec<SpendSearch> = over.collect();
+        over.iter().for_each(|spend| self.change(spend.group));
+        over
+    }
+
+    /// Watches these no more.
+    pub(super) fn unwatch(&mut self, scripts: &[ScriptBuf], outpoints: &[OutPoint]) {
+        let scripts = scripts.iter().filter_map(|script| self.scripts.remove(script));
+        let mut left: Vec<GroupId> = scripts.map(|watch| watch.group).collect();
+        let outpoints = outpoints.iter().filter_map(|outpoint| self.outpoints.remove(outpoint));
+        left.extend(outpoints.map(|watched| watched.watch.group));
+        left.sort_unstable();
+        left.dedup();
+        left.into_iter().for_each(|group| self.change(group));
+        self.count_members();
+    }
+
+    /// Gives up what has been matched at these heights and is not settled. Returns the first height that is to be matched
+    /// once more.
+    pub(super) fn give_up(&mut self, first: u32, last: u32) -> u32 {
+        let mut low = first;
+        for group in self.groups.iter_mut().filter(|group| group.next <= last) {
+            if group.matched_to.is_some_and(|block| block.height >= first) {
+                group.matched_to = None;
+                low = low.min(group.next);
+            }
+        }
+        low
+    }
+
+    /// Goes back to a height with whatever has been searched above it. False: nothing has.
+    pub(super) fn go_back(&mut self, height: u32) -> bool {
+        let mut any = false;
+        for group in self.groups.iter_mut().filter(|group| group.next > height) {
+            any = true;
+            group.next = height;
+            group.durable = group.durable.min(height);
+            group.matched_to = None;
+        }
+        any
+    }
+
+    /// Whether there is nothing to [`arrange`](Self::arrange).
+    pub(super) fn is_arranged(&self) -> bool {
+        self.is_arranged && self.groups.is_sorted_by(|below, above| below.next < above.next)
+    }
+
+    /// Drops groups that nothing belongs to, makes one of those that have met, and prepares those that have changed.
+    pub(super) fn arrange(&mut self) -> Arranged {
+        let searched: Vec<GroupId> = self.spends.iter().map(|spend| spend.group).collect();
+        let is_empty = |group: &Group| group.members == 0 && !searched.contains(&group.id);
+        let gone = (0..self.groups.len()).filter(|place| is_empty(&self.groups[*place]));
+        let gone =
+            gone.map(|place| (self.groups[place].id, self.groups[place].next, self.end(place))).collect();
+        self.groups.retain(|group| !is_empty(group));
+        let mut merged = Vec::new();
+        while let Some(place) = self.groups.windows(2).position(|pair| pair[0].next == pair[1].next) {
+            merged.push(self.merge(place));
+        }
+        // One that is alone has the first name: then what is stored is the same however it came about.
+        let mut stored = (0..self.groups.len()).filter(|place| self.groups[*place].members > 0);
+        if let (Some(place), None) = (stored.next(), stored.next())
+            && self.groups[place].id != ALONE
+            && self.groups.iter().all(|group| group.id != ALONE)
+        {
+            merged.push(self.rename(place, self.groups[place].id, ALONE));
+        }
+        self.prepare();
+        self.is_arranged = true;
+        Arranged { merged, gone }
+    }
+
+    fn count_members(&mut self) {
+        let mut members: BTreeMap<GroupId, usize> = BTreeMap::new();
+        let groups = self.scripts.values().map(|watch| watch.group);
+        let groups = groups.chain(self.outpoints.values().map(|outpoint| outpoint.watch.group));
+        groups.for_each(|group| *members.entry(group).or_default() += 1);
+        for group in &mut self.groups {
+            group.members = members.remove(&group.id).unwrap_or(0);
+        }
+    }
+
+    /// Makes one group of the one at a place and the next, which has the older name.
+    fn merge(&mut self, place: usize) -> Merged {
+        let above = self.groups.remove(place + 1);
+        let group = &mut self.groups[place];
+        let (into, gone) = (group.id.min(above.id), group.id.max(above.id));
+        group.members += above.members;
+        group.durable = group.durable.min(above.durable);
+        group.matched_to = None;
+        group.is_prepared = false;
+        self.rename(place, gone, into)
+    }
+
+    /// Takes what belongs to one group into the one at a place, which has the name `into` from now on.
+    fn rename(&mut self, place: usize, gone: GroupId, into: GroupId) -> Merged {
+        let group = &mut self.groups[place];
+        group.id = into;
+        let mut merged = Merged { into, next: group.next, gone, scripts: Vec::new(), outpoints: Vec::new() };
+        for (script, watch) in self.scripts.iter_mut().filter(|(_, watch)| watch.group == gone) {
+            watch.group = into;
+            merged.scripts.push(script.clone());
+        }
+        for (outpoint, watched) in
+            self.outpoints.iter_mut().filter(|(_, watched)| watched.watch.group == gone)
+        {
+            watched.watch.group = into;
+            merged.outpoints.push(*outpoint);
+        }
+        self.spends.iter_mut().filter(|spend| spend.group == gone).for_each(|spend| spend.group = into);
+        merged
+    }
+
+    /// Makes the queries of groups that have changed anew.
+    fn prepare(&mut self) {
+        let changed = self.groups.iter().filter(|group| !group.is_prepared);
+        let mut wanted: BTreeMap<GroupId, Vec<&[u8]>> = changed.map(|group| (group.id, Vec::new())).collect();
+        let scripts = self.scripts.iter().map(|(script, watch)| (watch.group, script));
+        let outpoints = self.outpoints.values().map(|watched| (watched.watch.group, &watched.script));
+        let spends = self.spends.iter().map(|spend| (spend.group, &spend.script));
+        for (group, script) in scripts.chain(outpoints).chain(spends) {
+            if let Some(wanted) = wanted.get_mut(&group) {
+                wanted.push(script.as_bytes());
+            }
+        }
+        for group in &mut self.groups {
+            if let Some(scripts) = wanted.remove(&group.id) {
+                group.query = Query::new(scripts);
+                group.is_prepared = true;
+            }
+        }
+    }
+
+    /// Takes up what was stored.
+    pub(super) fn restore(
+        &mut self,
+        scripts: BTreeMap<ScriptBuf, Watch>,
+        outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
+        positions: &Positions,
+    ) {
+        (self.scripts, self.outpoints) = (scripts, outpoints);
+        self.groups = positions.iter().map(|(id, next)| Group::new(*id, *next)).collect();
+        self.groups.sort_unstable_by_key(|group| group.next);
+        self.count_members();
+        self.is_arranged = false;
+        self.named = positions.keys().next_back().map_or(0, |id| id + 1);
+    }
+}
+
+impl SpendSearch {
+    /// Whether it is for the spending of this output, in this group.
+    pub(super) fn is_for(&self, outpoint: &OutPoint, group: GroupId) -> bool {
+        self.outpoint == *outpoint && self.group == group
+    }
+}
+
+impl Group {
+    /// The first height whose filter has not been matched, of those below which all have.
+    pub(super) fn first_unmatched(&self) -> u32 {
+        self.matched_to.map_or(self.next, |block| block.height + 1)
+    }
+
+    fn new(id: GroupId, next: u32) -> Self {
+        Self {
+            id,
+            next,
+            durable: next,
+            matched_to: None,
+            query: Query::default(),
+            members: 0,
+            is_prepared: false,
+        }
+    }
+}
