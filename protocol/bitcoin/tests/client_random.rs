@@ -267,8 +267,10 @@ impl Scene {
     }
 
     fn watch(&mut self) {
+        // Where outputs are watched those have even numbers.
+        let numbers = (0..=self.rng.below(3)).map(|_| self.rng.below(SCRIPTS));
         let scripts: Vec<ScriptBuf> =
-            (0..=self.rng.below(3)).map(|_| common::script(self.rng.below(SCRIPTS))).collect();
+            numbers.map(|number| common::script(number | u64::from(self.is_varied))).collect();
         if self.rng.below(4) == 0 {
             self.watched = scripts.iter().map(|script| (script.clone(), 0)).collect();
             self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });

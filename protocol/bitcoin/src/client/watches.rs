@@ -16,8 +16,9 @@ use super::api::{BlockId, Touch, TouchKind};
 use super::record;
 use crate::filter::Query;
 
-/// How far below the tip the highest group may be that is searched for beside the lowest: two weeks.
-const NEAR: u32 = 2016;
+/// How far below the tip the highest group may be that is searched for beside the lowest: a day. What it searches there is
+/// searched once more for those from below.
+const NEAR: u32 = 144;
 
 /// The name of a group that is alone.
 const ALONE: GroupId = 0;

@@ -1,0 +1,310 @@
+//! What is added to the watched, searched for and taken out: what that costs in filters, and what stands meanwhile. That
+//! all is found, whatever the order, is the random worlds' to show.
+
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod lab;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use andon_bitcoin::client::{Birthday, Command, Event, TouchKind, WatchedOutput};
+use bitcoin::consensus::deserialize;
+use bitcoin::{Block, OutPoint, Witness};
+use lab::chain::script;
+use lab::{Asked, Chain, Lab, Peer, config};
+
+const TIP: u32 = 6000;
+
+/// Each block pays one of ten scripts, by its height.
+fn chain() -> Chain {
+    let mut chain = Chain::new();
+    chain.grow_blocks(TIP, 1, |height| script(u64::from(height % 1000 / 100)));
+    chain
+}
+
+/// The script that each of the blocks 100 to 199, 1100 to 1199 and so on pays, and so on.
+fn watch(number: u64, from: u32) -> Command {
+    Command::Watch { scripts: vec![script(number)], from: Birthday::Height(from) }
+}
+
+/// Blocks from a height on that pay a script.
+fn paid(chain: &Chain, number: u64, from: u32) -> BTreeSet<u32> {
+    (from.max(1)..=chain.height()).filter(|height| u64::from(height % 1000 / 100) == number).collect()
+}
+
+/// Blocks in which payments to a script have been told, and not taken back.
+fn found(lab: &Lab, number: u64) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    for event in &lab.events {
+        match event {
+            Event::Touched(touch) if touch.script == script(number) => {
+                assert!(found.insert(touch.block.height), "told twice: {touch:?}");
+            }
+            Event::TakenBack(touch) if touch.script == script(number) => {
+                assert!(found.remove(&touch.block.height), "never told: {touch:?}");
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn taken_back(lab: &Lab) -> usize {
+    lab.events.iter().filter(|event| matches!(event, Event::TakenBack(_))).count()
+}
+
+/// How often each filter was asked for.
+fn times_asked(lab: &Lab) -> Vec<u32> {
+    let mut times = vec![0; lab.peers[0].chain.height() as usize + 1];
+    for (.., asked) in &lab.asked {
+        if let Asked::Filters(first, last) = asked {
+            times[*first as usize..=*last as usize].iter_mut().for_each(|times| *times += 1);
+        }
+    }
+    times
+}
+
+/// Each filter from `first` to `last` was asked for so often.
+fn assert_asked(lab: &Lab, first: u32, last: u32, expected: u32) {
+    let times = times_asked(lab);
+    let wrong = (first..=last).find(|height| times[*height as usize] != expected);
+    assert_eq!(wrong.map(|height| (height, times[height as usize])), None, "{expected} times wanted");
+}
+
+/// A client of one peer, which has found everything of script 1 from block 3000 on.
+fn synced() -> (Rc<Chain>, Lab) {
+    let chain = Rc::new(chain());
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    lab.command(watch(1, 3000));
+    lab.sync();
+    assert_eq!(found(&lab, 1), paid(&chain, 1, 3000));
+    assert_asked(&lab, 0, 2999, 0);
+    assert_asked(&lab, 3000, TIP, 1);
+    (chain, lab)
+}
+
+#[test]
+fn what_is_added_from_below_is_searched_for_alone() {
+    let (chain, mut lab) = synced();
+    lab.asked.clear();
+    lab.command(watch(2, 1500));
+    lab.sync();
+    assert_eq!((found(&lab, 2), found(&lab, 1)), (paid(&chain, 2, 1500), paid(&chain, 1, 3000)));
+    assert_eq!(taken_back(&lab), 0, "what was found stands");
+    assert_asked(&lab, 0, 1499, 0);
+    assert_asked(&lab, 1500, TIP, 1);
+    // Only blocks that pay the new one are read.
+    let blocks = lab.asked.iter().filter_map(|(.., asked)| match asked {
+        Asked::Blocks(heights) => Some(heights.clone()),
+        _ => None,
+    });
+    assert_eq!(blocks.flatten().collect::<BTreeSet<u32>>(), paid(&chain, 2, 1500));
+    assert!(lab.events.contains(&Event::Rescan { from: 1500 }));
+}
+
+#[test]
+fn what_is_watched_already_costs_nothing() {
+    let (_, mut lab) = synced();
+    lab.asked.clear();
+    for from in [3000, 3001, TIP + 100] {
+        lab.command(watch(1, from));
+    }
+    lab.command(Command::WatchOnly { scripts: vec![script(1)], from: Birthday::Height(4000) });
+    lab.run_for(Duration::from_secs(60));
+    assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+    assert_eq!(taken_back(&lab), 0);
+}
+
+#[test]
+fn a_script_from_an_earlier_block_than_before_is_told_anew() {
+    let (chain, mut lab) = synced();
+    lab.asked.clear();
+    lab.command(watch(1, 2000));
+    lab.sync();
+    assert_eq!(found(&lab, 1), paid(&chain, 1, 2000));
+    assert_eq!(taken_back(&lab), paid(&chain, 1, 3000).len());
+    assert_asked(&lab, 0, 1999, 0);
+    assert_asked(&lab, 2000, TIP, 1);
+}
+
+#[test]
+fn wallets_of_many_birthdays_take_one_pass() {
+    let chain = Rc::new(chain());
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    // The youngest first, so that those before it go back.
+    for number in (0..10).rev() {
+        lab.command(watch(number, number as u32 * 500 + 100));
+    }
+    lab.sync();
+    for number in 0..10 {
+        let (found, paid) = (found(&lab, number), paid(&chain, number, number as u32 * 500 + 100));
+        assert_eq!(found, paid, "{number}");
+    }
+    assert_eq!(taken_back(&lab), 0);
+    assert_asked(&lab, 0, 99, 0);
+    assert_asked(&lab, 100, TIP, 1);
+    // They are one in the end, as if they had always been.
+    assert_eq!(lab.rows("watched").iter().filter(|(_, value)| value.len() != 8).count(), 0);
+    assert_eq!(lab.rows("meta").iter().filter(|(key, _)| key.starts_with(b"next")).count(), 1);
+}
+
+#[test]
+fn a_new_block_does_not_wait_for_what_is_searched_far_below() {
+    let (chain, mut lab) = synced();
+    // Slow enough for a search of minutes.
+    lab.peers[0].rate = Some(2000);
+    lab.command(watch(2, 100));
+    lab.run_for(Duration::from_secs(20));
+    let mut longer = chain.cut(TIP);
+    longer.grow_blocks(1, 1, |_| script(1));
+    lab.peers[0].rate = None;
+    let began = lab.now;
+    lab.switch(0, &Rc::new(longer));
+    lab.run_until("the payment in the new block", |lab| found(lab, 1).contains(&(TIP + 1)));
+    // What was asked for before comes first.
+    let took = lab.now.since(began);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(found(&lab, 2).len() < paid(&chain, 2, 100).len(), "the search below is still under way");
+    assert_eq!(lab.synced, None, "not all has been checked");
+    lab.sync();
+    assert_eq!(found(&lab, 2), paid(&chain, 2, 100));
+    assert_eq!(taken_back(&lab), 0);
+}
+
+#[test]
+fn a_search_for_what_was_added_goes_on_after_the_end_of_the_process() {
+    for disk_delay in [None, Some(Duration::from_millis(5))] {
+        let (chain, mut lab) = synced();
+        lab.disk_delay = disk_delay;
+        lab.latency = Duration::from_millis(200);
+        lab.command(watch(2, 100));
+        let half = |lab: &Lab| found(lab, 2).last().is_some_and(|height| *height > 2000);
+        lab.run_until("half of it", half);
+        lab.restart();
+        lab.asked.clear();
+        lab.sync();
+        assert_eq!((found(&lab, 2), found(&lab, 1)), (paid(&chain, 2, 100), paid(&chain, 1, 3000)));
+        assert_eq!(taken_back(&lab), 0);
+        let times = times_asked(&lab);
+        let first = times.iter().position(|times| *times > 0).unwrap();
+        assert!((1500..2300).contains(&first), "it goes on where it was: {first}");
+        assert!(times[first..].iter().all(|times| *times == 1));
+    }
+}
+
+#[test]
+fn what_is_no_longer_watched_is_forgotten() {
+    let (chain, mut lab) = synced();
+    lab.command(watch(2, 3000));
+    lab.sync();
+    lab.asked.clear();
+    lab.command(Command::Unwatch { scripts: vec![script(1), script(7)], outputs: Vec::new() });
+    lab.run_for(Duration::from_secs(60));
+    assert_eq!((found(&lab, 1), found(&lab, 2)), (BTreeSet::new(), paid(&chain, 2, 3000)));
+    assert_eq!(lab.rows("touches").len(), paid(&chain, 2, 3000).len());
+    assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0, "nothing is searched for that");
+    lab.restart();
+    lab.sync();
+    assert_eq!((found(&lab, 1), found(&lab, 2)), (BTreeSet::new(), paid(&chain, 2, 3000)));
+}
+
+#[test]
+fn a_rescan_tells_everything_anew_from_where_it_is_watched() {
+    let (chain, mut lab) = synced();
+    lab.command(watch(2, 5000));
+    lab.sync();
+    lab.asked.clear();
+    lab.synced = None;
+    lab.command(Command::Rescan { from: Birthday::Height(100) });
+    lab.sync();
+    assert_eq!((found(&lab, 1), found(&lab, 2)), (paid(&chain, 1, 3000), paid(&chain, 2, 5000)));
+    assert_eq!(taken_back(&lab), paid(&chain, 1, 3000).len() + paid(&chain, 2, 5000).len());
+    assert_asked(&lab, 0, 2999, 0);
+    assert_asked(&lab, 3000, TIP, 1);
+}
+
+/// A chain in which the coinbase of block 5 is spent in block 800, and that of block 6 never.
+fn with_spend() -> (Rc<Chain>, OutPoint, OutPoint) {
+    let mut chain = Chain::new();
+    chain.grow_blocks(799, 1, |height| script(u64::from(height)));
+    let coinbase = |chain: &Chain, height| {
+        let block: Block = deserialize(&chain.body(height).unwrap().block).unwrap();
+        OutPoint::new(block.txdata[0].compute_txid(), 0)
+    };
+    let (spent, unspent) = (coinbase(&chain, 5), coinbase(&chain, 6));
+    chain.grow_spend(spent, script(0), Witness::new(), &script(5), script(4000));
+    chain.grow_blocks(1200, 1, |height| script(u64::from(height)));
+    (Rc::new(chain), spent, unspent)
+}
+
+#[test]
+fn a_watched_output_tells_of_its_spending_alone() {
+    let (chain, spent, unspent) = with_spend();
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    let output = |outpoint, number| WatchedOutput { outpoint, script: script(number), amount: None };
+    let outputs = vec![output(spent, 5), output(unspent, 6), output(spent, 5)];
+    lab.command(Command::WatchOutputs { outputs, from: Birthday::Height(3) });
+    lab.sync();
+    for restarts in 0..2 {
+        let touches = lab.events.iter().filter_map(|event| match event {
+            Event::Touched(touch) => Some(touch),
+            _ => None,
+        });
+        let [touch] = touches.collect::<Vec<_>>()[..] else { panic!("one touch is wanted") };
+        assert_eq!((touch.block, touch.amount), (chain.block(800), None), "{restarts}");
+        assert_eq!(touch.kind, TouchKind::Spent { input: 0, outpoint: spent });
+        lab.restart();
+        lab.sync();
+    }
+    // A block that takes the spending back is told, and one that brings it again.
+    let mut other = chain.cut(790);
+    other.grow_blocks(1300, 2, |height| script(u64::from(height)));
+    lab.switch(0, &Rc::new(other));
+    lab.sync();
+    assert_eq!(taken_back(&lab), 1);
+    assert!(lab.rows("touches").is_empty());
+    lab.command(Command::Unwatch { scripts: Vec::new(), outputs: vec![spent, unspent] });
+    lab.run_for(Duration::from_secs(5));
+    assert!(lab.rows("outputs").is_empty());
+}
+
+#[test]
+fn a_search_for_a_spending_is_answered_once_and_reads_no_more_than_it_must() {
+    let (chain, spent, unspent) = with_spend();
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    lab.command(watch(1_000_000, 1990));
+    lab.sync();
+    lab.asked.clear();
+    let from = Birthday::Height(5);
+    lab.command(Command::FindSpend { outpoint: spent, script: script(5), from });
+    let answers = |lab: &Lab| -> Vec<_> {
+        let answers = lab.events.iter().filter_map(|event| match event {
+            Event::SpendSearched { outpoint, spend, checked } => Some((*outpoint, spend.clone(), *checked)),
+            _ => None,
+        });
+        answers.collect()
+    };
+    lab.run_until("the answer", |lab| !answers(lab).is_empty());
+    lab.run_for(Duration::from_secs(60));
+    let [(outpoint, Some(spend), checked)] = &answers(&lab)[..] else { panic!("{:?}", answers(&lab)) };
+    assert_eq!((*outpoint, spend.block, *checked), (spent, chain.block(800), chain.block(800)));
+    assert_eq!(spend.transaction.input[spend.input as usize].previous_output, spent);
+    let times = times_asked(&lab);
+    assert_eq!((times[4], times[5], times[800]), (0, 1, 1));
+    // In blocks of which there are few bytes, much is asked for before the answer is there.
+    assert!(times[..1990].iter().all(|times| *times <= 1));
+    // One that is not spent is searched for up to the tip, and what is watched is synced all the while.
+    lab.events.clear();
+    lab.command(Command::FindSpend { outpoint: unspent, script: script(6), from });
+    lab.run_until("the answer", |lab| !answers(lab).is_empty());
+    assert_eq!(answers(&lab), [(unspent, None, chain.tip())]);
+    assert!(!lab.events.iter().any(|event| matches!(event, Event::Rescan { .. } | Event::Checked(_))));
+    // Nothing of it is kept.
+    assert_eq!(lab.rows("meta").iter().filter(|(key, _)| key.starts_with(b"next")).count(), 1);
+    lab.asked.clear();
+    lab.restart();
+    lab.sync();
+    assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+}
