@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use andon_bitcoin::client::FilterCache;
 use bitcoin::{BlockHash, Network, Work};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -164,6 +165,12 @@ pub(crate) struct SyncArguments {
     /// known to have.
     #[arg(long, value_name = "HEX", value_parser = parse_work)]
     pub(crate) minimum_work: Option<Work>,
+    /// Keep filters in the data directory: all since the birthday, or the last of them up to so many megabytes
+    ///
+    /// What is watched later is then searched for without asking for them again; only blocks whose filters match are. A filter
+    /// of mainnet has 25 KB today. Without this option those that an earlier run has kept are removed.
+    #[arg(long, value_name = "all|MB", value_parser = parse_cache)]
+    pub(crate) keep_filters: Option<FilterCache>,
     /// Go on at the tip: tell of new blocks until interrupted
     #[arg(long)]
     pub(crate) follow: bool,
@@ -198,6 +205,15 @@ fn parse_work(text: &str) -> Result<Work, String> {
     let hex = (1..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let work = hex.then(|| Work::from_unprefixed_hex(digits).ok()).flatten();
     work.ok_or_else(|| "not a number of at most 64 hex digits".into())
+}
+
+/// Which filters to keep.
+fn parse_cache(text: &str) -> Result<FilterCache, String> {
+    match text.parse::<u32>() {
+        _ if text == "all" => Ok(FilterCache::All),
+        Ok(megabytes) if megabytes > 0 => Ok(FilterCache::Bytes(u64::from(megabytes) * 1_000_000)),
+        _ => Err("neither 'all' nor a number of megabytes from 1 up".into()),
+    }
 }
 
 /// A block, as a person names it.
@@ -314,8 +330,8 @@ With --json each line is an object. Its field \"event\" says which:
                      script, address (or null), sats
   taken_back         kind (received or spent), and the fields of that
   reorganised        fork, old_tip, new_tip
-  rescan             from: what was found from this height on is void,
-                     and told anew
+  rescan             from: what has come to be watched is searched for
+                     from this height on; what was found stands
   checked            height, block: everything up to here is checked
   synced             height, block: this is the tip
   warning            what

@@ -52,6 +52,7 @@ pub(crate) fn run<R: Runtime>(
     config.peers = peers;
     config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
+    config.filter_cache = arguments.keep_filters.unwrap_or_default();
     let birthday = arguments.birthday.to_client();
     // The network's first block is the last one that is known before block 0; so a chain that begins later begins anew.
     let first = if arguments.from_genesis { client::Birthday::Height(0) } else { birthday };

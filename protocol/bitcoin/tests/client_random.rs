@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    Birthday, BlockId, Command, Config, Endpoint, Event, Touch, TouchKind, WatchedOutput,
+    Birthday, BlockId, Command, Config, Endpoint, Event, FilterCache, Touch, TouchKind, WatchedOutput,
 };
 use andon_bitcoin::server::{self, Chain, Server};
 use andon_kernel::Rng;
@@ -56,20 +56,28 @@ struct Scene {
     outputs: BTreeMap<OutPoint, (ScriptBuf, u32)>,
     /// Whether any block is one from which to watch, and more is done than to watch scripts.
     is_varied: bool,
+    filter_cache: FilterCache,
     blocks_made: u64,
     restarts: u32,
 }
 
-fn config(servers: usize) -> Config {
+fn config(servers: usize, filter_cache: FilterCache) -> Config {
     let mut config = Config::new(Network::Regtest, [4; 32]);
     config.peers = (0..servers).map(|server| Endpoint::Address(address(server))).collect();
     config.retry_delay = Duration::from_millis(300);
+    config.filter_cache = filter_cache;
     config
 }
 
 impl Scene {
     fn new(seed: u64, is_varied: bool) -> Self {
         let mut rng = Rng::new([7; 32]).fork_indexed("world", seed);
+        let filter_cache = match seed % 3 {
+            0 if is_varied => FilterCache::All,
+            // A filter here has some ten bytes.
+            1 if is_varied => FilterCache::Bytes(3000),
+            _ => FilterCache::Off,
+        };
         let genesis = bitcoin::constants::genesis_block(Network::Regtest);
         let mut blocks_made = 0;
         let best = branch(&mut rng, &[genesis], 5, &mut blocks_made);
@@ -83,12 +91,13 @@ impl Scene {
                 lagging.filter(|(lagging, _)| *lagging == server).map(|(_, height)| height);
             Server::new(config, Chain::new(best.clone()).expect("it is a chain"))
         });
-        let mut world = World::new(seed, config(servers), machines.collect());
+        let mut world = World::new(seed, config(servers, filter_cache), machines.collect());
         world.disk_delay =
             [None, Some(Duration::from_millis(5)), Some(Duration::from_millis(300))][rng.below(3) as usize];
         world.piece = [1, 100, 3000, 100_000][rng.below(4) as usize];
         let (watched, outputs) = (BTreeMap::new(), BTreeMap::new());
-        Self { rng, world, best, served, watched, outputs, is_varied, blocks_made, restarts: 0 }
+        let restarts = 0;
+        Self { rng, world, best, served, watched, outputs, is_varied, filter_cache, blocks_made, restarts }
     }
 
     fn act(&mut self) {
@@ -156,7 +165,7 @@ impl Scene {
 
     fn restart(&mut self) {
         self.restarts += 1;
-        self.world.restart(config(self.served.len()));
+        self.world.restart(config(self.served.len(), self.filter_cache));
         // As an application would, it says again what it wants.
         let scripts = self.watched.keys().cloned().collect();
         if !self.is_varied {

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, Command, Event, TouchKind, WatchedOutput};
+use andon_bitcoin::client::{Birthday, Command, Event, FilterCache, TouchKind, WatchedOutput};
+use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
 use bitcoin::consensus::deserialize;
 use bitcoin::{Block, OutPoint, Witness};
-use lab::chain::script;
+use lab::chain::{filter_of, script};
 use lab::{Asked, Chain, Lab, Peer, config};
 
 const TIP: u32 = 6000;
@@ -76,19 +77,28 @@ fn assert_asked(lab: &Lab, first: u32, last: u32, expected: u32) {
 /// A client of one peer, which has found everything of script 1 from block 3000 on.
 fn synced() -> (Rc<Chain>, Lab) {
     let chain = Rc::new(chain());
-    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    let lab = synced_with(&chain, FilterCache::Off);
+    (chain, lab)
+}
+
+fn synced_with(chain: &Rc<Chain>, filter_cache: FilterCache) -> Lab {
+    let mut config = config(1);
+    config.filter_cache = filter_cache;
+    let mut lab = Lab::new(config, vec![Peer::new(chain)]);
+    lab.synced = None;
     lab.command(watch(1, 3000));
     lab.sync();
-    assert_eq!(found(&lab, 1), paid(&chain, 1, 3000));
+    assert_eq!(found(&lab, 1), paid(chain, 1, 3000));
     assert_asked(&lab, 0, 2999, 0);
     assert_asked(&lab, 3000, TIP, 1);
-    (chain, lab)
+    lab
 }
 
 #[test]
 fn what_is_added_from_below_is_searched_for_alone() {
     let (chain, mut lab) = synced();
     lab.asked.clear();
+    lab.synced = None;
     lab.command(watch(2, 1500));
     lab.sync();
     assert_eq!((found(&lab, 2), found(&lab, 1)), (paid(&chain, 2, 1500), paid(&chain, 1, 3000)));
@@ -121,6 +131,7 @@ fn what_is_watched_already_costs_nothing() {
 fn a_script_from_an_earlier_block_than_before_is_told_anew() {
     let (chain, mut lab) = synced();
     lab.asked.clear();
+    lab.synced = None;
     lab.command(watch(1, 2000));
     lab.sync();
     assert_eq!(found(&lab, 1), paid(&chain, 1, 2000));
@@ -197,6 +208,7 @@ fn a_search_for_what_was_added_goes_on_after_the_end_of_the_process() {
 #[test]
 fn what_is_no_longer_watched_is_forgotten() {
     let (chain, mut lab) = synced();
+    lab.synced = None;
     lab.command(watch(2, 3000));
     lab.sync();
     lab.asked.clear();
@@ -213,6 +225,7 @@ fn what_is_no_longer_watched_is_forgotten() {
 #[test]
 fn a_rescan_tells_everything_anew_from_where_it_is_watched() {
     let (chain, mut lab) = synced();
+    lab.synced = None;
     lab.command(watch(2, 5000));
     lab.sync();
     lab.asked.clear();
@@ -307,4 +320,162 @@ fn a_search_for_a_spending_is_answered_once_and_reads_no_more_than_it_must() {
     lab.restart();
     lab.sync();
     assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+}
+
+/// The heights of filters that are kept, and the bytes that they take.
+fn kept(lab: &Lab) -> (BTreeSet<u32>, usize) {
+    let rows = lab.rows("filters");
+    let heights = rows.iter().map(|(key, _)| u32::from_be_bytes(key[..].try_into().unwrap())).collect();
+    (heights, rows.iter().map(|(_, value)| value.len()).sum())
+}
+
+#[test]
+fn filters_that_are_kept_are_asked_of_nobody() {
+    for disk_delay in [None, Some(Duration::from_millis(5))] {
+        let chain = Rc::new(chain());
+        let mut lab = synced_with(&chain, FilterCache::All);
+        lab.disk_delay = disk_delay;
+        assert_eq!(kept(&lab).0, (3000..=TIP).collect());
+        lab.asked.clear();
+        lab.synced = None;
+        lab.command(watch(2, 3500));
+        lab.sync();
+        assert_eq!(found(&lab, 2), paid(&chain, 2, 3500));
+        assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+        // Also by a later run; below it they come from peers, and are kept as well.
+        lab.restart();
+        lab.asked.clear();
+        lab.synced = None;
+        lab.command(watch(3, 1000));
+        lab.sync();
+        assert_eq!(found(&lab, 3), paid(&chain, 3, 1000));
+        assert_asked(&lab, 1000, 2999, 1);
+        assert_asked(&lab, 3000, TIP, 0);
+        lab.asked.clear();
+        lab.let_the_disk_finish();
+        assert_eq!(kept(&lab).0, (1000..=TIP).collect());
+        let mut longer = chain.cut(TIP);
+        longer.grow_blocks(3, 1, |_| script(4));
+        lab.switch(0, &Rc::new(longer));
+        lab.sync();
+        assert_asked(&lab, TIP + 1, TIP + 3, 1);
+        lab.asked.clear();
+        lab.synced = None;
+        lab.command(watch(4, 1200));
+        lab.sync();
+        let expected = paid(&chain, 4, 1200).into_iter().chain(TIP + 1..=TIP + 3).collect();
+        assert_eq!(found(&lab, 4), expected);
+        assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+        assert_eq!(lab.farewells(), []);
+        // Nothing is kept any more when nothing is to be.
+        lab.restart();
+        lab.config.filter_cache = FilterCache::Off;
+        lab.sync();
+        lab.let_the_disk_finish();
+        assert_eq!((kept(&lab).0.len(), lab.rows("cached").len()), (0, 0));
+    }
+}
+
+#[test]
+fn filters_that_are_kept_are_searched_without_a_network() {
+    let chain = Rc::new(chain());
+    let mut lab = synced_with(&chain, FilterCache::All);
+    lab.peers[0].up = false;
+    lab.restart();
+    // Nobody is there, and no block pays it.
+    lab.command(watch(1_000_000, 3000));
+    let done = |lab: &Lab| lab.events.contains(&Event::Checked(chain.tip()));
+    lab.run_until("the end of the search", done);
+    assert_eq!(lab.progress.filters.done, lab.progress.filters.total);
+}
+
+#[test]
+fn what_is_kept_has_a_cap_and_the_newest_stay() {
+    let filter = filter_of(400);
+    let mut chain = Chain::new();
+    chain.grow_filters(TIP, 1, &filter);
+    let mut config = config(1);
+    config.filter_cache = FilterCache::Bytes(1000 * filter.len() as u64);
+    let mut lab = Lab::new(config, vec![Peer::new(&Rc::new(chain.clone()))]);
+    lab.command(watch(1_000_000, 3000));
+    lab.sync();
+    // As new ones come, old ones go, a part of 250 at a time. Beside a filter lie its block's hash and a checksum.
+    for round in 0..8 {
+        let (heights, bytes) = kept(&lab);
+        assert!(bytes <= 1000 * (filter.len() + 36), "{round}: {bytes}");
+        let least = if round == 0 { 700 } else { 749 };
+        assert!((least..=1000).contains(&heights.len()), "{round}: {}", heights.len());
+        assert_eq!(heights, (chain.height() + 1 - heights.len() as u32..=chain.height()).collect());
+        chain.grow_filters(100, 1, &filter);
+        lab.switch(0, &Rc::new(chain.clone()));
+        lab.sync();
+    }
+    let lowest = *kept(&lab).0.first().unwrap();
+    lab.asked.clear();
+    lab.synced = None;
+    lab.command(watch(1_000_001, 3000));
+    lab.sync();
+    assert_asked(&lab, 3000, lowest - 1, 1);
+    assert_asked(&lab, lowest, chain.height(), 0);
+}
+
+#[test]
+fn filters_of_blocks_that_have_gone_are_not_searched() {
+    let chain = Rc::new(chain());
+    let mut lab = synced_with(&chain, FilterCache::All);
+    let mut other = chain.cut(TIP - 300);
+    other.grow_blocks(301, 2, |_| script(2));
+    let other = Rc::new(other);
+    lab.switch(0, &other);
+    lab.sync();
+    assert_eq!(kept(&lab).0, (3000..=TIP + 1).collect());
+    lab.asked.clear();
+    lab.synced = None;
+    lab.command(watch(2, 5000));
+    lab.sync();
+    let expected = paid(&chain, 2, 5000).into_iter().filter(|height| *height <= TIP - 300);
+    assert_eq!(found(&lab, 2), expected.chain(TIP - 299..=TIP + 1).collect());
+    assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+}
+
+const FILTERS: Space = Space::new("filters");
+
+fn change(store: &mut MemoryStore, write: impl FnOnce(&mut BatchWriter<'_>)) {
+    let mut outbox: Outbox<()> = Outbox::new();
+    outbox.store(Names::default().ticket(), write);
+    let Some(Output::Store { ticket, batch }) = outbox.pop() else { panic!("it was put there") };
+    store.restart();
+    let Ok(()) = store.store(ticket, batch);
+    store.restart();
+}
+
+#[test]
+fn filters_that_are_damaged_on_the_disk_are_asked_of_peers() {
+    let chain = Rc::new(chain());
+    for damage in 0..3 {
+        let lab = synced_with(&chain, FilterCache::All);
+        let key = 4321_u32.to_be_bytes();
+        let (_, mut value) = lab.rows("filters").into_iter().find(|(at, _)| *at == key).unwrap();
+        let mut store = lab.store().clone();
+        match damage {
+            0 => change(&mut store, |batch| batch.delete(FILTERS, &key, &4322_u32.to_be_bytes())),
+            1 => {
+                value[33] ^= 1;
+                change(&mut store, |batch| batch.put(FILTERS, &key, &value));
+            }
+            _ => change(&mut store, |batch| batch.put(FILTERS, &key, &value[..20])),
+        }
+        let mut lab = Lab::on(store, lab.config, lab.peers);
+        lab.synced = None;
+        lab.command(watch(3, 3000));
+        lab.sync();
+        assert_eq!(found(&lab, 3), paid(&chain, 3, 3000), "{damage}");
+        let repairs = lab.events.iter().filter(|event| matches!(event, Event::Repaired { .. })).count();
+        assert_eq!(repairs, 1);
+        // A part of the index goes, no more.
+        let times = times_asked(&lab);
+        assert_eq!((times[4321], times[3000], times[TIP as usize]), (1, 0, 0));
+        assert!(times.iter().sum::<u32>() <= 250);
+        assert_eq!(kept(&lab).0, (3000..=TIP).collect(), "and comes back");
+    }
 }

@@ -347,7 +347,7 @@ impl Client {
             return self.replace_deep_filter_headers(turn, row);
         }
         self.forget_filter_headers_from(from);
-        let then = if self.search_goes_back(from) { Then::TakeBack } else { Then::Nothing };
+        let then = if self.search_goes_back(turn, from) { Then::TakeBack } else { Then::Nothing };
         let filter_row = self.filter_header_row(from.max(start));
         let positions = self.search.watches.positions();
         self.synced = None;
@@ -364,7 +364,7 @@ impl Client {
     /// The same where what stands before them is no longer at hand: with it what is stored is read anew.
     fn replace_deep_filter_headers(&mut self, turn: &mut Turn<'_>, from: u32) {
         self.forget_filter_headers_from(from);
-        self.search_goes_back(from);
+        self.search_goes_back(turn, from);
         let positions = self.search.watches.positions();
         self.start_again(turn, |client, turn, loading| {
             let events = Vec::from([Event::FilterHeadersReplaced { from }]);

@@ -51,6 +51,9 @@ pub struct Config {
     /// chain's order: 66 for a filter of the window. With little room a slow peer holds the others up; one part of 250
     /// filters is always open.
     pub filter_window: usize,
+    /// Which filters are kept on the disk, so that scripts that are watched later are searched for without a network. Blocks
+    /// whose filters match are asked for all the same.
+    pub filter_cache: FilterCache,
     /// How long a connection may be silent before it is pinged, and how often it is pinged.
     pub ping_interval: Duration,
     /// How long a ping may go unanswered while nothing else comes either.
@@ -80,6 +83,7 @@ impl Config {
             stall_timeout: Duration::from_secs(20),
             // 15,000 filters: many peers have enough to do while a slow one sends its part.
             filter_window: 1 << 20,
+            filter_cache: FilterCache::Off,
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),
             ping_timeout: Duration::from_secs(1200),
@@ -88,6 +92,18 @@ impl Config {
             retry_delay: Duration::from_secs(5),
         }
     }
+}
+
+/// Which filters are kept on the disk. Those of mainnet have 25 KB each today, 13 GB in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FilterCache {
+    /// None. Those that an earlier run has kept are removed.
+    #[default]
+    Off,
+    /// All that have been searched: those since the earliest birthday.
+    All,
+    /// The last of them, up to so many bytes.
+    Bytes(u64),
 }
 
 /// How many blocks a known block may lie above the one below it.

@@ -255,8 +255,12 @@ impl Client {
             let search = &mut self.search;
             match search.filters.take_held(&search.watches) {
                 None => return,
-                Some((_, Ok(()))) => {}
-                Some((conn, Err((height, misbehaviour)))) => {
+                Some((_, bytes, Ok(taken))) => {
+                    if let Some(block) = taken {
+                        self.keep_filter(turn, block.height, &block.hash, &bytes);
+                    }
+                }
+                Some((conn, _, Err((height, misbehaviour)))) => {
                     if let Err(misbehaviour) = self.charge(conn, height, misbehaviour) {
                         self.drop_peer(turn, conn, Reason::Misbehaved(misbehaviour));
                     }

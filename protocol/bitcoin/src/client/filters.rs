@@ -56,10 +56,30 @@ pub(super) struct Filters {
 #[derive(Debug)]
 struct Segment {
     stop: u32,
+    source: Source,
     context: Context,
     /// Which filters have come, by their place in the segment.
     received: Vec<bool>,
     missing: u32,
+}
+
+/// Where the filters of a segment come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From peers.
+    Peers,
+    /// From peers, and they are kept on the disk: so many bytes up to now.
+    Kept(u64),
+    /// From the disk: the first height that has not been asked for.
+    Disk(u32),
+}
+
+/// A segment that has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) first: u32,
+    pub(super) last: BlockId,
+    pub(super) source: Source,
 }
 
 /// The blocks of a segment with their filter headers, and the filter header before the first.
@@ -67,7 +87,7 @@ struct Segment {
 enum Context {
     Loading {
         headers: Ticket,
-        filter_headers: Ticket,
+        filter_headers: Option<Ticket>,
         hashes: Option<Vec<BlockHash>>,
         links: Option<Vec<FilterHeader>>,
     },
@@ -96,8 +116,8 @@ pub(super) struct Owed {
     pub(super) missing: u32,
 }
 
-/// What came of a filter; what is wrong with it comes with its height.
-pub(super) type Looked = Result<(), (u32, Misbehaviour)>;
+/// What came of a filter: its block, if it has been taken in for the first time. What is wrong with it comes with its height.
+pub(super) type Looked = Result<Option<BlockId>, (u32, Misbehaviour)>;
 
 /// A peer has answered other requests since, and not these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,28 +164,48 @@ impl Filters {
     }
 
     /// Opens a segment whose blocks and filter headers are being loaded.
-    pub(super) fn open_loading(&mut self, start: u32, stop: u32, headers: Ticket, filter_headers: Ticket) {
-        let context = Context::Loading { headers, filter_headers, hashes: None, links: None };
-        self.open_with(start, stop, context);
+    ///
+    /// `None` for the filter headers: they are not needed, for the filters are kept.
+    pub(super) fn open_loading(
+        &mut self,
+        start: u32,
+        stop: u32,
+        source: Source,
+        headers: Ticket,
+        filter_headers: Option<Ticket>,
+    ) {
+        let links = filter_headers.is_none().then(Vec::new);
+        let context = Context::Loading { headers, filter_headers, hashes: None, links };
+        self.open_with(start, stop, source, context);
     }
 
-    /// Opens a segment. `links` are its filter headers and the one before the first.
-    pub(super) fn open(&mut self, start: u32, hashes: Vec<BlockHash>, links: Vec<FilterHeader>) {
+    /// Opens a segment. `links` are its filter headers and the one before the first; none are needed of filters that are
+    /// kept.
+    pub(super) fn open(
+        &mut self,
+        start: u32,
+        source: Source,
+        hashes: Vec<BlockHash>,
+        links: Vec<FilterHeader>,
+    ) {
         let stop = start + hashes.len() as u32 - 1;
-        self.open_with(start, stop, Context::Ready { hashes, links });
+        self.open_with(start, stop, source, Context::Ready { hashes, links });
         self.free_all(start, stop);
     }
 
-    fn open_with(&mut self, start: u32, stop: u32, context: Context) {
+    fn open_with(&mut self, start: u32, stop: u32, source: Source, context: Context) {
         let missing = stop - start + 1;
         let received = alloc::vec![false; missing as usize];
-        self.segments.insert(start, Segment { stop, context, received, missing });
+        self.segments.insert(start, Segment { stop, source, context, received, missing });
     }
 
     /// Notes what nobody is asked for of a segment that is ready.
     fn free_all(&mut self, start: u32, stop: u32) {
         for request in self.requests.iter_mut().filter(|request| request.last() <= stop) {
             request.early.clear();
+        }
+        if matches!(self.segments.get(&start), Some(Segment { source: Source::Disk(_), .. })) {
+            return;
         }
         for height in start..=stop {
             let held = self.held.iter().any(|held| held.block.height == height);
@@ -205,16 +245,18 @@ impl Filters {
             };
             if ticket == *headers {
                 *known_hashes = hashes(start, segment.stop);
-            } else if ticket == *filter_headers {
+            } else if Some(ticket) == *filter_headers {
                 *known_links = links(start, segment.stop);
             } else {
                 continue;
             }
             let count = segment.received.len();
             let fits = known_hashes.as_ref().is_none_or(|hashes| hashes.len() == count)
-                && known_links.as_ref().is_none_or(|links| links.len() == count + 1)
+                && known_links
+                    .as_ref()
+                    .is_none_or(|links| links.len() == count + 1 || filter_headers.is_none())
                 && (known_hashes.is_some() || ticket != *headers)
-                && (known_links.is_some() || ticket != *filter_headers);
+                && (known_links.is_some() || Some(ticket) != *filter_headers);
             if !fits {
                 return false;
             }
@@ -462,20 +504,20 @@ impl Filters {
         block: BlockId,
         bytes: &[u8],
         watches: &Watches,
-    ) -> Result<(), Misbehaviour> {
+    ) -> Result<Option<BlockId>, Misbehaviour> {
         let known = self.segments.range_mut(..=block.height).next_back();
         let known = known.filter(|(_, segment)| block.height <= segment.stop);
         let Some((start, segment)) = known else {
             self.hold(peer, block, bytes);
-            return Ok(());
+            return Ok(None);
         };
         let Context::Ready { links, .. } = &segment.context else {
             self.hold(peer, block, bytes);
-            return Ok(());
+            return Ok(None);
         };
         let place = (block.height - *start) as usize;
-        if segment.received[place] {
-            return Ok(());
+        if segment.received[place] || matches!(segment.source, Source::Disk(_)) {
+            return Ok(None);
         }
         let result = if filter::header(filter::hash(bytes), links[place]) == links[place + 1] {
             match watches.query_at(block.height) {
@@ -494,7 +536,10 @@ impl Filters {
                 }
                 segment.received[place] = true;
                 segment.missing -= 1;
-                Ok(())
+                if let Source::Kept(kept) = &mut segment.source {
+                    *kept += bytes.len() as u64;
+                }
+                Ok(Some(block))
             }
             Err(misbehaviour) => {
                 if !self.is_asked(block.height) {
@@ -514,11 +559,63 @@ impl Filters {
     }
 
     /// Takes a filter that was held and can be looked at now. Returns who sent it, and what is wrong with it, with its height.
-    pub(super) fn take_held(&mut self, watches: &Watches) -> Option<(ConnId, Looked)> {
+    pub(super) fn take_held(&mut self, watches: &Watches) -> Option<(ConnId, Vec<u8>, Looked)> {
         let place = self.held.iter().position(|held| self.hash(held.block.height).is_some())?;
         let Held { peer, block, bytes } = self.held.remove(place);
         let taken = self.take(peer, block, &bytes, watches);
-        Some((peer, taken.map_err(|misbehaviour| (block.height, misbehaviour))))
+        Some((peer, bytes, taken.map_err(|misbehaviour| (block.height, misbehaviour))))
+    }
+
+    /// Whether the filter at a height, which has come, is one to keep on the disk; `has_room` says for the first of a segment
+    /// whether the segment is, by about how many bytes come above it.
+    pub(super) fn keeps(&mut self, height: u32, tip: u32, has_room: impl FnOnce(u64) -> bool) -> bool {
+        let segment = self.segments.range_mut(..=height).next_back();
+        let Some((_, segment)) = segment.filter(|(_, segment)| height <= segment.stop) else { return false };
+        let is_first = segment.missing as usize + 1 == segment.received.len();
+        let above = u64::from(tip.saturating_sub(segment.stop)).saturating_mul(self.average);
+        if is_first && !has_room(above) {
+            segment.source = Source::Peers;
+        }
+        matches!(segment.source, Source::Kept(_))
+    }
+
+    /// The next filters to load from the disk, so many at most: the first and the last height.
+    pub(super) fn next_page(&mut self, most: u32) -> Option<(u32, u32)> {
+        self.segments.values_mut().find_map(|segment| {
+            let Segment { source: Source::Disk(next), context: Context::Ready { .. }, stop, .. } = segment
+            else {
+                return None;
+            };
+            let page = (*next <= *stop).then(|| (*next, (*stop).min(*next + (most - 1))))?;
+            *next = page.1 + 1;
+            Some(page)
+        })
+    }
+
+    /// Matches a filter from the disk. `None`: it is another block's, or no filter.
+    pub(super) fn take_kept(
+        &mut self,
+        height: u32,
+        hash: &BlockHash,
+        bytes: &[u8],
+        watches: &Watches,
+    ) -> Option<()> {
+        let (start, segment) = self.segments.range_mut(..=height).next_back()?;
+        let place = (height - *start) as usize;
+        let Context::Ready { hashes, .. } = &segment.context else { return None };
+        if hashes.get(place) != Some(hash) || *segment.received.get(place)? {
+            return None;
+        }
+        let matches = match watches.query_at(height) {
+            Some(query) => query.matches(hash, bytes, &mut self.scratch).ok()?,
+            None => false,
+        };
+        if matches {
+            self.matched.push(BlockId { height, hash: *hash });
+        }
+        segment.received[place] = true;
+        segment.missing -= 1;
+        Some(())
     }
 
     /// Takes the blocks whose filters have matched since the last time.
@@ -526,14 +623,13 @@ impl Filters {
         core::mem::take(&mut self.matched)
     }
 
-    /// Takes out the lowest segment of those from `next` to `limit` if all its filters have come, and returns its last block.
-    /// What may still come of it, because two peers were asked, is added to `late`.
+    /// Takes out the lowest segment of those from `next` to `limit` if all its filters have come. What may still come of it, because two peers were asked, is added to `late`.
     pub(super) fn take_done(
         &mut self,
         next: u32,
         limit: u32,
         late: &mut BTreeMap<ConnId, u32>,
-    ) -> Option<BlockId> {
+    ) -> Option<Done> {
         let lowest = self.segments.range(next..).next();
         let start = *lowest.filter(|(start, segment)| **start <= limit && segment.missing == 0)?.0;
         let segment = self.segments.remove(&start)?;
@@ -545,7 +641,7 @@ impl Filters {
             *late.entry(request.peer).or_default() += request.forgo(start, segment.stop);
         }
         self.requests.retain(|request| request.owed > 0);
-        Some(last)
+        Some(Done { first: start, last, source: segment.source })
     }
 
     /// How many filters of the open segments up to `limit` have come.

@@ -326,7 +326,7 @@ impl Client {
             events.push(Event::Reorganised { fork: BlockId { height: fork, hash }, old_tip, new_tip: tip });
             self.forget_filter_headers_above(fork);
             self.ascent_left(turn, fork);
-            if self.search_goes_back(fork + 1) {
+            if self.search_goes_back(turn, fork + 1) {
                 then = Then::TakeBack;
             }
         }

@@ -12,6 +12,7 @@
 //! | `filters`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
+//! | `cache` | filters that are kept on the disk |
 //! | `watches`, `findings` | what is watched, how far each part of it has been searched for, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
@@ -23,6 +24,7 @@ mod agreement;
 mod api;
 mod ascent;
 mod blocks;
+mod cache;
 mod config;
 mod dial;
 mod dispute;
@@ -219,7 +221,7 @@ impl Client {
             filter_headers: FilterHeaders::default(),
             filter_header_stop: StopBlock::Unknown,
             agreement: Agreement::new(&config),
-            search: Search::new(config.filter_window),
+            search: Search::new(config.filter_window, config.filter_cache),
             stored: BTreeMap::new(),
             bytes_received: 0,
             bytes_sent: 0,

@@ -18,6 +18,8 @@
 //! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
 //! | `watched` | script | the height from which it is watched (4), its group (4) unless that is 0 |
 //! | `outputs` | outpoint (36) | the height from which it is watched (4), its group (4), satoshis (8, all ones if not given), script |
+//! | `filters` | height (4) | the block's hash (32), its filter: see `cache` |
+//! | `cached` | height of the first filter of a part (4) | height of the last (4), bytes of all (8) |
 //! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8, all ones if not known), for an input the outpoint (36), script |
 //!
 //! Rows of headers and filter headers hold [`ROW`] of them, from one multiple of it to the next; the first begins where
@@ -36,6 +38,7 @@ use bitcoin::{
 };
 
 use super::api::{BlockId, Touch, TouchKind};
+use super::cache::Part;
 use super::watches::{GroupId, Positions, Watch, WatchedOutpoint};
 use crate::headers::{Lineage, PERIOD};
 use crate::wire::{Item, Malformed, Reader};
@@ -48,6 +51,8 @@ pub(super) const STAGED: Space = Space::new("staged");
 pub(super) const WATCH: Space = Space::new("watched");
 pub(super) const OUTPUTS: Space = Space::new("outputs");
 pub(super) const TOUCH: Space = Space::new("touches");
+pub(super) const FILTERS: Space = Space::new("filters");
+pub(super) const CACHED: Space = Space::new("cached");
 
 /// The version of these encodings.
 pub(super) const FORMAT: u32 = 2;
@@ -614,4 +619,32 @@ fn satoshis(amount: Option<Amount>) -> u64 {
 
 fn amount(satoshis: u64) -> Option<Amount> {
     (satoshis != NO_AMOUNT).then_some(Amount::from_sat(satoshis))
+}
+
+pub(super) fn put_filter(batch: &mut BatchWriter<'_>, height: u32, hash: &BlockHash, filter: &[u8]) {
+    let mut value = Vec::with_capacity(32 + filter.len() + SEAL);
+    value.extend_from_slice(hash.as_byte_array());
+    value.extend_from_slice(filter);
+    put(batch, FILTERS, &height_key(height), &mut value);
+}
+
+/// A filter that was kept: its height, its block, itself. `None`: it is not what was put.
+pub(super) fn read_filter<'a>(key: &[u8], value: &'a [u8]) -> Option<(u32, BlockHash, &'a [u8])> {
+    let (hash, filter) = unseal(key, value)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(key.try_into().ok()?), BlockHash::from_byte_array(*hash), filter))
+}
+
+pub(super) fn put_cached(batch: &mut BatchWriter<'_>, first: u32, part: Part) {
+    let mut value = part.last.to_be_bytes().to_vec();
+    value.extend_from_slice(&part.bytes.to_be_bytes());
+    put(batch, CACHED, &height_key(first), &mut value);
+}
+
+/// A part of the filters that are kept. `None`: it is not what was put.
+pub(super) fn read_cached(key: &[u8], value: &[u8]) -> Option<(u32, Part)> {
+    let first = u32::from_be_bytes(key.try_into().ok()?);
+    let mut reader = Reader::new(unseal(key, value)?);
+    let last = u32::from_be_bytes(reader.array().ok()?);
+    let bytes = u64::from_be_bytes(reader.array().ok()?);
+    (first <= last && last < u32::MAX).then_some((first, Part { last, bytes }))
 }

@@ -162,7 +162,7 @@ impl Client {
             None => (Tip { block: start.block(), work: start.work() }, start.height()),
         };
         let header = *self.chain.start_header();
-        self.search_goes_back(above);
+        self.search_goes_back(turn, above);
         let mut positions = match loading.again {
             true => self.search.watches.positions(),
             false => loading.positions().clone(),
@@ -170,11 +170,17 @@ impl Client {
         // None is above what is kept.
         positions.values_mut().for_each(|next| *next = above.min(*next));
         let filter_headers = scan.filter_headers;
+        self.forget_kept_filters(turn, filter_headers);
         let whole_start = scan.kept.is_some();
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             batch.delete_from(record::HEADERS, &record::height_key(above));
             batch.delete_from(record::FILTER_HEADERS, &record::height_key(filter_headers));
             batch.delete_from(record::STAGED, &[]);
+            // Those that come anew may not be the same.
+            let kept = above.min(filter_headers);
+            for space in [record::FILTERS, record::CACHED] {
+                batch.delete_from(space, &record::height_key(kept));
+            }
             record::put_format(batch, network);
             record::put_start(batch, &header, &start);
             if !whole_start {

@@ -12,7 +12,9 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::api::{BlockId, Count, Event, Progress, Touch};
 use super::blocks::Blocks;
-use super::filters::Filters;
+use super::cache::{Cache, Part};
+use super::config::FilterCache;
+use super::filters::{Filters, Source};
 use super::findings::{Digest, Findings};
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
@@ -36,6 +38,7 @@ pub(super) struct Search {
     pub(super) findings: Findings,
     pub(super) filters: Filters,
     pub(super) blocks: Blocks,
+    pub(super) cache: Cache,
     /// How many requests for filters and blocks have been made.
     pub(super) requests: u64,
     pub(super) orders: VecDeque<WatchOrder>,
@@ -52,12 +55,13 @@ pub(super) struct Late {
 
 impl Search {
     /// Nothing is watched. The window of filters may hold so many bytes.
-    pub(super) fn new(filter_window: usize) -> Self {
+    pub(super) fn new(filter_window: usize, cache: FilterCache) -> Self {
         Self {
             watches: Watches::default(),
             findings: Findings::default(),
             filters: Filters::new(filter_window),
             blocks: Blocks::default(),
+            cache: Cache::new(cache),
             requests: 0,
             orders: VecDeque::new(),
             dating: None,
@@ -119,8 +123,9 @@ impl Client {
                 self.open_segments(turn, group, end);
             }
         }
+        self.read_kept_filters(turn);
         self.take_held_filters(turn);
-        self.take_segments();
+        self.take_segments(turn);
         self.ask_for_blocks(turn);
         self.ask_for_filters(turn);
         if self.search.taking_back == TakingBack::No {
@@ -147,24 +152,42 @@ impl Client {
             let Some(group) = search.watches.group_mut(group) else { return };
             let next = group.first_unmatched().max(self.filter_headers.first_filter());
             let Some((start, stop)) = search.filters.next_segment(next, end) else { return };
+            let (stop, source) = self.source_of(start, stop);
+            let is_kept = matches!(source, Source::Disk(_));
             let hashes: Option<Vec<BlockHash>> =
                 (start..=stop).map(|height| self.chain.at(height).map(|(_, hash)| hash)).collect();
-            let links: Option<Vec<FilterHeader>> =
-                (start..=stop + 1).map(|height| self.filter_headers.before(height)).collect();
+            let links: Option<Vec<FilterHeader>> = match is_kept {
+                true => Some(Vec::new()),
+                false => (start..=stop + 1).map(|height| self.filter_headers.before(height)).collect(),
+            };
             match (hashes, links) {
-                (Some(hashes), Some(links)) => self.search.filters.open(start, hashes, links),
+                (Some(hashes), Some(links)) => self.search.filters.open(start, source, hashes, links),
                 _ => {
                     let headers = self.load_headers(turn, record::HEADERS, start, stop);
                     let before = start.saturating_sub(1);
-                    let filter_headers = self.load_headers(turn, record::FILTER_HEADERS, before, stop);
-                    self.search.filters.open_loading(start, stop, headers, filter_headers);
+                    let filter_headers =
+                        (!is_kept).then(|| self.load_headers(turn, record::FILTER_HEADERS, before, stop));
+                    self.search.filters.open_loading(start, stop, source, headers, filter_headers);
                 }
+            }
+        }
+    }
+
+    /// Where the filters of a segment come from, up to which height all from there.
+    fn source_of(&self, start: u32, stop: u32) -> (u32, Source) {
+        let cache = &self.search.cache;
+        match cache.covers(start) {
+            Ok(last) => (stop.min(last), Source::Disk(start)),
+            Err(next) => {
+                let stop = next.map_or(stop, |next| stop.min(next - 1));
+                (stop, if cache.is_off() { Source::Peers } else { Source::Kept(0) })
             }
         }
     }
 
     pub(super) fn on_filter(
         &mut self,
+        turn: &mut Turn<'_>,
         conn: ConnId,
         filter_type: u8,
         block_hash: BlockHash,
@@ -177,6 +200,9 @@ impl Client {
             return Ok(());
         }
         let received = self.search.filters.receive(conn, block_hash, filter, &self.search.watches);
+        if let Some(Ok(Some(block))) = received {
+            self.keep_filter(turn, block.height, &block_hash, filter);
+        }
         if let Some(Err((height, misbehaviour))) = received {
             return self.charge(conn, height, misbehaviour);
         }
@@ -206,17 +232,24 @@ impl Client {
         if misbehaviour == Misbehaviour::WrongFilter && !has_named_it { Ok(()) } else { Err(misbehaviour) }
     }
 
-    fn take_segments(&mut self) {
+    fn take_segments(&mut self, turn: &mut Turn<'_>) {
         let mut late = BTreeMap::new();
+        let mut kept = Vec::new();
         for block in self.search.filters.take_matched() {
             self.search.blocks.want(block);
         }
         for (group, end) in self.search.watches.ends() {
             let Search { watches, filters, .. } = &mut self.search;
             let Some(group) = watches.group_mut(group) else { continue };
-            while let Some(last) = filters.take_done(group.first_unmatched(), end, &mut late) {
-                group.matched_to = Some(last);
+            while let Some(done) = filters.take_done(group.first_unmatched(), end, &mut late) {
+                group.matched_to = Some(done.last);
+                if let Source::Kept(bytes) = done.source {
+                    kept.push((done.first, Part { last: done.last.height, bytes }));
+                }
             }
+        }
+        for (first, part) in kept {
+            self.enter_filters(turn, first, part);
         }
         self.expect_late_filters(late);
     }
@@ -352,6 +385,7 @@ impl Client {
     pub(super) fn give_up_search(&mut self, first: u32, last: u32) {
         let first = self.search.watches.give_up(first, last);
         let first = self.search.filters.start_of(first).unwrap_or(first);
+        self.search.cache.give_up(first, last);
         let late = self.search.filters.give_up(first, last);
         self.expect_late_filters(late);
         for (conn, hash) in self.search.blocks.give_up(first, last) {
@@ -363,8 +397,9 @@ impl Client {
 
     /// Goes back to `height` with all that is searched for, for the chain or its filter headers have changed there. False:
     /// nothing from there on has been searched.
-    pub(super) fn search_goes_back(&mut self, height: u32) -> bool {
+    pub(super) fn search_goes_back(&mut self, turn: &mut Turn<'_>, height: u32) -> bool {
         self.give_up_search(height, u32::MAX);
+        self.forget_kept_filters(turn, height);
         let goes_back = self.search.watches.go_back(height);
         if goes_back {
             self.search.taking_back.begin(height);
@@ -384,7 +419,8 @@ impl Client {
         if self.search.taking_back.is_loading(ticket) {
             return self.take_back(turn, rows, more);
         }
-        if self.ascent_loaded(turn, ticket, rows)
+        if self.kept_filters_loaded(turn, ticket, rows, more)
+            || self.ascent_loaded(turn, ticket, rows)
             || self.dispute_loaded(turn, ticket, rows)
             || self.query_loaded(turn, ticket, rows, more)
         {

@@ -275,7 +275,7 @@ impl Client {
             Message::CFHeaders { filter_type, stop_hash, previous_filter_header, filter_hashes } => self
                 .on_filter_headers(turn, conn, filter_type, stop_hash, previous_filter_header, filter_hashes),
             Message::CFilter { filter_type, block_hash, filter } => {
-                self.on_filter(conn, filter_type, block_hash, filter)
+                self.on_filter(turn, conn, filter_type, block_hash, filter)
             }
             Message::Block(bytes) => self.on_block(conn, bytes),
             Message::NotFound(missing) => {

@@ -12,6 +12,7 @@ use bitcoin::block::Header;
 use bitcoin::{BlockHash, FilterHeader, OutPoint, ScriptBuf, Work};
 
 use super::api::{BlockId, Event, Failure};
+use super::cache::Part;
 use super::config::Start;
 use super::filter_headers::FilterHeaders;
 use super::migration::Migration;
@@ -55,6 +56,7 @@ pub(super) struct Loading {
     told: Option<BlockId>,
     /// The lowest height of a finding that does not stand.
     void: Option<u32>,
+    cached: BTreeMap<u32, Part>,
     pub(super) switch: Option<Switch>,
     /// Of a switch, the headers of the period that the branch leaves in, up to the fork.
     pub(super) head: Vec<StoredHeader>,
@@ -86,6 +88,7 @@ pub(super) enum Step {
     FilterHeaders,
     RepairHeaders,
     RepairFilterHeaders,
+    Cached,
     Watched,
     Outputs,
     Touches,
@@ -128,6 +131,7 @@ impl Loading {
             outpoints: BTreeMap::new(),
             told: None,
             void: None,
+            cached: BTreeMap::new(),
             switch: None,
             head: Vec::new(),
             head_work: None,
@@ -198,6 +202,7 @@ impl Client {
             Step::FilterHeaders => self.take_filter_headers(turn, &mut loading, rows),
             Step::RepairHeaders => self.scan_headers(turn, &mut loading, rows, more),
             Step::RepairFilterHeaders => self.scan_filter_headers(turn, &mut loading, rows, more),
+            Step::Cached => self.take_cached(turn, &mut loading, rows, more),
             Step::Watched => self.take_watched(turn, &mut loading, rows, more),
             Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
@@ -355,7 +360,8 @@ impl Client {
         let tip = Tip { block: start.block(), work: start.work() };
         let before = start.work() - header.work();
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            for space in [record::HEADERS, record::FILTER_HEADERS, record::HASHES, record::STAGED] {
+            let spaces = [record::HEADERS, record::FILTER_HEADERS, record::HASHES, record::STAGED];
+            for space in spaces.into_iter().chain([record::FILTERS, record::CACHED]) {
                 batch.delete_from(space, &[]);
             }
             record::put_format(batch, network);
@@ -445,6 +451,32 @@ impl Client {
         if loading.again {
             return Ok(Went::Done);
         }
+        self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Unbounded);
+        Ok(Went::On)
+    }
+
+    /// Takes up the index of filters that are kept. If none are to be, they go.
+    fn take_cached(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        // What is unreadable is not known of, and is asked of peers.
+        loading.cached.extend(rows.iter().filter_map(|(key, value)| record::read_cached(key, value)));
+        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
+            self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Excluded(last));
+            return Ok(Went::On);
+        }
+        if self.search.cache.is_off() && !loading.cached.is_empty() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                batch.delete_from(record::CACHED, &[]);
+                batch.delete_from(record::FILTERS, &[]);
+            });
+        } else {
+            self.search.cache.restore(core::mem::take(&mut loading.cached));
+        }
         self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
         Ok(Went::On)
     }
@@ -509,6 +541,9 @@ impl Client {
         let (watched, outpoints) =
             (core::mem::take(&mut loading.watched), core::mem::take(&mut loading.outpoints));
         self.search.watches.restore(watched, outpoints, &loading.positions);
+        // What has been searched was trusted.
+        let searched = loading.positions.values().max().copied().unwrap_or(0);
+        self.filter_headers.trust(searched.min(self.filter_headers.next()));
         let checked = self.search.watches.checked_below().and_then(|next| next.checked_sub(1));
         turn.out.event(Event::Started { tip: self.chain.tip(), checked });
         self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);

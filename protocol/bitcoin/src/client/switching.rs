@@ -19,7 +19,7 @@ impl Client {
         let switch = Switch { fork, to, next: fork + 1 };
         let start = self.chain.start().height();
         let old_tip = self.chain.tip();
-        self.search_goes_back(fork + 1);
+        self.search_goes_back(turn, fork + 1);
         let positions = self.search.watches.positions();
         self.start_again(turn, |client, turn, loading| {
             client.store(turn, Vec::new(), Then::Nothing, |batch| {
