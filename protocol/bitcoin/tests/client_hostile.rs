@@ -319,6 +319,38 @@ fn blocks_that_lie() {
     assert!(desk.events.iter().any(|event| matches!(event, Event::Touched(_))));
 }
 
+/// Filters and blocks are not held against their checksum, unless something is wrong with them.
+#[test]
+fn what_changed_on_its_way_is_told_from_what_was_sent_so() {
+    let matching = Desk::new(1).fixture.expected[0].height;
+    for at in [24, 30, 60, 70] {
+        for sound in [false, true] {
+            let (mut desk, conn) = Desk::with_filter_headers(matching);
+            let block = desk.fixture.chain[0];
+            let mut filter = frame(
+                "cfilter",
+                &[&[0], &block.hash()[..], &[block.filter.len() as u8], block.filter].concat(),
+            );
+            let Some(byte) = filter.get_mut(at) else { continue };
+            *byte ^= 1;
+            if sound {
+                filter = frame("cfilter", &filter[24..]);
+            }
+            desk.bytes(conn, &filter);
+            let checksum = misbehaved(Misbehaviour::WrongChecksum(name("cfilter")));
+            assert_eq!(desk.farewell() == checksum, !sound, "{at}: {:?}", desk.farewell());
+            assert!(desk.farewell().is_some());
+        }
+    }
+    let (mut desk, conn) = Desk::with_filter_headers(matching);
+    (0..=matching).for_each(|height| desk.give_filter(conn, height));
+    let mut bytes = frame("block", desk.fixture.chain[matching as usize].bytes);
+    let last = bytes.len() - 6;
+    bytes[last] ^= 1;
+    desk.bytes(conn, &bytes);
+    assert_eq!(desk.farewell(), misbehaved(Misbehaviour::WrongChecksum(name("block"))));
+}
+
 #[test]
 fn counts_and_lengths_are_never_allocated() {
     let claims: [&[u8]; 3] = [&[0xfe, 0, 0, 0, 1], &[0xfe, 0xff, 0xff, 0xff, 0xff], &[0xff; 9]];

@@ -20,8 +20,8 @@ use super::{Client, Then, Turn, record};
 /// Filters that are read at once: less than a megabyte, as they are today.
 const PAGE: u32 = 32;
 
-/// Pages that are under way: while one is searched the next is read.
-const AHEAD: usize = 2;
+/// Pages that are under way: while one is searched the next ones are read.
+const AHEAD: usize = 4;
 
 /// Filters of a part of the index at most.
 const PART: u32 = 250;

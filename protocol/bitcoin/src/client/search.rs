@@ -28,8 +28,8 @@ use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 /// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
 const MAX_WANTED: usize = 2000;
 
-const CFILTER: CommandName = CommandName::new("cfilter");
-const BLOCK: CommandName = CommandName::new("block");
+pub(super) const CFILTER: CommandName = CommandName::new("cfilter");
+pub(super) const BLOCK: CommandName = CommandName::new("block");
 
 /// The search for what touches the watched scripts.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use bitcoin::p2p::ServiceFlags;
 use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::filters::Unanswered;
 use super::peer::{Handshake, Headers, Peer, Pong};
+use super::search::{BLOCK, CFILTER};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
-use crate::wire::{Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
+use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
 
 /// The oldest version of the protocol that a peer may speak: with `sendheaders` (BIP130) and witnesses.
 const LEAST_PROTOCOL: u32 = 70013;
@@ -157,20 +158,15 @@ impl Client {
         let mut reader = core::mem::replace(&mut peer.reader, FrameReader::new(self.magic));
         let mut rest = bytes;
         let fault = loop {
-            match reader.next(&mut rest) {
+            match reader.next_unless(&mut rest, is_proven) {
                 Ok(Some(frame)) => {
                     if let Err(reason) = self.frame(turn, conn, frame) {
-                        break Some(reason);
+                        // One that is wrong may have been changed on its way.
+                        break Some(frame.check().map_or_else(of_frame, |()| reason));
                     }
                 }
                 Ok(None) => break None,
-                Err(error) => {
-                    break Some(Reason::Misbehaved(match error {
-                        FrameError::WrongMagic(magic) => Misbehaviour::WrongNetwork(magic),
-                        FrameError::TooLong(length) => Misbehaviour::MessageTooLong(length),
-                        FrameError::WrongChecksum(command) => Misbehaviour::WrongChecksum(command),
-                    }));
-                }
+                Err(error) => break Some(of_frame(error)),
             }
         };
         if let Some(reason) = fault {
@@ -408,6 +404,20 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a message is checked against a hash by whoever takes it: filters against filter headers, blocks against block
+/// headers. They are nearly all that comes.
+fn is_proven(command: CommandName) -> bool {
+    [CFILTER, BLOCK].contains(&command)
+}
+
+fn of_frame(error: FrameError) -> Reason {
+    Reason::Misbehaved(match error {
+        FrameError::WrongMagic(magic) => Misbehaviour::WrongNetwork(magic),
+        FrameError::TooLong(length) => Misbehaviour::MessageTooLong(length),
+        FrameError::WrongChecksum(command) => Misbehaviour::WrongChecksum(command),
+    })
 }
 
 /// Whether a message answers a question, or ends the connection if nobody asked: what it may cost is bounded by that.
