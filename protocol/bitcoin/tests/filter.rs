@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use andon_bitcoin::filter::{self, DecodeError, MissingPrevout, Query, Scratch};
 use andon_kernel::Rng;
 use bitcoin::bip158::{BlockFilter, GcsFilterWriter};
-use bitcoin::consensus::{Decodable, deserialize};
+use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash;
 use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::{Block, BlockHash, FilterHeader, OutPoint, ScriptBuf};
 
-use common::{RUNS, chain_data, decode, framed_blocks, read};
+use common::{LargeBlock, RUNS, chain_data, decode, framed_blocks, large_blocks, read};
 
 /// Scripts in the order of the inputs that spend them.
 fn basic_in_order(block: &Block, scripts: &[ScriptBuf]) -> Vec<u8> {
@@ -89,26 +89,13 @@ fn equals_the_filters_of_real_chains() {
 
 #[test]
 fn equals_the_filters_of_single_large_blocks() {
-    let Some(folder) = chain_data() else { return };
-    let folder = folder.join("blocks/with-prevouts");
-    for (block, scripts, filter) in [
-        ("main-300025.blk.xz", "main-300025.prevout-scripts", "main-300025.basicfilter"),
-        ("main-866342.blk.xz", "main-866342.prevout-scripts.xz", "main-866342.basicfilter"),
-        ("testnet3-1087400.blk", "testnet3-1087400.prevout-scripts", "testnet3-1087400.basicfilter"),
-        ("testnet3-928848.blk.xz", "testnet3-928848.prevout-scripts.xz", "testnet3-928848.basicfilter"),
-    ] {
-        let block = decode(&read(&folder.join(block)));
-        let bytes = read(&folder.join(scripts));
-        let mut rest = bytes.as_slice();
-        let mut scripts = Vec::new();
-        while !rest.is_empty() {
-            scripts.push(ScriptBuf::consensus_decode(&mut rest).unwrap());
-        }
-        assert!(basic_in_order(&block, &scripts) == read(&folder.join(filter)), "{filter} differs");
+    let Some(blocks) = large_blocks() else { return };
+    for LargeBlock { name, block, spent, filter } in blocks {
+        assert!(basic_in_order(&block, &spent) == filter, "{name} differs");
 
-        let (hash, filter) = (block.block_hash(), basic_in_order(&block, &scripts));
+        let hash = block.block_hash();
         let mut scratch = Scratch::default();
-        for script in scripts.iter().filter(|script| !script.is_empty()).step_by(50) {
+        for script in spent.iter().filter(|script| !script.is_empty()).step_by(50) {
             assert_eq!(Query::new([script.as_bytes()]).matches(&hash, &filter, &mut scratch), Ok(true));
         }
     }

@@ -6,14 +6,13 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use andon_bitcoin::filter::{self, Omission, Place, omission};
-use bitcoin::consensus::Decodable;
 use bitcoin::hashes::Hash;
 use bitcoin::key::{Secp256k1, UntweakedPublicKey};
 use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::taproot::{LeafVersion, TaprootBuilder};
 use bitcoin::{Block, BlockHash, OutPoint, PubkeyHash, Script, ScriptBuf, WPubkeyHash, Witness};
 
-use common::{RUNS, chain_data, decode, framed_blocks, read};
+use common::{LargeBlock, RUNS, chain_data, decode, framed_blocks, large_blocks};
 
 /// What nothing is known of but the block.
 fn unknown(_: &OutPoint) -> Option<ScriptBuf> {
@@ -68,24 +67,10 @@ fn nothing_is_said_against_the_filters_of_real_chains() {
 /// input tells it.
 #[test]
 fn what_is_left_out_of_large_real_blocks_is_missed() {
-    let Some(folder) = chain_data() else { return };
-    let folder = folder.join("blocks/with-prevouts");
+    let Some(blocks) = large_blocks() else { return };
     let mut told: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
-    for (block, scripts, filter) in [
-        ("main-300025.blk.xz", "main-300025.prevout-scripts", "main-300025.basicfilter"),
-        ("main-866342.blk.xz", "main-866342.prevout-scripts.xz", "main-866342.basicfilter"),
-        ("testnet3-1087400.blk", "testnet3-1087400.prevout-scripts", "testnet3-1087400.basicfilter"),
-        ("testnet3-928848.blk.xz", "testnet3-928848.prevout-scripts.xz", "testnet3-928848.basicfilter"),
-    ] {
-        let block = decode(&read(&folder.join(block)));
-        let bytes = read(&folder.join(scripts));
-        let mut rest = bytes.as_slice();
-        let mut spent = Vec::new();
-        while !rest.is_empty() {
-            spent.push(ScriptBuf::consensus_decode(&mut rest).unwrap());
-        }
-        let honest = read(&folder.join(filter));
-        assert_eq!(omission(&block, &honest, unknown), Ok(None), "{filter}");
+    for LargeBlock { name, block, spent, filter: honest } in blocks {
+        assert_eq!(omission(&block, &honest, unknown), Ok(None), "{name}");
 
         let inputs: Vec<_> = block.txdata.iter().skip(1).flat_map(|transaction| &transaction.input).collect();
         assert_eq!(inputs.len(), spent.len());

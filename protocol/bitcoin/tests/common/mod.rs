@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
-use bitcoin::consensus::deserialize;
+use bitcoin::consensus::{Decodable, deserialize};
 use bitcoin::hashes::Hash;
 use bitcoin::{
     Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode,
@@ -57,6 +57,43 @@ pub(crate) const RUNS: [(&str, &str); 3] = [
     ("blocks/testnet3-blocks-0-4000.u32le-framed.bin.xz", "filters/testnet3-0-4000-basic-filters.csv.xz"),
     ("blocks/signet-blocks-0-120.u32le-framed.bin", "filters/signet-0-120-basic-filters.csv"),
 ];
+
+/// A large real block, what its inputs spend, in their order, and its filter as Bitcoin Core made it.
+pub(crate) struct LargeBlock {
+    pub(crate) name: &'static str,
+    pub(crate) block: Block,
+    pub(crate) spent: Vec<ScriptBuf>,
+    pub(crate) filter: Vec<u8>,
+}
+
+/// The large real blocks, one after the other; `None`, and a line that says so, where there is no chain data.
+pub(crate) fn large_blocks() -> Option<impl Iterator<Item = LargeBlock>> {
+    let files = [
+        ("main-300025", "blk.xz", "prevout-scripts"),
+        ("main-866342", "blk.xz", "prevout-scripts.xz"),
+        ("testnet3-1087400", "blk", "prevout-scripts"),
+        ("testnet3-928848", "blk.xz", "prevout-scripts.xz"),
+    ];
+    let folder = chain_data()?.join("blocks/with-prevouts");
+    Some(files.into_iter().map(move |(name, block, spent)| {
+        let file = |kind: &str| read(&folder.join(format!("{name}.{kind}")));
+        LargeBlock {
+            name,
+            block: decode(&file(block)),
+            spent: scripts(&file(spent)),
+            filter: file("basicfilter"),
+        }
+    }))
+}
+
+/// Scripts that each have their length before them, as in a transaction.
+fn scripts(mut bytes: &[u8]) -> Vec<ScriptBuf> {
+    let mut scripts = Vec::new();
+    while !bytes.is_empty() {
+        scripts.push(ScriptBuf::consensus_decode(&mut bytes).unwrap());
+    }
+    scripts
+}
 
 pub(crate) fn decode(bytes: &[u8]) -> Block {
     deserialize(bytes).unwrap()
