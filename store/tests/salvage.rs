@@ -8,12 +8,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use andon_kernel::Space;
 use andon_store::{OpenError, SALVAGED, Salvage, SqliteStore, salvage};
 use common::pages::{self, PAGE};
-use common::{OTHER, SPACE, rows, sqlite};
+use common::{OTHER, SPACE, disk, rows, sqlite};
 use fastrand::Rng;
 use rusqlite::Connection;
 use tempfile::tempdir;
@@ -210,23 +209,16 @@ fn a_directory_that_can_not_be_salvaged_is_named() {
 #[test]
 fn a_disk_that_ends_changes_nothing() {
     let parent = tempdir().unwrap();
-    let mount = parent.path().join("disk");
-    fs::create_dir(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&mount).output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no right to mount a small disk");
-        return;
-    }
+    let Some(disk) = disk::small(parent.path()) else { return };
     let original = parent.path().join("original");
     fill(&original, SPACE, 10_000);
     damage(&original, SPACE, 5000);
     let before = fs::read(original.join(DATABASE)).unwrap();
-    fs::write(mount.join(DATABASE), &before).unwrap();
-    let error = salvage(&mount);
-    let after = fs::read(mount.join(DATABASE)).unwrap();
-    let has_new = mount.join("andon.sqlite.new").exists();
-    let unmounted = Command::new("umount").arg(&mount).status();
-    assert!(unmounted.is_ok_and(|status| status.success()));
+    fs::write(disk.path.join(DATABASE), &before).unwrap();
+    let error = salvage(&disk.path);
+    let after = fs::read(disk.path.join(DATABASE)).unwrap();
+    let has_new = disk.path.join("andon.sqlite.new").exists();
+    drop(disk);
     assert!(matches!(error, Err(OpenError::Full { .. })), "{error:?}");
     assert!(before == after && !has_new);
 }

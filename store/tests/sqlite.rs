@@ -8,11 +8,10 @@ use std::error::Error;
 use std::fs;
 use std::ops::Bound::{Included, Unbounded};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use andon_kernel::Store;
 use andon_store::{OpenError, Options, SqliteStore, StoreError};
-use common::{Client, Done, OTHER, Query, SPACE, rows, sqlite, try_sqlite};
+use common::{Client, Done, OTHER, Query, SPACE, disk, rows, sqlite, try_sqlite};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::{TempDir, tempdir};
 
@@ -380,14 +379,8 @@ fn a_store_at_its_limit_is_full() {
 #[test]
 fn a_full_disk_is_full() {
     let parent = tempdir().unwrap();
-    let mount = parent.path().join("disk");
-    fs::create_dir(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&mount).output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no right to mount a small disk");
-        return;
-    }
-    let directory = mount.join("data");
+    let Some(disk) = disk::small(parent.path()) else { return };
+    let directory = disk.path.join("data");
     let mut client = sqlite(&directory);
     let (stored, error) = store_until_full(&mut client);
     drop(client);
@@ -398,12 +391,10 @@ fn a_full_disk_is_full() {
         fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
     // As it is, there is no room to open it; and on a disk that is full from the start neither.
-    fs::write(mount.join("rest"), vec![0; 4 << 20]).unwrap_err();
+    fs::write(disk.path.join("rest"), vec![0; 4 << 20]).unwrap_err();
     let reopened = open(&directory).map(drop);
-    let made = open(&mount.join("other")).map(drop);
-    let unmounted = Command::new("umount").arg(&mount).status();
-    assert!(unmounted.is_ok_and(|status| status.success()));
-
+    let made = open(&disk.path.join("other")).map(drop);
+    drop(disk);
     assert_eq!(error, StoreError::Full);
     assert!(stored > 10, "{stored}");
     assert!(matches!(reopened, Ok(()) | Err(OpenError::Full { .. })), "{reopened:?}");
