@@ -340,6 +340,13 @@ fn findings_go_with_their_branch() {
 /// How a process may end: with a disk that writes at once, or with one that lags behind and forgets.
 const DISKS: [Option<Duration>; 2] = [None, Some(Duration::from_millis(150))];
 
+/// A client that was restarted on what it had stored of one chain, and meets a peer that has another.
+fn switching(store: &MemoryStore, new: &Rc<Chain>, disk_delay: Option<Duration>) -> Lab {
+    let mut lab = Lab::on(store.clone(), config(1), vec![Peer::new(new)]);
+    lab.disk_delay = disk_delay;
+    lab
+}
+
 /// Nothing is wrong with what is stored, and all of the chain is there.
 fn is_whole(lab: &mut Lab, chains: [&Chain; 2], what: &str) {
     let tip = lab.started().unwrap();
@@ -366,19 +373,14 @@ fn a_process_that_ends_in_the_middle_of_a_switch_is_on_one_of_the_two_chains() {
         let new = Rc::new(old.fork(fork, tip - fork + 1, 1));
         let (store, fresh) = (stored(&old), fresh(&new));
         for disk_delay in DISKS {
-            let begin = || {
-                let mut lab = Lab::on(store.clone(), config(1), vec![Peer::new(&new)]);
-                lab.disk_delay = disk_delay;
-                lab
-            };
-            let mut lab = begin();
+            let mut lab = switching(&store, &new, disk_delay);
             lab.run_until("the reorganisation", |lab| !lab.reorganisations().is_empty());
             let batches = lab.batches();
             assert!(batches >= 4, "{batches}");
             let mut ends = BTreeSet::new();
             for batch in 1..=batches {
                 let what = format!("{tip} from {fork}, batch {batch} of {batches}, {disk_delay:?}");
-                let mut lab = begin();
+                let mut lab = switching(&store, &new, disk_delay);
                 lab.crash_after = Some(batch);
                 lab.run_for(Duration::from_secs(600));
                 assert!(lab.has_crashed(), "{what}");
@@ -407,8 +409,7 @@ fn a_process_may_end_again_and_again() {
     let new = Rc::new(old.fork(3000, 9001, 1));
     let (store, fresh) = (stored(&old), fresh(&new));
     for disk_delay in DISKS {
-        let mut lab = Lab::on(store.clone(), config(1), vec![Peer::new(&new)]);
-        lab.disk_delay = disk_delay;
+        let mut lab = switching(&store, &new, disk_delay);
         let mut ends = 0;
         loop {
             // Two more batches each time: what a start does by itself is less than that, or goes on from the last.
@@ -439,17 +440,12 @@ fn findings_survive_a_process_that_ends_in_the_middle_of_a_switch() {
     let store = lab.store().clone();
     let (old_findings, new_findings) = (payments(&old), payments(&new));
     for disk_delay in DISKS {
-        let begin = || {
-            let mut lab = Lab::on(store.clone(), config(1), vec![Peer::new(&new)]);
-            lab.disk_delay = disk_delay;
-            lab
-        };
-        let mut lab = begin();
+        let mut lab = switching(&store, &new, disk_delay);
         lab.run_until("the reorganisation", |lab| !lab.reorganisations().is_empty());
         lab.run_for(Duration::from_secs(1));
         for batch in 1..=lab.batches() {
             let what = format!("batch {batch}, {disk_delay:?}");
-            let mut lab = begin();
+            let mut lab = switching(&store, &new, disk_delay);
             lab.crash_after = Some(batch);
             lab.run_for(Duration::from_secs(600));
             assert!(lab.has_crashed(), "{what}");
