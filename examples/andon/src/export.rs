@@ -32,10 +32,7 @@ pub(crate) fn run<R: Runtime>(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<End, Error> {
-    let (network, data_dir) = (data.network(), data.directory()?);
-    if !offline::is_there(&data_dir) {
-        return Err(offline::nothing_there(&data_dir));
-    }
+    let (network, data_dir) = offline::existing(data)?;
     let started_at = system::now();
     let exported = offline::run::<R, _>(network, Start::Genesis, &data_dir, output, interrupt, |chain| {
         export(chain, path, force)

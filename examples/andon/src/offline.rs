@@ -12,6 +12,7 @@ use bitcoin::block::Header;
 use bitcoin::{FilterHeader, Network, ScriptBuf};
 
 use crate::End;
+use crate::arguments::DataArguments;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -61,11 +62,18 @@ pub(crate) fn is_there(data_dir: &Path) -> bool {
     data_dir.join(DATABASE).exists()
 }
 
-/// The error for a directory without data.
-pub(crate) fn nothing_there(data_dir: &Path) -> Error {
-    Error::new("no_data", format!("there is no data in {}", data_dir.display())).help(
+/// Whose data a command is to read, and where it is.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn existing(data: &DataArguments) -> Result<(Network, PathBuf), Error> {
+    let data_dir = data.directory()?;
+    if is_there(&data_dir) {
+        return Ok((data.network(), data_dir));
+    }
+    Err(Error::new("no_data", format!("there is no data in {}", data_dir.display())).help(
         "give the --data-dir and the --network of an earlier sync; or fill a new one by `sync` or `headers import`",
-    )
+    ))
 }
 
 /// A client without peers.

@@ -28,10 +28,7 @@ pub(crate) fn run<R: Runtime>(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<End, Error> {
-    let (network, data_dir) = (data.network(), data.directory()?);
-    if !offline::is_there(&data_dir) {
-        return Err(offline::nothing_there(&data_dir));
-    }
+    let (network, data_dir) = offline::existing(data)?;
     output.news(&format!("Saving what can be read of the data in {}", data_dir.display()));
     let salvage =
         andon_store::salvage(&data_dir).map_err(|error| store::open_error(&error, network, &data_dir))?;
