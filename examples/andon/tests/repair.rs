@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash;
-use common::{FIXTURE, Node, Running, andon, assert_found_everything, blocks, closed, offline, run, sync};
+use common::{FIXTURE, Node, Running, andon, assert_found_everything, closed, offline, run, sync};
 
 /// SQLite's pages.
 const PAGE: usize = 4096;
@@ -20,9 +20,7 @@ fn database(home: &Path) -> PathBuf {
 
 /// A directory `data` in `home` with everything, and the node that it is from.
 fn synced(home: &Path) -> Node {
-    let node = Node::start(blocks(0..290));
-    let ended = run(&mut sync(home, node.address, &[]));
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let node = common::synced(home, 289);
     assert!(!home.join("data/andon.sqlite-wal").exists(), "all of it is in one file");
     node
 }

@@ -111,6 +111,19 @@ pub(crate) fn offline(home: &Path, data: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A directory `data` in `home` with everything up to a height.
+pub(crate) fn synced(home: &Path, last: u32) -> Node {
+    let node = Node::start(blocks(0..=last));
+    let ended = run(&mut sync(home, node.address, &[]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    node
+}
+
+/// `headers show` of one block.
+pub(crate) fn show(home: &Path, data: &str, block: &str) -> Ended {
+    run(&mut offline(home, data, &["headers", "show", block]))
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
