@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Birthday, Client, Command, Config, Endpoint, Event};
+use andon_bitcoin::client::{Birthday, Client, Command, Config, Endpoint, Event, Start, TouchKind};
 use andon_store::SqliteStore;
-use bitcoin::Network;
+use bitcoin::{Network, OutPoint};
 
+use crate::findings::Findings;
 use crate::lines::{Done, Progress, Told};
-use crate::{Error, Goal, chain, system};
+use crate::{Error, Goal, system};
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,32 +19,36 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// If the client fails or ends at another block.
-pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), Error> {
+pub(crate) fn run(goal: &Goal, directory: &Path, started: Instant) -> Result<(), Error> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(Network::Regtest, seed);
-    config.peers.push(Endpoint::Address(goal.peer));
+    config.peers.extend(goal.peers.iter().copied().map(Endpoint::Address));
+    if let Some(start) = &goal.start {
+        config.start = Start::Point(start.0.clone());
+    }
     let driver = andon_mio::Driver::new(andon_mio::Options::default())?;
     let waker = driver.waker();
     let store = SqliteStore::open(directory, move || waker.wake())?;
     let client = driver.spawn(Client::new(config), store)?;
-    if goal.scripts > 0 {
-        let scripts = chain::watched(goal.height, goal.scripts);
-        client.command(Command::Watch { scripts, from: Birthday::Height(0) })?;
+    let plan = goal.plan;
+    if plan.scripts > 0 {
+        let from = Birthday::Height(goal.start.as_ref().map_or(0, |start| start.0.height + 1));
+        client.command(Command::Watch { scripts: plan.watched(), from })?;
     }
 
     let [mut ready, mut headers, mut filter_headers] = [None; 3];
-    let mut found = 0;
+    let mut findings = Findings::default();
     let mut told = started;
     let tip = loop {
         match client.recv() {
             Some(Event::Started { .. }) => ready = Some(started.elapsed()),
             Some(Event::Progress(progress)) => {
                 let now = started.elapsed();
-                if headers.is_none() && progress.headers.done == goal.height {
+                if headers.is_none() && progress.headers.done == plan.blocks {
                     headers = Some(now);
                 }
-                if filter_headers.is_none() && progress.filter_headers.done == goal.height {
+                if filter_headers.is_none() && progress.filter_headers.done == plan.blocks {
                     filter_headers = Some(now);
                 }
                 if told.elapsed() >= INTERVAL {
@@ -52,8 +57,15 @@ pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), 
                     println!("{}", Told::Progress(Progress { headers, filter_headers }));
                 }
             }
-            Some(Event::Touched(_)) => found += 1,
-            Some(Event::Synced(tip)) if tip.height == goal.height => break tip,
+            Some(Event::Touched(touch)) => {
+                let TouchKind::Received { output } = touch.kind else {
+                    return Err("nothing that is looked for is spent".into());
+                };
+                let output = OutPoint { txid: touch.txid, vout: output };
+                findings.add(touch.block.height, output, touch.amount);
+            }
+            Some(Event::TakenBack(_)) => return Err("the chain that is served has no branches".into()),
+            Some(Event::Synced(tip)) if tip.height == plan.blocks => break tip,
             Some(Event::Failed(failure)) => return Err(failure.to_string().into()),
             Some(Event::PeerDisconnected { reason, .. }) => {
                 return Err(format!("the peer is gone: {reason}").into());
@@ -77,11 +89,12 @@ pub(crate) fn run(goal: Goal, directory: &Path, started: Instant) -> Result<(), 
         headers: headers.ok_or("the client never said that it knew every header")?,
         filter_headers: filter_headers.ok_or("the client never said that it knew every filter header")?,
         stored: Some(stored),
-        searched: (goal.scripts > 0).then_some(stored),
-        found,
+        searched: (plan.scripts > 0).then_some(stored),
+        found: findings.sum(),
         processor,
         // With what the closing took.
         peak_memory: system::peak_memory("self")?,
+        disk: system::disk("self")?,
     });
     println!("{told}");
     Ok(())

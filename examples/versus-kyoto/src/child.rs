@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
 
+use crate::chain::Plan;
 use crate::lines::Served;
 use crate::{Error, system};
 
@@ -98,17 +100,16 @@ pub(crate) struct Server {
     pub(crate) tip: BlockHash,
 }
 
-/// How long a million blocks may take to be made on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a million blocks, or some gigabytes of filters, may take to be made on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 impl Server {
     /// Starts it, and waits until it serves.
     ///
     /// # Errors
     /// If it doesn't get that far.
-    pub(crate) fn start(blocks: u32, elements: u32) -> Result<Self, Error> {
-        let (blocks, elements) = (blocks.to_string(), elements.to_string());
-        let mut child = Child::start(["serve", "--blocks", &blocks, "--elements", &elements])?;
+    pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
+        let mut child = Child::start(iter::once("serve".into()).chain(plan.arguments()))?;
         let stdin = child.process.stdin.take().ok_or("standard input is a pipe")?;
         match child.hear(system::now() + PATIENCE)? {
             Heard::Line(Served::Ready { address, tip }) => Ok(Self { child, stdin, address, tip }),

@@ -1,15 +1,17 @@
 //! The runs: for each number of blocks one server, and the clients in turn.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::child::{Child, Heard, Server};
-use crate::lines::{Done, Progress, Told};
-use crate::{Client, Comparison, Error, chain, system, table};
+use crate::chain::Plan;
+use crate::child::Server;
+use crate::findings::Sum;
+use crate::lines::Done;
+use crate::task::{Task, Unfinished};
+use crate::{Client, Comparison, Error, system, table};
 
 /// What came of one run of a client.
 pub(crate) type Outcome = Result<Run, Unfinished>;
@@ -37,16 +39,6 @@ pub(crate) struct Kept {
     pub(crate) restart: Done,
 }
 
-/// A run that did not reach the end.
-#[derive(Clone, Debug)]
-pub(crate) struct Unfinished {
-    pub(crate) why: &'static str,
-    pub(crate) after: Duration,
-    pub(crate) reached: Progress,
-    /// The most memory until then, in bytes, if the process was still there to be asked.
-    pub(crate) peak_memory: Option<u64>,
-}
-
 /// Runs it all and prints a table for each number of blocks. Fails if a client did not get to the end.
 ///
 /// # Errors
@@ -55,8 +47,11 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
     let mut complete = true;
     for &blocks in &comparison.blocks {
         eprintln!("making a chain of {blocks} blocks");
-        let mut server = Server::start(blocks, comparison.elements)?;
-        let scripts = if comparison.elements > 0 { comparison.scripts } else { 0 };
+        let Comparison { elements, scripts, .. } = *comparison;
+        let scripts = if elements > 0 { scripts } else { 0 };
+        let plan = Plan { blocks, below: 0, elements, scripts, full: false, end: system::last_hour()? };
+        let mut server = Server::start(plan)?;
+        let truth = plan.truth(0);
         let [mut andon, mut kyoto] = [Vec::new(), Vec::new()];
         for run in 0..comparison.runs {
             // Whatever favours the first or the second of a pair then favours each in turn.
@@ -68,7 +63,7 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
                 if failed || comparison.only.is_some_and(|only| only != client) {
                     continue;
                 }
-                let outcome = run_client(client, blocks, scripts, &mut server, comparison.time_limit)?;
+                let outcome = run_client(client, plan, truth, &mut server, comparison.time_limit)?;
                 eprintln!("run {} of {}, {}", run + 1, comparison.runs, table::line(client, &outcome));
                 complete &= outcome.is_ok();
                 outcomes.push(outcome);
@@ -82,15 +77,18 @@ pub(crate) fn run(comparison: &Comparison) -> Result<ExitCode, Error> {
 /// Runs one client in a process of its own, and again if it stores anything.
 fn run_client(
     client: Client,
-    blocks: u32,
-    scripts: u32,
+    plan: Plan,
+    truth: Sum,
     server: &mut Server,
     time_limit: Duration,
 ) -> Result<Outcome, Error> {
     let directory = tempfile::Builder::new().prefix("versus-kyoto-").tempdir()?;
+    let peers = [server.address];
+    let (tip, directory) = (server.tip, directory.path());
+    let task = Task { client, plan, tip, peers: &peers, dials: 1, start: None, truth, directory, time_limit };
     let (sent, received) = server.traffic()?;
     let serving = server.processor_time()?;
-    let done = match sync(client, blocks, scripts, server, directory.path(), time_limit)? {
+    let done = match task.run()? {
         Ok(done) => done,
         Err(unfinished) => return Ok(Err(unfinished)),
     };
@@ -99,68 +97,14 @@ fn run_client(
     let kept = match client {
         Client::Kyoto => None,
         Client::Andon => {
-            let bytes = size(directory.path())?;
-            match sync(client, blocks, scripts, server, directory.path(), time_limit)? {
+            let bytes = size(directory)?;
+            match task.run()? {
                 Ok(restart) => Some(Kept { bytes, restart }),
                 Err(unfinished) => return Ok(Err(unfinished)),
             }
         }
     };
     Ok(Ok(Run { done, sent: sent_then - sent, received: received_then - received, serving, kept }))
-}
-
-/// Has a client sync, and checks that it reached what is served.
-fn sync(
-    client: Client,
-    blocks: u32,
-    scripts: u32,
-    server: &Server,
-    directory: &Path,
-    time_limit: Duration,
-) -> Result<Result<Done, Unfinished>, Error> {
-    let goal = [
-        ("--peer", server.address.to_string()),
-        ("--height", blocks.to_string()),
-        ("--tip", server.tip.to_string()),
-        ("--scripts", scripts.to_string()),
-    ];
-    let part = if client == Client::Andon { "andon" } else { "kyoto" };
-    let mut arguments = vec![OsString::from(part)];
-    arguments.extend(goal.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
-    if client == Client::Andon {
-        arguments.extend(["--directory".into(), directory.into()]);
-    }
-    let started = system::now();
-    let child = Child::start(arguments)?;
-    let mut reached = Progress::default();
-    let unfinished = |why, reached, child: &Child| Unfinished {
-        why,
-        after: started.elapsed(),
-        reached,
-        peak_memory: system::peak_memory(&child.id()).ok(),
-    };
-    let done = loop {
-        match child.hear(started + time_limit)? {
-            Heard::Line(Told::Progress(progress)) => reached = progress,
-            Heard::Line(Told::Done(done)) => break done,
-            Heard::TimedOut => return Ok(Err(unfinished("ended at the time limit", reached, &child))),
-            Heard::Ended => return Ok(Err(unfinished("failed", reached, &child))),
-        }
-    };
-    if !child.wait()? {
-        return Err(format!("{part} failed after it was done").into());
-    }
-    if (done.height, done.tip) != (blocks, server.tip) {
-        let (height, tip) = (done.height, done.tip);
-        return Err(
-            format!("{part} ended at block {height}, {tip}, and not at {blocks}, {}", server.tip).into()
-        );
-    }
-    let expected = chain::paid(blocks, scripts).len() as u32;
-    if done.found != expected {
-        return Err(format!("{part} found {} payments of {expected}", done.found).into());
-    }
-    Ok(Ok(done))
 }
 
 /// Bytes of the files in a directory.

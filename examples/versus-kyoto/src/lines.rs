@@ -8,6 +8,7 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 
 use crate::Error;
+use crate::findings::Sum;
 
 /// What the server tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +52,20 @@ pub(crate) struct Done {
     /// Until every filter was searched and every block that matched was read, if anything was looked for.
     pub(crate) searched: Option<Duration>,
     /// Payments to what was looked for.
-    pub(crate) found: u32,
+    pub(crate) found: Sum,
     /// Processor time until then.
     pub(crate) processor: Duration,
     /// The most memory until then, in bytes.
     pub(crate) peak_memory: u64,
+    /// What it had the system read from a disk and write to it, in bytes, with the closing.
+    pub(crate) disk: Disk,
+}
+
+/// Bytes that went from and to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
 }
 
 impl fmt::Display for Served {
@@ -90,7 +100,7 @@ impl fmt::Display for Told {
                 let micros = |time: Duration| time.as_micros();
                 write!(
                     f,
-                    "done {} {} {} {} {} {} {} {} {} {}",
+                    "done {} {} {} {} {} {} {} {} {} {} {} {}",
                     done.height,
                     done.tip,
                     micros(done.ready),
@@ -100,7 +110,9 @@ impl fmt::Display for Told {
                     micros(done.searched.unwrap_or_default()),
                     done.found,
                     micros(done.processor),
-                    done.peak_memory
+                    done.peak_memory,
+                    done.disk.read,
+                    done.disk.written
                 )
             }
         }
@@ -128,6 +140,7 @@ impl FromStr for Told {
                 found: words.next()?,
                 processor: words.time()?,
                 peak_memory: words.next()?,
+                disk: Disk { read: words.next()?, written: words.next()? },
             })),
             _ => Err(format!("the client says {line:?}").into()),
         }
@@ -152,6 +165,7 @@ mod tests {
     use bitcoin::hashes::Hash;
 
     use super::*;
+    use crate::findings::Findings;
 
     #[test]
     fn what_is_written_is_read() -> Result<(), Error> {
@@ -164,9 +178,10 @@ mod tests {
             filter_headers: Duration::from_secs(3),
             stored: Some(Duration::from_secs(4)),
             searched: Some(Duration::from_secs(5)),
-            found: 20,
+            found: Findings::default().sum(),
             processor: Duration::from_millis(50),
             peak_memory: u64::MAX,
+            disk: Disk { read: 1, written: 2 },
         };
         for told in [
             Told::Progress(Progress { headers: 3, filter_headers: 2 }),

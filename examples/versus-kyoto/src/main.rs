@@ -1,5 +1,6 @@
 //! Compares Andon's light client with Kyoto (the crate `bip157`): both sync the headers and filter headers of the same
 //! chain, and search its filters if they are asked to, from the same server, over loopback, one after the other.
+//! `usage` measures what a search costs them from a start point on, over links of several speeds.
 //!
 //! The server and each run of a client is a process of its own, which this program makes of itself: so the peak memory
 //! of a client's process is that client's alone.
@@ -7,23 +8,37 @@
 //! | file | owns |
 //! |---|---|
 //! | `chain` | the blocks that are served |
+//! | `full` | those of them that are as large as today's |
 //! | `serve` | the process that serves them |
+//! | `links` | slow links to it |
+//! | `start` | a block of the chain to begin at |
 //! | `andon`, `kyoto` | the process of each client |
+//! | `findings` | what they find, and are to find |
 //! | `lines` | what these processes tell on standard output |
-//! | `child` | starting them, listening to them and ending them in time |
-//! | `compare` | the runs |
-//! | `table` | what is printed of them |
-//! | `system` | clock, memory, processor time |
+//! | `child` | starting them, listening to them |
+//! | `task` | one run of a client, ended in time and checked |
+//! | `compare`, `table` | the runs that compare their speed, and what is printed of them |
+//! | `usage`, `costs` | the runs over links, and what is printed of them |
+//! | `units` | figures as they are printed |
+//! | `system` | clock, memory, processor time, disk |
 
 mod andon;
 mod chain;
 mod child;
 mod compare;
+mod costs;
+mod findings;
+mod full;
 mod kyoto;
 mod lines;
+mod links;
 mod serve;
+mod start;
 mod system;
 mod table;
+mod task;
+mod units;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,12 +48,15 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use chain::Plan;
+use start::Start;
+
 /// What goes wrong is told to a person; nothing decides by its kind.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Andon and Kyoto sync the headers and filter headers of the same chain.
 #[derive(Debug, Parser)]
-#[command(version, subcommand_negates_reqs = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     part: Option<Part>,
@@ -76,15 +94,15 @@ enum Client {
     Kyoto,
 }
 
-/// What a process does that this program made of itself.
+/// Another comparison; or what a process does that this program made of itself.
 #[derive(Debug, Subcommand)]
 enum Part {
+    /// Search filters from a start point on, over links of several speeds: Kyoto's published table of what it uses
+    Usage(usage::Usage),
     #[command(hide = true)]
     Serve {
-        #[arg(long)]
-        blocks: u32,
-        #[arg(long)]
-        elements: u32,
+        #[command(flatten)]
+        plan: Plan,
     },
     #[command(hide = true)]
     Andon {
@@ -101,17 +119,21 @@ enum Part {
 }
 
 /// Where a client syncs from, and what it must reach.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Goal {
-    #[arg(long)]
-    peer: SocketAddr,
-    #[arg(long)]
-    height: u32,
+    /// What is served. With no scripts to look for it is done when it knows all filter headers.
+    #[command(flatten)]
+    plan: Plan,
     #[arg(long)]
     tip: BlockHash,
-    /// How many scripts it looks for. With none it is done when it knows all filter headers.
+    #[arg(long = "peer", required = true)]
+    peers: Vec<SocketAddr>,
+    /// How often Kyoto may dial each of them: it gives up an address that it has lost.
+    #[arg(long, default_value_t = 1)]
+    dials: usize,
+    /// Where to begin; without it, at the first block.
     #[arg(long)]
-    scripts: u32,
+    start: Option<Start>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -126,11 +148,12 @@ fn main() -> ExitCode {
     let Arguments { part, comparison } = Arguments::parse();
     let done = match part {
         None => compare::run(&comparison),
-        Some(Part::Serve { blocks, elements }) => serve::run(blocks, elements).map(|()| ExitCode::SUCCESS),
+        Some(Part::Usage(usage)) => usage::run(&usage),
+        Some(Part::Serve { plan }) => serve::run(plan).map(|()| ExitCode::SUCCESS),
         Some(Part::Andon { goal, directory }) => {
-            andon::run(goal, &directory, started).map(|()| ExitCode::SUCCESS)
+            andon::run(&goal, &directory, started).map(|()| ExitCode::SUCCESS)
         }
-        Some(Part::Kyoto { goal }) => kyoto::run(goal, started).map(|()| ExitCode::SUCCESS),
+        Some(Part::Kyoto { goal }) => kyoto::run(&goal, started).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error}");

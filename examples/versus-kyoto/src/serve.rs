@@ -1,33 +1,29 @@
 //! The process that serves the chain: Andon's server under its own driver, with a count of the bytes that go by.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use andon_bitcoin::server::{Chain, Command, Config, Event, Server};
 use andon_kernel::{Input, Instant, Machine, MemoryStore, Now, Outbox, Output};
-use bitcoin::Network;
+use bitcoin::{Block, Network};
 
+use crate::Error;
+use crate::chain::Plan;
 use crate::lines::Served;
-use crate::{Error, chain, system};
-
-/// The served chain ends at the last full hour: a client may find nothing odd about it.
-const HOUR: u32 = 60 * 60;
 
 /// Makes the chain, serves it on loopback, says where, and answers each line on standard input by what went over the
 /// wire since the start; until standard input ends.
 ///
 /// # Errors
 /// If the system has no room for it.
-pub(crate) fn run(blocks: u32, elements: u32) -> Result<(), Error> {
-    let now = system::unix_time()?;
-    let blocks = (0..).zip(chain::blocks(blocks, now - now % HOUR));
-    let chain = Chain::with_filters(blocks.map(|(height, block)| {
-        let filter = (elements > 0).then(|| chain::filter(&block, height, elements));
-        (block, filter)
-    }))?;
+pub(crate) fn run(plan: Plan) -> Result<(), Error> {
+    let chain =
+        Chain::with_filters(Filtered { plan, blocks: plan.blocks(), height: 0, made: VecDeque::new() })?;
     let tip = chain.tip();
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let driver = andon_mio::Driver::new(andon_mio::Options { listen, ..Default::default() })?;
@@ -53,6 +49,43 @@ pub(crate) fn run(blocks: u32, elements: u32) -> Result<(), Error> {
     handle.join()?;
     answers.join().map_err(|_| "standard output can't be written")?;
     Ok(())
+}
+
+/// Blocks whose filters are made at a time, by as many threads as there are processors.
+const BATCH: usize = 512;
+
+/// Blocks and their filters: these take most of the time, each alone.
+struct Filtered<B> {
+    plan: Plan,
+    blocks: B,
+    /// Of the next block.
+    height: u32,
+    made: VecDeque<(Block, Option<Vec<u8>>)>,
+}
+
+impl<B: Iterator<Item = Block>> Iterator for Filtered<B> {
+    type Item = (Block, Option<Vec<u8>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.made.is_empty() {
+            let plan = self.plan;
+            let mut batch: Vec<(u32, Self::Item)> =
+                (self.height..).zip(self.blocks.by_ref().take(BATCH).map(|block| (block, None))).collect();
+            self.height += batch.len() as u32;
+            let threads = thread::available_parallelism().map_or(1, NonZero::get);
+            thread::scope(|scope| {
+                for share in batch.chunks_mut(BATCH.div_ceil(threads)) {
+                    scope.spawn(move || {
+                        for (height, (block, filter)) in share {
+                            *filter = plan.filter(block, *height);
+                        }
+                    });
+                }
+            });
+            self.made.extend(batch.into_iter().map(|(_, item)| item));
+        }
+        self.made.pop_front()
+    }
 }
 
 /// What went over the wire, in bytes.

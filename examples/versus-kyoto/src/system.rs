@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use crate::lines::Disk;
 
 /// Of the times in `/proc`: the same on every Linux.
 const TICKS_A_SECOND: u64 = 100;
@@ -19,8 +20,17 @@ pub(crate) fn now() -> Instant {
 /// # Errors
 /// If the clock is set to before that, or to after 2106.
 #[expect(clippy::disallowed_methods, reason = "no machine's time: where the served chain ends")]
-pub(crate) fn unix_time() -> Result<u32, Error> {
+fn unix_time() -> Result<u32, Error> {
     Ok(u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?)
+}
+
+/// The last full hour, in seconds since 1970: a chain that ends there has nothing odd about it for a client.
+///
+/// # Errors
+/// As [`unix_time`].
+pub(crate) fn last_hour() -> Result<u32, Error> {
+    let now = unix_time()?;
+    Ok(now - now % (60 * 60))
 }
 
 /// The most memory that a process has had (`VmHWM`), in bytes. `process` is its id, or `self`.
@@ -49,4 +59,18 @@ pub(crate) fn processor_time(process: &str) -> Result<Duration, Error> {
     });
     let ticks = ticks.ok_or("the system does not tell the processor time of the process")?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+}
+
+/// What a process has had the system read from a disk and write to one. What lies in memory anyway is not read, and what is
+/// written into a file in memory is not written.
+///
+/// # Errors
+/// If the system doesn't tell; Linux does.
+pub(crate) fn disk(process: &str) -> Result<Disk, Error> {
+    let counts = fs::read_to_string(format!("/proc/{process}/io"))?;
+    let count = |name: &str| -> Result<u64, Error> {
+        let line = counts.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line.ok_or("the system does not tell what the process wrote to a disk")?.trim().parse()?)
+    };
+    Ok(Disk { read: count("read_bytes:")?, written: count("write_bytes:")? })
 }

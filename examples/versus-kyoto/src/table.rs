@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::compare::{Outcome, Run};
+use crate::units::{Unit, grouped};
 use crate::{Client, kyoto};
 
 /// One run, in a line.
@@ -15,7 +16,11 @@ pub(crate) fn line(client: Client, outcome: &Outcome) -> String {
             Unit::Seconds.text(run.done.headers.as_secs_f64()),
             Unit::Seconds.text(run.done.filter_headers.as_secs_f64()),
             run.done.searched.map_or(String::new(), |searched| {
-                format!("filters {}, {} found, ", Unit::Seconds.text(searched.as_secs_f64()), run.done.found)
+                format!(
+                    "filters {}, {} found, ",
+                    Unit::Seconds.text(searched.as_secs_f64()),
+                    run.done.found.count
+                )
             }),
             Unit::Megabytes.text(run.done.peak_memory as f64),
             Unit::Seconds.text(run.done.processor.as_secs_f64()),
@@ -124,26 +129,6 @@ fn seconds(time: Duration) -> Option<f64> {
     Some(time.as_secs_f64())
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Unit {
-    Bytes,
-    Kilobytes,
-    Megabytes,
-    Seconds,
-}
-
-impl Unit {
-    /// A number of bytes or seconds in this unit, with the unit's name.
-    fn text(self, value: f64) -> String {
-        match self {
-            Self::Bytes => format!("{value:.1} B"),
-            Self::Kilobytes => format!("{:.1} kB", value / 1e3),
-            Self::Megabytes => format!("{:.1} MB", value / 1e6),
-            Self::Seconds => format!("{value:.2} s"),
-        }
-    }
-}
-
 /// The middle and the ends of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spread {
@@ -173,19 +158,6 @@ impl Spread {
     }
 }
 
-/// A number in groups of three digits.
-fn grouped(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,13 +173,6 @@ mod tests {
         ] {
             let expected = expected.map(|(least, median, most)| Spread { least, median, most });
             assert_eq!(Spread::of(values.into_iter()), expected);
-        }
-    }
-
-    #[test]
-    fn digits_stand_in_groups() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), expected);
         }
     }
 }

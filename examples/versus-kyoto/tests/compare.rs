@@ -49,7 +49,8 @@ fn a_client_runs_alone() -> Result<(), Box<dyn Error>> {
 fn a_client_that_does_not_reach_the_tip_is_no_success() -> Result<(), Box<dyn Error>> {
     // Nobody listens there, and the tip is another network's first block.
     let tip = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
-    let goal = ["--peer", "127.0.0.1:1", "--height", "5", "--tip", tip, "--scripts", "0"];
+    let plan = ["--blocks", "5", "--elements", "0", "--scripts", "0", "--end", "1700000000"];
+    let goal = [&plan[..], &["--peer", "127.0.0.1:1", "--tip", tip]].concat();
     let directory = std::env::temp_dir().join(format!("versus-kyoto-test-{}", std::process::id()));
     let directory_text = directory.to_str().ok_or("the temporary directory has an odd name")?;
     let andon = [&["andon"], &goal[..], &["--directory", directory_text]].concat();
