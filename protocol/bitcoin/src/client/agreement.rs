@@ -2,6 +2,7 @@
 //!
 //! A filter header commits to the filters of all blocks up to its own. So whoever names the same one at a height has the
 //! same ones below, and 122 bytes say so: a range of one filter header is asked of each peer, at the end of what is known.
+//! While many are missing, what it has named at every thousandth block says so without being asked: see `checkpoints`.
 //! Up to the last known filter header ([`Config::known_filter_headers`](super::Config::known_filter_headers)) nobody is
 //! asked. Above it, filters are searched as far as peers of so many groups agree, or of all groups that there are if there
 //! are fewer; a peer has one vote while it is connected, and so has a group. Who disagrees is heard: see `dispute`.
@@ -92,6 +93,14 @@ impl Agreement {
         self.known.range(first..).map_while(other).flatten().next()
     }
 
+    /// The lowest known height at which `named` is another filter header.
+    pub(super) fn contradicted_at(&self, named: impl Fn(u32) -> Option<FilterHeader>) -> Option<u32> {
+        let mut known = self.known.iter();
+        known
+            .find(|(height, known)| named(**height).is_some_and(|named| named != **known))
+            .map(|(height, _)| *height)
+    }
+
     /// The highest known height below `next`.
     pub(super) fn last_known(&self, next: u32) -> Option<u32> {
         self.known.range(..next).next_back().map(|(height, _)| *height)
@@ -146,12 +155,12 @@ impl Client {
         for conn in self.connections() {
             let Some(peer) = self.peers.get(&conn) else { continue };
             let Some(best) = self.serves_filter_headers(peer) else { continue };
-            let gives = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
+            let gives = self.filter_ranges.is_waiting_for(conn);
             if gives || !peer.is_of_one_mind() || self.agreement.asked.contains_key(&conn) {
                 continue;
             }
             // Of new blocks at the tip it is asked while ours is on its way: nobody waits for it.
-            let is_near = best <= last + EARLY && self.filter_headers.is_waiting();
+            let is_near = best <= last + EARLY && self.filter_ranges.is_waiting();
             let height = if is_near { best } else { best.min(last) };
             let new = (height + 1).saturating_sub(peer.agrees.max(proven));
             if new == 0 || (new < STEP && height < best) {

@@ -232,7 +232,7 @@ impl Client {
         }
         let now = turn.now.instant;
         // Behind the request for filter headers they come right after them.
-        let source = self.filter_headers.source();
+        let source = self.filter_ranges.source();
         let able = self.peers.iter().filter(|(_, peer)| self.serves(peer).is_some_and(|best| best >= tip));
         let able = able.filter(|(_, peer)| peer.dissent.is_none()).map(|(conn, _)| *conn);
         let by_time = |conn: &ConnId| {

@@ -1,29 +1,21 @@
 //! Filter headers (BIP157): each follows from the one before it and its filter's hash, from the first block on.
 //!
-//! They are taken from one peer at a time, a few ranges in flight. Whether other peers agree: see `agreement`.
+//! Who is asked for them: see `filter_ranges`. Whether other peers agree: see `agreement`.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use andon_kernel::ConnId;
+use bitcoin::FilterHeader;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
 use super::agreement::Agreement;
-use super::api::{BlockId, ImportError};
+use super::api::ImportError;
 use super::peer::Peer;
-use super::{Client, Misbehaviour, StopBlock, Then, Turn, record};
-use crate::filter;
+use super::{Client, Then, Turn, record};
 use crate::headers::WINDOW;
-use crate::wire::{CommandName, FILTER_TYPE_BASIC, FilterRequest, Items, MAX_CFHEADERS, Message};
-
-/// Ranges that are asked for ahead of the answer: enough to hide a round trip.
-const MAX_ASKED: usize = 4;
 
 /// Filter headers that are kept at most: below the block headers' window none is left that a branch could need.
 const KEPT: usize = 2 * WINDOW as usize;
-
-const CFHEADERS: CommandName = CommandName::new("cfheaders");
 
 /// The chain of filter headers, as far as it is known.
 #[derive(Debug, Default)]
@@ -35,34 +27,17 @@ pub(super) struct FilterHeaders {
     /// The height of the first one there can be. If it is not the network's first block, the one at that height comes as
     /// the predecessor of the next.
     start: u32,
-    asked: VecDeque<Asked>,
-    source: Option<ConnId>,
     /// So many, from the first block on, were enough peers' at some time.
     trusted: u32,
 }
 
-/// Why an answer is not taken.
+/// Why filter headers are not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// It follows from another filter header at this height.
     Apart(u32, FilterHeader),
     /// The filter header that is known at this height is another.
     Known(u32),
-}
-
-#[derive(Debug)]
-struct Asked {
-    start: u32,
-    stop: BlockId,
-    answer: Option<(FilterHeader, Vec<FilterHash>)>,
-}
-
-impl Asked {
-    fn is_for(&self, stop_hash: BlockHash, count: usize) -> bool {
-        self.stop.hash == stop_hash
-            && self.answer.is_none()
-            && count as u32 == self.stop.height - self.start + 1
-    }
 }
 
 impl FilterHeaders {
@@ -114,95 +89,43 @@ impl FilterHeaders {
         self.trusted = self.trusted.max(count);
     }
 
-    /// Forgets those from the height `from` on. What was asked for is asked anew.
-    pub(super) fn truncate(&mut self, from: u32) -> Option<(ConnId, u32)> {
+    /// Forgets those from the height `from` on.
+    pub(super) fn truncate(&mut self, from: u32) {
         let surplus = self.next.saturating_sub(from);
         for _ in 0..surplus {
             self.window.pop_back();
         }
         self.next = (self.next - surplus).max(self.first_filter());
         self.trusted = self.trusted.min(from);
-        self.set_source(self.source)
     }
 
-    /// The peer that is asked, if one is.
-    pub(super) fn source(&self) -> Option<ConnId> {
-        self.source
-    }
-
-    /// Asks this peer from now on. Returns the one that was asked before, with how many answers it owes.
-    pub(super) fn set_source(&mut self, source: Option<ConnId>) -> Option<(ConnId, u32)> {
-        let owed = self.asked.iter().filter(|asked| asked.answer.is_none()).count() as u32;
-        self.asked.clear();
-        core::mem::replace(&mut self.source, source).map(|before| (before, owed))
-    }
-
-    /// Whether the source owes an answer.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
-    /// The last height of the next range to ask for, up to `limit`, if there is room for one more.
-    pub(super) fn next_stop(&self, limit: u32) -> Option<u32> {
-        let start = self.next_start();
-        (self.asked.len() < MAX_ASKED && start <= limit).then(|| limit.min(start + MAX_CFHEADERS - 1))
-    }
-
-    /// Notes that the source is asked for the next range, which ends with `stop`.
-    pub(super) fn ask(&mut self, stop: BlockId) -> FilterRequest {
-        let start = self.next_start();
-        self.asked.push_back(Asked { start, stop, answer: None });
-        FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height: start, stop_hash: stop.hash }
-    }
-
-    fn next_start(&self) -> u32 {
-        self.asked.back().map_or(self.next, |asked| asked.stop.height + 1)
-    }
-
-    /// Whether an answer that ends with `stop_hash` and has `count` filter hashes is waited for.
-    fn expects(&self, stop_hash: BlockHash, count: usize) -> bool {
-        self.asked.iter().any(|asked| asked.is_for(stop_hash, count))
-    }
-
-    /// Takes an answer that is expected. Returns the heights and values that are new, in order and possibly none yet, and why
-    /// what follows them is not taken, if it is not.
-    fn answer(
+    /// Takes some that go on where the known ones end, and are said to follow from `previous`. Returns them with their
+    /// heights; with `previous`, if that was not known.
+    ///
+    /// # Errors
+    /// Why none of them is taken.
+    pub(super) fn take(
         &mut self,
-        stop_hash: BlockHash,
         previous: FilterHeader,
-        hashes: Items<'_, FilterHash>,
+        headers: Vec<FilterHeader>,
         agreement: &Agreement,
-    ) -> (Vec<(u32, FilterHeader)>, Result<(), Refusal>) {
-        let asked = self.asked.iter_mut().find(|asked| asked.is_for(stop_hash, hashes.len()));
-        asked.expect("the answer is expected").answer = Some((previous, hashes.iter().collect()));
-        let mut new = Vec::new();
-        let mut taken_all = Ok(());
-        while let Some((previous, hashes)) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
-            self.asked.pop_front();
-            let mut taken = Vec::with_capacity(hashes.len() + 1);
-            if self.lacks_base() {
-                taken.push((self.next - 1, previous));
-            } else if self.before(self.next) != Some(previous) {
-                taken_all = Err(Refusal::Apart(self.next.saturating_sub(1), previous));
-                break;
-            }
-            let mut header = previous;
-            for (height, hash) in (self.next..).zip(hashes) {
-                header = filter::header(hash, header);
-                taken.push((height, header));
-            }
-            let headers: Vec<FilterHeader> = taken.iter().map(|(_, header)| *header).collect();
-            let first = taken.first().map_or(self.next, |(height, _)| *height);
-            if let Some(height) = agreement.contradicted_by(first, &headers) {
-                taken_all = Err(Refusal::Known(height));
-                break;
-            }
-            self.window.extend(headers);
-            self.next = taken.last().map_or(self.next, |(height, _)| height + 1);
-            new.append(&mut taken);
+    ) -> Result<Vec<(u32, FilterHeader)>, Refusal> {
+        let mut first = self.next;
+        let mut headers = headers;
+        if self.lacks_base() {
+            first -= 1;
+            headers.insert(0, previous);
+        } else if self.before(self.next) != Some(previous) {
+            return Err(Refusal::Apart(self.next.saturating_sub(1), previous));
         }
+        if let Some(height) = agreement.contradicted_by(first, &headers) {
+            return Err(Refusal::Known(height));
+        }
+        self.next = first + headers.len() as u32;
+        let new = (first..).zip(headers.iter().copied()).collect();
+        self.window.extend(headers);
         self.trim();
-        (new, taken_all)
+        Ok(new)
     }
 
     fn trim(&mut self) {
@@ -243,35 +166,6 @@ impl FilterHeaders {
 }
 
 impl Client {
-    /// Asks the source of filter headers for those that are missing, or chooses another source.
-    pub(super) fn ask_for_filter_headers(&mut self, turn: &mut Turn<'_>) {
-        let next = self.filter_headers.next();
-        if self.filter_headers.source().is_none() {
-            let mut able = self
-                .peers
-                .iter()
-                .filter(|(_, peer)| peer.is_of_one_mind() && self.agreement.dispute.is_none())
-                .filter(|(_, peer)| self.serves_filter_headers(peer).is_some_and(|best| best >= next));
-            let Some(source) = able.next().map(|(conn, _)| *conn) else { return };
-            self.filter_headers.set_source(Some(source));
-        }
-        let Some(source) = self.filter_headers.source() else { return };
-        let Some(best) = self.peers.get(&source).and_then(|peer| self.serves_filter_headers(peer)) else {
-            return;
-        };
-        if best < next && !self.filter_headers.is_waiting() {
-            // It has nothing that is missing. Another may.
-            self.filter_headers.set_source(None);
-            return;
-        }
-        while let Some(height) = self.filter_headers.next_stop(best) {
-            let Some(stop) = self.filter_header_stop(turn, height) else { return };
-            let request = self.filter_headers.ask(stop);
-            self.send(turn, source, &Message::GetCFHeaders(request));
-            self.asked.insert(source);
-        }
-    }
-
     /// The height up to which a peer can be asked for filter headers now, if it can: also while it is still showing its
     /// block headers, for filter headers that follow right behind need no block looked up in the store.
     pub(super) fn serves_filter_headers(&self, peer: &Peer) -> Option<u32> {
@@ -279,81 +173,6 @@ impl Client {
             return None;
         }
         self.chain.common(peer.best?)
-    }
-
-    /// The block at `height`, from the window or the store. `None`: it is being loaded.
-    fn filter_header_stop(&mut self, turn: &mut Turn<'_>, height: u32) -> Option<BlockId> {
-        if let Some((_, hash)) = self.chain.at(height) {
-            return Some(BlockId { height, hash });
-        }
-        match self.filter_header_stop {
-            StopBlock::Known(block) if block.height == height => return Some(block),
-            StopBlock::Loading(_, loading) if loading == height => return None,
-            _ => {}
-        }
-        let ticket = self.load_headers(turn, record::HEADERS, height, height);
-        self.filter_header_stop = StopBlock::Loading(ticket, height);
-        None
-    }
-
-    pub(super) fn on_filter_headers(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conn: ConnId,
-        filter_type: u8,
-        stop_hash: BlockHash,
-        previous: FilterHeader,
-        hashes: Items<'_, FilterHash>,
-    ) -> Result<(), Misbehaviour> {
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if filter_type != FILTER_TYPE_BASIC {
-            return Err(Misbehaviour::WrongAnswer(CFHEADERS));
-        }
-        peer.note_answer();
-        if let Some(hash) = hashes.at(0).filter(|_| hashes.len() == 1)
-            && self.on_filter_header(turn, conn, stop_hash, filter::header(hash, previous))?
-        {
-            return Ok(());
-        }
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if self.filter_headers.source() != Some(conn) || !self.filter_headers.expects(stop_hash, hashes.len())
-        {
-            return if peer.take_late_filter_headers() {
-                Ok(())
-            } else if self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting() {
-                Err(Misbehaviour::WrongAnswer(CFHEADERS))
-            } else {
-                Err(Misbehaviour::Unrequested(CFHEADERS))
-            };
-        }
-        let agreed = peer.agrees;
-        let (new, taken_all) = self.filter_headers.answer(stop_hash, previous, hashes, &self.agreement);
-        self.store_filter_headers(turn, &new);
-        if let Some((last, _)) = new.last() {
-            self.agrees_up_to(conn, *last);
-        }
-        match taken_all {
-            Ok(()) => Ok(()),
-            Err(Refusal::Apart(height, _)) if agreed > height || self.filter_headers.next() == 0 => {
-                Err(Misbehaviour::FilterHeadersDiscontinuous)
-            }
-            Err(Refusal::Apart(height, theirs)) => {
-                // It never said what those before are. Who is right is another question.
-                self.forget_filter_header_source();
-                match self.agreement.dispute {
-                    None => self.begin_dispute(turn, conn, height, theirs),
-                    Some(_) => Ok(()),
-                }
-            }
-            Err(Refusal::Known(height)) => {
-                // It has vouched for those below as well: they are taken from the last on that are proven.
-                let proven = self.proven_filter_headers();
-                if proven < self.filter_headers.next() {
-                    self.replace_filter_headers(turn, proven);
-                }
-                Err(Misbehaviour::ContradictsKnownFilterHeader(height))
-            }
-        }
     }
 
     /// Makes new filter headers durable: with those that stand before them in their row.
@@ -381,29 +200,15 @@ impl Client {
 
     /// Forgets filter headers of blocks that are no longer in the chain.
     pub(super) fn forget_filter_headers_above(&mut self, height: u32) {
+        self.checkpoints.forget_above(height);
         self.forget_filter_headers_from(height + 1);
     }
 
     /// Forgets filter headers from a height on, and what peers said of them.
     pub(super) fn forget_filter_headers_from(&mut self, from: u32) {
         self.forget_agreement_from(from);
-        let owed = self.filter_headers.truncate(from);
-        if let Some((conn, owed)) = owed
-            && let Some(peer) = self.peers.get_mut(&conn)
-        {
-            peer.expect_late_filter_headers(owed);
-        }
-        self.filter_header_stop = StopBlock::Unknown;
-    }
-
-    /// Waits for no filter headers any more.
-    pub(super) fn forget_filter_header_source(&mut self) {
-        let owed = self.filter_headers.set_source(None);
-        if let Some((conn, owed)) = owed
-            && let Some(peer) = self.peers.get_mut(&conn)
-        {
-            peer.expect_late_filter_headers(owed);
-        }
-        self.filter_header_stop = StopBlock::Unknown;
+        self.checkpoints.compare_from(from);
+        self.filter_headers.truncate(from);
+        self.forget_filter_ranges();
     }
 }

@@ -41,6 +41,8 @@ pub enum Misbehaviour {
     ContradictsKnownBlock(u32),
     /// Filter headers that do not follow from those before them.
     FilterHeadersDiscontinuous,
+    /// Filter headers that are not the one that the peer has named itself at this height.
+    ContradictsOwnFilterHeader(u32),
     /// Filter headers that are not those that are known beforehand, at this height or below.
     ContradictsKnownFilterHeader(u32),
     /// Filter headers that commit to a filter which the block at this height proves false. An
@@ -80,6 +82,9 @@ impl fmt::Display for Misbehaviour {
             Self::TooManyBranches => f.write_str("it sent too many branches of too little work"),
             Self::FilterHeadersDiscontinuous => {
                 f.write_str("it sent filter headers that do not follow from those before")
+            }
+            Self::ContradictsOwnFilterHeader(height) => {
+                write!(f, "it sent filter headers that are not the one it had named at height {height}")
             }
             Self::ContradictsKnownFilterHeader(height) => {
                 write!(f, "it does not have the filter header that is known at height {height}")

@@ -8,6 +8,8 @@
 //! | `ranges` | headers between known blocks, from several peers at once |
 //! | `ascent`, `switching` | chains of little work, branches from far below, and the switch to one |
 //! | `filter_headers` | the chain of filter headers (BIP157) |
+//! | `filter_ranges` | who is asked for which of them: every peer that names the same checkpoints |
+//! | `checkpoints` | every thousandth filter header as each peer names it |
 //! | `agreement`, `dispute` | which filter headers are trusted, and what is done about those that differ |
 //! | `filters`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
@@ -25,11 +27,13 @@ mod api;
 mod ascent;
 mod blocks;
 mod cache;
+mod checkpoints;
 mod config;
 mod dial;
 mod dispute;
 mod downloads;
 mod filter_headers;
+mod filter_ranges;
 mod filters;
 mod findings;
 mod headers;
@@ -65,8 +69,10 @@ pub use misbehaviour::Misbehaviour;
 
 use agreement::Agreement;
 use ascent::Ascent;
+use checkpoints::Checkpoints;
 use dial::{TargetId, Targets};
 use filter_headers::FilterHeaders;
+use filter_ranges::FilterRanges;
 use peer::Peer;
 use queries::Queries;
 use ranges::Ranges;
@@ -110,8 +116,8 @@ pub struct Client {
     asked_when_stale: Option<ConnId>,
     queries: Queries,
     filter_headers: FilterHeaders,
-    /// The block with which the next range of filter headers ends, where it had to be loaded.
-    filter_header_stop: StopBlock,
+    filter_ranges: FilterRanges,
+    checkpoints: Checkpoints,
     agreement: Agreement,
     search: Search,
     /// What happens when a batch is durable.
@@ -143,15 +149,8 @@ enum Timer {
     Retry(ConnId),
     Stall(ConnId),
     HoldUp,
+    FilterRanges,
     TakeOver,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum StopBlock {
-    #[default]
-    Unknown,
-    Loading(Ticket, u32),
-    Known(BlockId),
 }
 
 #[derive(Debug)]
@@ -219,7 +218,8 @@ impl Client {
             asked_when_stale: None,
             queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
-            filter_header_stop: StopBlock::Unknown,
+            filter_ranges: FilterRanges::default(),
+            checkpoints: Checkpoints::default(),
             agreement: Agreement::new(&config),
             search: Search::new(config.filter_window, config.filter_cache),
             stored: BTreeMap::new(),
@@ -315,7 +315,7 @@ impl Client {
                 Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.
-                Timer::Progress | Timer::TakeOver => {}
+                Timer::Progress | Timer::FilterRanges | Timer::TakeOver => {}
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),

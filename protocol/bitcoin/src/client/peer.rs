@@ -256,6 +256,11 @@ impl Peer {
         self.late_filter_headers = self.late_filter_headers.saturating_add(messages);
     }
 
+    /// Whether filter headers may come late, as far as no pong says that they will not.
+    pub(super) fn owes_late_filter_headers(&self) -> bool {
+        !self.probes.is_empty() && self.late_filter_headers > 0
+    }
+
     /// Whether filter headers are some of those.
     pub(super) fn take_late_filter_headers(&mut self) -> bool {
         let late = self.late_filter_headers > 0;

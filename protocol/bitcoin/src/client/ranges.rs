@@ -103,6 +103,11 @@ impl Ranges {
         !self.known.is_empty() || !self.open.is_empty()
     }
 
+    /// Whether a block is one that they lead to: it is to become part of the chain.
+    pub(super) fn lead_to(&self, block: BlockId) -> bool {
+        self.open.iter().any(|range| range.to == block) || self.known.contains(&block)
+    }
+
     /// Whether a peer owes headers of a range.
     pub(super) fn is_waiting_for(&self, peer: ConnId) -> bool {
         self.open.iter().any(|range| range.asked == Some(peer) && !range.is_complete())

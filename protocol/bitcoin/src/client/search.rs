@@ -21,7 +21,7 @@ use super::record::{self, TouchKey};
 use super::taking_back::TakingBack;
 use super::watches::{Arranged, GroupId, Merged, Watches};
 use super::watching::{Dating, WatchOrder};
-use super::{Client, Misbehaviour, StopBlock, Then, Turn};
+use super::{Client, Misbehaviour, Then, Turn};
 use crate::block;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 
@@ -422,23 +422,13 @@ impl Client {
         if self.kept_filters_loaded(turn, ticket, rows, more)
             || self.ascent_loaded(turn, ticket, rows)
             || self.dispute_loaded(turn, ticket, rows)
+            || self.filter_range_loaded(turn, ticket, rows)
             || self.query_loaded(turn, ticket, rows, more)
         {
             return;
         }
         let one =
             |height| record::read_headers(rows, height, height).and_then(|headers| headers.first().copied());
-        if let StopBlock::Loading(asked, height) = self.filter_header_stop
-            && asked == ticket
-        {
-            match one(height) {
-                Some(found) => {
-                    self.filter_header_stop = StopBlock::Known(BlockId { height, hash: found.hash });
-                }
-                None => self.repair(turn, MISSING),
-            }
-            return;
-        }
         if let Some(dating) = self.search.dating.as_mut().filter(|dating| dating.ticket == Some(ticket)) {
             dating.ticket = None;
             let middle = dating.middle();

@@ -125,9 +125,7 @@ impl Client {
         self.search.blocks.forget_refusals(conn);
         self.ranges.release(conn);
         self.ascent_lost(turn, conn);
-        if self.filter_headers.source() == Some(conn) {
-            self.filter_headers.set_source(None);
-        }
+        self.release_filter_ranges(conn);
         self.release_agreement(conn);
         if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
             self.targets.misbehaved(peer.target);
@@ -278,7 +276,9 @@ impl Client {
                 self.on_not_found(turn, conn, missing);
                 Ok(())
             }
-            Message::CFCheckpt { .. } => Err(Misbehaviour::Unrequested(command)),
+            Message::CFCheckpt { filter_type, stop_hash, filter_headers } => {
+                self.on_checkpoints(turn, conn, filter_type, stop_hash, filter_headers)
+            }
             Message::Version(_) => Err(Misbehaviour::OutOfTurn(command)),
             // What others serve, ask for or announce does not concern a light client that relays nothing.
             _ => Ok(()),
@@ -348,6 +348,7 @@ impl Client {
         }
         match pong {
             Pong::Behind => {
+                self.checkpoints.decline(conn, turn.now.instant);
                 if let Some(peer) = self.peers.get_mut(&conn) {
                     peer.expect_no_late_headers();
                 }
@@ -361,8 +362,7 @@ impl Client {
 
     /// Whether a peer was asked for ranges of headers, filter headers, filters or blocks and has not sent them all.
     fn owes(&self, conn: ConnId) -> bool {
-        let filter_headers = self.filter_headers.source() == Some(conn) && self.filter_headers.is_waiting();
-        filter_headers
+        self.filter_ranges.is_waiting_for(conn)
             || self.agreement.is_waiting_for(conn)
             || self.search.is_waiting_for(conn)
             || self.ranges.is_waiting_for(conn)
@@ -387,10 +387,7 @@ impl Client {
         let late = self.search.release(conn);
         peer.expect_late_filters(late.filters);
         late.blocks.into_iter().for_each(|hash| peer.expect_late_block(hash));
-        if self.filter_headers.source() == Some(conn) {
-            let owed = self.filter_headers.set_source(None);
-            peer.expect_late_filter_headers(owed.map_or(0, |(_, owed)| owed));
-        }
+        self.release_filter_ranges(conn);
         self.release_agreement(conn);
     }
 

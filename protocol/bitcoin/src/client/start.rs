@@ -165,6 +165,7 @@ impl Client {
         self.synced = None;
         self.give_up_search(0, u32::MAX);
         self.forget_filter_header_source();
+        self.checkpoints.forget_all();
         self.forget_agreement_from(0);
         self.ranges.give_up();
         self.ascent = None;

@@ -222,6 +222,18 @@ impl Chain {
         self.filter_hashes[height as usize]
     }
 
+    /// The filter header before the block at `first`, and the hashes of the filters from there to `last`.
+    pub(crate) fn filter_range(&self, first: u32, last: u32) -> (FilterHeader, Vec<FilterHash>) {
+        let before =
+            first.checked_sub(1).map_or(FilterHeader::all_zeros(), |below| self.filter_header(below));
+        (before, (first..=last).map(|height| self.filter_hash(height)).collect())
+    }
+
+    /// The filter headers at every thousandth block, up to a height.
+    pub(crate) fn checkpoints(&self, height: u32) -> Vec<FilterHeader> {
+        (1..=height / 1000).map(|number| self.filter_header(number * 1000)).collect()
+    }
+
     /// The work up to and with the block at a height.
     pub(crate) fn work(&self, height: u32) -> Work {
         let mut bytes = [0; 32];

@@ -79,6 +79,7 @@ pub(crate) struct Lab {
 pub(crate) enum Asked {
     Headers,
     FilterHeaders(u32, u32),
+    Checkpoints(u32),
     Filters(u32, u32),
     Blocks(Vec<u32>),
 }
@@ -110,6 +111,7 @@ fn asked(chain: &Chain, message: &Message<'_>) -> Option<Asked> {
         Message::GetCFHeaders(request) => {
             Some(Asked::FilterHeaders(request.start_height, stop(&request.stop_hash)))
         }
+        Message::GetCFCheckpt { stop_hash, .. } => Some(Asked::Checkpoints(stop(stop_hash))),
         Message::GetCFilters(request) => Some(Asked::Filters(request.start_height, stop(&request.stop_hash))),
         Message::GetData(wanted) => Some(Asked::Blocks(
             wanted.iter().map(|item| stop(&BlockHash::from_byte_array(item.hash))).collect(),

@@ -6,10 +6,10 @@ use andon_bitcoin::client::BlockId;
 use andon_bitcoin::wire::{
     FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, Inventory, Message, PROTOCOL_VERSION, Version,
 };
-use bitcoin::BlockHash;
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
+use bitcoin::{BlockHash, FilterHash, FilterHeader};
 
 use super::MAGIC;
 use super::chain::Chain;
@@ -48,6 +48,26 @@ pub(crate) struct Peer {
     pub(crate) indexed: u32,
     /// Whether it has no answer to requests for filters.
     pub(crate) withholds_filters: bool,
+    /// What it names at every thousandth block up to a height, when it is asked for that.
+    pub(crate) names: Names,
+    /// What it does when it is asked for filter headers, from one height to another.
+    pub(crate) gives: Gives,
+}
+
+/// What a peer says about a request for checkpoints. `None`: nothing.
+pub(crate) type Names = Box<dyn FnMut(&Chain, u32) -> Option<Vec<FilterHeader>>>;
+
+/// What a peer does about a request for filter headers, beside what its chain and its index say.
+pub(crate) type Gives = Box<dyn FnMut(&Chain, u32, u32) -> Given>;
+
+pub(crate) enum Given {
+    /// As its chain has it.
+    Whole,
+    /// The filter header before the first, and filter hashes.
+    These(FilterHeader, Vec<FilterHash>),
+    Nothing,
+    Stall,
+    HangUp,
 }
 
 /// What a peer does about a request for headers.
@@ -95,6 +115,8 @@ impl Peer {
             connections: 0,
             indexed: u32::MAX,
             withholds_filters: false,
+            names: Box::new(|chain, height| Some(chain.checkpoints(height))),
+            gives: Box::new(|_, _, _| Given::Whole),
         }
     }
 
@@ -148,13 +170,30 @@ impl Peer {
                 if *range.end() > self.indexed {
                     return;
                 }
-                let hashes: Vec<_> = range.clone().map(|height| self.chain.filter_hash(height)).collect();
-                let previous = range.start().checked_sub(1).map(|height| self.chain.filter_header(height));
+                let (previous, hashes) = match (self.gives)(&self.chain, *range.start(), *range.end()) {
+                    Given::Whole => self.chain.filter_range(*range.start(), *range.end()),
+                    Given::These(previous, hashes) => (previous, hashes),
+                    Given::Nothing => return,
+                    Given::Stall => return answers.push(Answer::Stall),
+                    Given::HangUp => return answers.push(Answer::HangUp),
+                };
                 send(&Message::CFHeaders {
                     filter_type: FILTER_TYPE_BASIC,
                     stop_hash: request.stop_hash,
-                    previous_filter_header: previous.unwrap_or(bitcoin::FilterHeader::all_zeros()),
+                    previous_filter_header: previous,
                     filter_hashes: hashes.as_slice().into(),
+                });
+            }
+            Message::GetCFCheckpt { stop_hash, .. } => {
+                let Some(stop) = self.chain.height_of(stop_hash) else { return answers.push(Answer::HangUp) };
+                if stop / 1000 * 1000 > self.indexed {
+                    return;
+                }
+                let Some(headers) = (self.names)(&self.chain, stop) else { return };
+                send(&Message::CFCheckpt {
+                    filter_type: FILTER_TYPE_BASIC,
+                    stop_hash: *stop_hash,
+                    filter_headers: headers.as_slice().into(),
                 });
             }
             Message::GetCFilters(request) => {
