@@ -14,7 +14,7 @@ use andon_bitcoin::client::{Config, Endpoint, Event, HeaderError, Misbehaviour, 
 use andon_bitcoin::wire::CommandName;
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
-use lab::peer::Reply;
+use lab::peer::{Given, Reply};
 use lab::{Chain, Lab, Peer, config, endpoint};
 use peak_alloc::PeakAlloc;
 
@@ -624,4 +624,38 @@ fn a_tip_that_stays_away_has_one_more_peer_asked_at_a_time() {
     lab.run_for(Duration::from_secs(18 * 60));
     assert_eq!(told(&lab), 7);
     assert!(!lab.events.iter().any(|event| matches!(event, Event::StaleTip { tip } if *tip == next.tip())));
+}
+
+/// Filter headers of ranges whose lowest does not come: as many as may be open, and no more. So with as many checkpoints as
+/// the chain has, and a message that says it has more.
+#[test]
+fn what_waits_for_the_lowest_range_of_filter_headers_is_bounded() {
+    const MEGABYTE: usize = 1 << 20;
+    let _alone = alone();
+    let chain = honest();
+    let has_headers = {
+        let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+        lab.peers[0].indexed = 0;
+        lab.run_until("the block headers", |lab| lab.progress.headers.done >= TIP);
+        lab.let_the_disk_finish();
+        lab.store().clone()
+    };
+    let mut lab = Lab::on(has_headers, config(4), (0..4).map(|_| Peer::new(&chain)).collect());
+    for peer in &mut lab.peers {
+        peer.gives = Box::new(|_, start, _| if start == 0 { Given::Nothing } else { Given::Whole });
+    }
+    lab.peers[3].names = Box::new(|chain, height| {
+        let mut named = chain.checkpoints(height);
+        named.resize(124_000, named[0]);
+        Some(named)
+    });
+    lab.run_until("the block headers", |lab| lab.started().is_some());
+    let ((), most, rest) = allocated(|| lab.run_for(Duration::from_secs(20)));
+    println!("waiting for filter headers: {most} bytes at most, {rest} at the end");
+    assert_eq!(lab.progress.filter_headers.done, 0);
+    assert!((MEGABYTE / 2..3 * MEGABYTE / 2).contains(&rest), "{rest}");
+    // That message has four megabytes, in a few copies.
+    assert!(most < 3 * MEGABYTE / 2 + FEW_MESSAGES + 16_000_000, "{most}");
+    let wrong = Misbehaviour::WrongAnswer(andon_bitcoin::wire::CommandName::new("cfcheckpt"));
+    assert!(lab.farewells().contains(&misbehaved(3, wrong)), "{:?}", lab.farewells());
 }

@@ -38,6 +38,8 @@ const CFCHECKPT: CommandName = CommandName::new("cfcheckpt");
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     asked: BTreeMap<ConnId, Asked>,
+    /// Answers that may still come to what a peer was asked for before.
+    late: BTreeMap<ConnId, u32>,
     named: BTreeMap<ConnId, Named>,
 }
 
@@ -46,8 +48,6 @@ struct Asked {
     stop: BlockId,
     /// The height up to which the block's chain is ours: no reorganisation since has been below it.
     common: u32,
-    /// Answers that may come: for this block, and for others before.
-    owed: u32,
     /// The peer has answered other requests since: when it is asked again.
     again: Option<Instant>,
 }
@@ -128,7 +128,14 @@ impl Checkpoints {
     /// A peer is gone.
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.asked.remove(&conn);
+        self.late.remove(&conn);
         self.named.remove(&conn);
+    }
+
+    /// Whether an answer is one that comes late.
+    fn take_late(&mut self, conn: ConnId) -> bool {
+        let late = self.late.get_mut(&conn).filter(|late| **late > 0);
+        late.map(|late| *late -= 1).is_some()
     }
 
     /// Forgets all that was named.
@@ -186,9 +193,10 @@ impl Client {
             else {
                 continue;
             };
-            let owed = waits.map_or(0, |asked| asked.owed) + 1;
-            let asked = Asked { stop, common: stop.height, owed, again: None };
-            self.checkpoints.asked.insert(conn, asked);
+            let asked = Asked { stop, common: stop.height, again: None };
+            if self.checkpoints.asked.insert(conn, asked).is_some() {
+                *self.checkpoints.late.entry(conn).or_default() += 1;
+            }
             let request = Message::GetCFCheckpt { filter_type: FILTER_TYPE_BASIC, stop_hash: stop.hash };
             self.send(turn, conn, &request);
             self.asked.insert(conn);
@@ -216,18 +224,17 @@ impl Client {
         stop_hash: BlockHash,
         headers: Items<'_, FilterHeader>,
     ) -> Result<(), Misbehaviour> {
-        let Some(asked) = self.checkpoints.asked.get_mut(&conn) else {
-            return Err(Misbehaviour::Unrequested(CFCHECKPT));
-        };
         if filter_type != FILTER_TYPE_BASIC {
             return Err(Misbehaviour::WrongAnswer(CFCHECKPT));
         }
-        if asked.stop.hash != stop_hash {
-            // It may be what it was asked for before, if that is still to come.
-            asked.owed -= 1;
-            return if asked.owed > 0 { Ok(()) } else { Err(Misbehaviour::WrongAnswer(CFCHECKPT)) };
-        }
-        let Asked { stop, common, .. } = *asked;
+        let asked = self.checkpoints.asked.get(&conn).map(|asked| (asked.stop, asked.common));
+        let Some((stop, common)) = asked.filter(|(stop, _)| stop.hash == stop_hash) else {
+            return match self.checkpoints.take_late(conn) {
+                true => Ok(()),
+                false if asked.is_some() => Err(Misbehaviour::WrongAnswer(CFCHECKPT)),
+                false => Err(Misbehaviour::Unrequested(CFCHECKPT)),
+            };
+        };
         self.checkpoints.asked.remove(&conn);
         if headers.len() as u32 != stop.height / INTERVAL {
             return Err(Misbehaviour::WrongAnswer(CFCHECKPT));

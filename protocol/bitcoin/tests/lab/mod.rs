@@ -87,6 +87,8 @@ pub(crate) enum Asked {
 struct Line {
     peer: usize,
     open: bool,
+    /// Whether the client knows that it is.
+    connected: bool,
     stalled: bool,
     reader: FrameReader,
     /// When what was sent last to the client arrives.
@@ -319,7 +321,8 @@ impl Lab {
                 }
             }
             Delivery::Connected(conn) => {
-                if self.lines.get(&conn).is_some_and(|line| line.open) {
+                if let Some(line) = self.lines.get_mut(&conn).filter(|line| line.open) {
+                    line.connected = true;
                     let remote = SocketAddr::from(([127, 0, 0, 1], 1));
                     self.turn(Input::Connected { conn, remote, link: Link::Outbound });
                 }
@@ -457,7 +460,7 @@ impl Lab {
     /// A peer announces its best block by hash.
     pub(crate) fn announce(&mut self, peer: usize) {
         let tip = self.peers[peer].chain.tip();
-        if let Some(conn) = self.conn(peer) {
+        if let Some(conn) = self.conn(peer).filter(|conn| self.lines[conn].connected) {
             self.send(conn, peer::inv(tip));
         }
     }
@@ -555,8 +558,15 @@ impl Lab {
             return self.push(at, Delivery::Refused(conn));
         }
         let reader = FrameReader::new(MAGIC);
-        let line =
-            Line { peer, open: true, stalled: false, reader, arrives: Instant::ZERO, idle: Instant::ZERO };
+        let line = Line {
+            peer,
+            open: true,
+            connected: false,
+            stalled: false,
+            reader,
+            arrives: Instant::ZERO,
+            idle: Instant::ZERO,
+        };
         self.lines.insert(conn, line);
         self.push(at, Delivery::Connected(conn));
     }
