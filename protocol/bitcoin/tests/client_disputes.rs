@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, Command, Decision, Endpoint, Event, Misbehaviour, Reason, TouchKind};
+use andon_bitcoin::client::{
+    Birthday, Command, Config, Decision, Endpoint, Event, Misbehaviour, Reason, Start, TouchKind,
+};
 use andon_bitcoin::filter::{self, Place};
+use andon_bitcoin::points::StartPoint;
 use bitcoin::hashes::Hash;
 use bitcoin::key::{Secp256k1, UntweakedPublicKey};
 use bitcoin::script::{Builder, PushBytesBuf};
@@ -168,6 +171,10 @@ fn with_as_many_on_either_side_the_search_waits_for_one_more() {
             };
             let decided = Event::FilterHeadersDisputed { height: LIE, ours, theirs, decision };
             assert!(lab.events.contains(&decided), "{:?}", lab.events);
+            // Once: those that are taken then are no case for another decision.
+            let replaced =
+                lab.events.iter().filter(|event| matches!(event, Event::FilterHeadersReplaced { .. }));
+            assert_eq!(replaced.count(), usize::from(decision == Decision::Replaced));
         }
     }
 }
@@ -378,6 +385,195 @@ fn a_lie_far_down_is_found_by_halving() {
             stored(&lab),
             (0..=honest.height()).map(|height| honest.filter_header(height)).collect::<Vec<_>>()
         );
+    }
+}
+
+/// Blocks in the place of those above `fork`, five more: they pay as the others do.
+fn branch(chain: &Chain, fork: u32) -> Rc<Chain> {
+    let mut branch = chain.cut(fork);
+    branch.grow_blocks(TIP + 5 - fork, 1, pays);
+    Rc::new(branch)
+}
+
+/// The chain changes while it is open who is right: below the lie, at it, right above it, and far above. Whatever part of
+/// the dispute that meets, who still lies is convicted, and nobody else.
+#[test]
+fn a_dispute_over_a_reorganisation() {
+    let (mut before, mut after) = (0, 0);
+    for fork in [20, LIE - 1, LIE, LIE + 1, 55] {
+        let chains = [honest(), hiding()];
+        let branches = chains.each_ref().map(|chain| branch(chain, fork));
+        let still_lies = branches[0].filter_header(LIE) != branches[1].filter_header(LIE);
+        assert_eq!(still_lies, fork >= LIE);
+        for order in [[0, 1], [1, 0]] {
+            for (delay, disk_delay) in
+                (0..18).map(|step| (step * 20, None)).chain((0..18).map(|step| (step * 25, Some(15))))
+            {
+                let what = format!("fork at {fork}, {order:?}, after {delay} ms, {disk_delay:?}");
+                let mut lab = watching(order.iter().map(|side| Peer::new(&chains[*side])).collect());
+                lab.disk_delay = disk_delay.map(Duration::from_millis);
+                lab.run_for(Duration::from_millis(150 + delay));
+                let convicted_before = !lab.farewells().is_empty();
+                (0..2).for_each(|peer| lab.switch(peer, &branches[order[peer]]));
+                lab.run_until("the sync", |lab| lab.synced == Some(branches[0].tip()));
+                settle(&mut lab);
+                assert_eq!(lab.synced, Some(branches[0].tip()), "{what}");
+                assert_eq!(stored(&lab), filter_headers(&branches[0], 0), "{what}");
+                assert_eq!(found(&lab), ALL, "{what}");
+                let liar = endpoint(order.iter().position(|side| *side == 1).unwrap());
+                let lied: Vec<_> = lab
+                    .farewells()
+                    .into_iter()
+                    .filter(|(_, reason)| matches!(reason, Reason::Misbehaved(_)))
+                    .collect();
+                match still_lies || convicted_before {
+                    true => assert_eq!(lied, [(liar, convicted())], "{what}"),
+                    // It may have been convicted while its chain was ours.
+                    false => assert!(lied.is_empty() || lied == [(liar, convicted())], "{what}: {lied:?}"),
+                }
+                if convicted_before { before += 1 } else { after += 1 }
+            }
+        }
+    }
+    assert!(before > 20 && after > 100, "{before}, {after}");
+}
+
+fn filter_headers(chain: &Chain, from: u32) -> Vec<FilterHeader> {
+    (from..=chain.height()).map(|height| chain.filter_header(height)).collect()
+}
+
+/// The process ends after each write in turn, while a lie is being found out and what it hid is being found.
+#[test]
+fn a_dispute_over_a_crash_after_each_write() {
+    for disk_delay in [None, Some(Duration::from_millis(10))] {
+        for (order, first_alone) in [([1, 0], false), ([0, 1], false), ([1, 0], true)] {
+            let chains = [honest(), hiding()];
+            let mut crashes = 0;
+            for write in 1.. {
+                let what = format!("{order:?}, {first_alone}, {disk_delay:?}, write {write}");
+                let mut lab = watching(vec![Peer::new(&chains[order[0]])]);
+                lab.disk_delay = disk_delay;
+                if first_alone {
+                    lab.sync();
+                }
+                lab.peers.push(Peer::new(&chains[order[1]]));
+                lab.config = config(2);
+                lab.command(Command::AddPeer(endpoint(1)));
+                lab.crash_after = Some(lab.batches() + write);
+                lab.run_for(Duration::from_secs(20));
+                if !lab.has_crashed() {
+                    break;
+                }
+                crashes += 1;
+                lab.restart();
+                if first_alone || write % 2 == 0 {
+                    // What was watched is stored, if that came so far; an application says it again at any rate.
+                    lab.command(Command::Watch { scripts: vec![script(1)], from: Birthday::Height(1) });
+                }
+                lab.command(Command::WatchOnly { scripts: vec![script(1)], from: Birthday::Height(1) });
+                settle(&mut lab);
+                assert_eq!(lab.synced, Some(honest().tip()), "{what}");
+                assert_eq!(stored(&lab), filter_headers(&honest(), 0), "{what}");
+                assert_eq!(found(&lab), ALL, "{what}");
+                let liar = endpoint(order.iter().position(|side| *side == 1).unwrap());
+                assert!(lab.farewells().iter().all(|gone| *gone == (liar.clone(), convicted())), "{what}");
+            }
+            assert!(crashes >= 4, "{crashes}");
+        }
+    }
+}
+
+/// The same far below the window, where what is stored is read anew.
+#[test]
+fn a_lie_far_down_over_a_crash_after_each_write() {
+    let mut chain = Chain::new();
+    chain.grow_blocks(40, 0, |height| script(u64::from(height)));
+    chain.grow(20_000, 0);
+    let liar = lying(&chain, 33, &[]);
+    let honest = Rc::new(chain);
+    let mut synced = Lab::new(config(1), vec![Peer::new(&liar)]);
+    synced.sync();
+    let has_lies = synced.store().clone();
+    let mut crashes = 0;
+    for write in 1.. {
+        let mut lab = Lab::on(has_lies.clone(), config(2), vec![Peer::new(&liar), Peer::new(&honest)]);
+        lab.disk_delay = (write % 2 == 0).then_some(Duration::from_millis(5));
+        lab.run_until("the start", |lab| lab.started().is_some());
+        lab.crash_after = Some(lab.batches() + write);
+        lab.run_for(Duration::from_secs(60));
+        if lab.has_crashed() {
+            crashes += 1;
+            lab.restart();
+            lab.run_for(Duration::from_secs(60));
+        }
+        let reason = Reason::Misbehaved(Misbehaviour::FalseFilterHeader(33));
+        assert!(lab.farewells().iter().all(|gone| *gone == (endpoint(0), reason.clone())), "{write}");
+        assert_eq!(lab.synced, Some(honest.tip()), "{write}");
+        assert!(stored(&lab) == filter_headers(&honest, 0), "{write}");
+        if crashes < write {
+            break;
+        }
+    }
+    assert!(crashes > 5, "{crashes}");
+}
+
+/// A chain that begins further up: right above its start, and far above, the block decides. At the start itself, and below
+/// it, nothing shows what the filter header follows from: there the peers decide.
+#[test]
+fn a_dispute_above_a_start() {
+    for start in [12, 20, 36] {
+        let config = |count| {
+            let headers = honest().headers(0, start).to_vec();
+            let point = StartPoint { height: start, work: honest().work(start), headers };
+            Config { start: Start::Point(point), ..config(count) }
+        };
+        let of_height = |height: &u32| *height > start;
+        let all: Vec<u32> = ALL.into_iter().filter(of_height).collect();
+        let watching = |peers: Vec<Peer>| {
+            let mut lab = Lab::new(config(peers.len()), peers);
+            lab.command(Command::Watch { scripts: vec![script(1)], from: Birthday::Height(start + 1) });
+            lab
+        };
+        for lie in [start + 1, start + 2, LIE, 50, TIP] {
+            let liar = lying(&honest(), lie, &[]);
+            for order in [[0, 1, 0], [1, 0, 0], [1, 1, 0]] {
+                let what = format!("start {start}, lie at {lie}, {order:?}");
+                let chains = [honest(), liar.clone()];
+                let mut lab = watching(order.iter().map(|side| Peer::new(&chains[*side])).collect());
+                settle(&mut lab);
+                let reason = Reason::Misbehaved(Misbehaviour::FalseFilterHeader(lie));
+                let mut gone = lab.farewells();
+                gone.sort_by_key(|(endpoint, _)| endpoint.clone());
+                let liars = (0..3).filter(|peer| order[*peer] == 1);
+                assert_eq!(
+                    gone,
+                    liars.map(|peer| (endpoint(peer), reason.clone())).collect::<Vec<_>>(),
+                    "{what}"
+                );
+                assert_eq!(lab.synced, Some(honest().tip()), "{what}");
+                assert_eq!(found(&lab), all, "{what}");
+                assert_eq!(stored(&lab), filter_headers(&honest(), start), "{what}");
+            }
+        }
+        // What lies at the start or below shows in what the first filter header follows from.
+        for lie in [start, start - 1, 1] {
+            let liar = lying(&honest(), lie, &[]);
+            for order in [[0, 1], [1, 0]] {
+                let what = format!("start {start}, lie at {lie}, {order:?}");
+                let chains = [honest(), liar.clone()];
+                let mut lab = watching(order.iter().map(|side| Peer::new(&chains[*side])).collect());
+                settle(&mut lab);
+                assert_eq!(lab.farewells(), [], "{what}: nothing is proven of either");
+                assert_eq!((lab.synced, found(&lab)), (None, vec![]), "{what}");
+                lab.peers.push(Peer::new(&honest()));
+                lab.command(Command::AddPeer(endpoint(2)));
+                settle(&mut lab);
+                assert_eq!(lab.farewells(), [], "{what}");
+                assert_eq!(lab.synced, Some(honest().tip()), "{what}");
+                assert_eq!(found(&lab), all, "{what}");
+                assert_eq!(stored(&lab), filter_headers(&honest(), start), "{what}");
+            }
+        }
     }
 }
 

@@ -286,6 +286,10 @@ impl Client {
             self.agreement.told = None;
             return;
         };
+        if self.filter_headers.last().is_none_or(|last| last < height) {
+            // What was decided is on its way, and nobody has named it anew.
+            return;
+        }
         let mut votes: BTreeMap<Group, Option<FilterHeader>> = BTreeMap::new();
         for peer in self.peers.values().filter(|peer| is_waited_for(peer)) {
             let vote = match peer.dissent {

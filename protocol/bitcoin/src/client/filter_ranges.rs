@@ -448,7 +448,9 @@ impl Client {
     pub(super) fn drop_unproven_of(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let proven = self.proven_filter_headers();
         let mut others = self.peers.iter().filter(|(other, peer)| **other != conn && peer.is_of_one_mind());
-        if proven < self.filter_headers.next() && !others.any(|(_, peer)| peer.agrees > proven) {
+        if self.filter_headers.last().is_some_and(|last| last >= proven)
+            && !others.any(|(_, peer)| peer.agrees > proven)
+        {
             self.replace_filter_headers(turn, proven);
         }
     }

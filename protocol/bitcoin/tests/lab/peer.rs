@@ -217,7 +217,7 @@ impl Peer {
                     if height.is_some_and(|height| self.keeps_back.contains(&height)) {
                         continue;
                     }
-                    if height.is_some_and(|height| self.lacks.contains(&height)) {
+                    if height.is_none_or(|height| self.lacks.contains(&height)) {
                         send(&Message::NotFound([item].as_slice().into()));
                         continue;
                     }
