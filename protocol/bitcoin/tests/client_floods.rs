@@ -14,6 +14,7 @@ use andon_bitcoin::client::{Config, Endpoint, Event, HeaderError, Misbehaviour, 
 use andon_bitcoin::wire::CommandName;
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
+use lab::chain::script;
 use lab::peer::{Given, Reply};
 use lab::{Chain, Lab, Peer, config, endpoint};
 use peak_alloc::PeakAlloc;
@@ -658,4 +659,50 @@ fn what_waits_for_the_lowest_range_of_filter_headers_is_bounded() {
     assert!(most < 3 * MEGABYTE / 2 + FEW_MESSAGES + 16_000_000, "{most}");
     let wrong = Misbehaviour::WrongAnswer(andon_bitcoin::wire::CommandName::new("cfcheckpt"));
     assert!(lab.farewells().contains(&misbehaved(3, wrong)), "{:?}", lab.farewells());
+}
+
+/// A dispute holds two filters and a block, whatever they have and however many differ: each liar names another filter, as
+/// large as a message can be.
+#[test]
+fn what_a_dispute_holds_is_bounded() {
+    const LIE: u32 = 7;
+    const FILTER: usize = 3_900_000;
+    let _alone = alone();
+    let mut chain = Chain::new();
+    chain.grow_blocks(LIE - 1, 0, |height| script(height.into()));
+    chain.bulk = 900_000;
+    chain.grow_blocks(1, 0, |height| script(height.into()));
+    chain.bulk = 0;
+    chain.grow_blocks(10, 0, |height| script(height.into()));
+    let chain = Rc::new(chain);
+    // Elements that the block does not have, and a count that is as high as their bits allow; or nothing that is a filter.
+    let filters = |count: usize, sound: bool| {
+        (0..count).map(move |number| {
+            let mut filter = vec![0xfe];
+            let elements = if sound { FILTER as u32 / 3 } else { u32::MAX };
+            filter.extend_from_slice(&elements.to_le_bytes());
+            filter.resize(FILTER, number as u8);
+            filter
+        })
+    };
+    let mut peaks = Vec::new();
+    for (liars, sound) in [(2, false), (2, true), (6, false), (6, true)] {
+        let lies: Vec<Rc<Chain>> =
+            filters(liars, sound).map(|filter| Rc::new(chain.with_filter(LIE, filter))).collect();
+        let mut lab = Lab::new(config(liars + 1), lies.iter().map(Peer::new).collect());
+        lab.peers.push(Peer::new(&chain));
+        let ((), most, rest) = allocated(|| lab.run_for(Duration::from_secs(300)));
+        println!("{liars} liars, {sound}: {most} bytes at most, {rest} at the end");
+        let judged = lab
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::FalseFilter { block, .. } if block.height == LIE));
+        assert_eq!(judged.count(), liars, "{sound}: {:?}", lab.farewells());
+        assert_eq!(lab.synced, Some(chain.tip()));
+        // The laboratory's copies, the reader's and the dispute's, and three times as much for the elements.
+        assert!(most < 8 * FILTER, "{liars}, {sound}: {most}");
+        assert!(rest < 2_000_000, "{liars}, {sound}: {rest}");
+        peaks.push(most);
+    }
+    assert!(peaks[2] < peaks[0] + FILTER / 2 && peaks[3] < peaks[1] + FILTER / 2, "{peaks:?}");
 }

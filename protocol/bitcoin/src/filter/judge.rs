@@ -225,7 +225,8 @@ impl Set {
     fn new(block_hash: &BlockHash, filter: &[u8]) -> Result<Self, DecodeError> {
         let elements = Elements::new(filter)?;
         let range = range_of(elements.count());
-        let mut all = Vec::new();
+        // There are bits for all of them: they have three times the bytes of the filter, and a fifth more, at most.
+        let mut all = Vec::with_capacity(elements.count() as usize);
         elements.each(|element| {
             all.push(element);
             true
