@@ -132,7 +132,7 @@ impl Client {
         }
         self.compare_checkpoints(turn);
         self.ask_for_checkpoints(turn);
-        self.choose_filter_header_source();
+        self.choose_filter_header_source(turn);
         self.open_filter_ranges(turn);
         self.hand_out_filter_ranges(turn);
     }
@@ -151,7 +151,7 @@ impl Client {
         peer.is_of_one_mind() && !self.checkpoints.differ(conn)
     }
 
-    fn choose_filter_header_source(&mut self) {
+    fn choose_filter_header_source(&mut self, turn: &Turn<'_>) {
         let next = self.filter_headers.next();
         let fit = self.peers.iter().filter(|(conn, peer)| {
             self.follows_ours(**conn, peer)
@@ -168,11 +168,13 @@ impl Client {
         });
         // With checkpoints others can help.
         let reaches = |conn: &ConnId| self.checkpoints.reach(*conn, next);
+        let relief = source.and_then(|source| self.relief_of(source, &fit, turn.now.instant));
         let chosen = match self.agreement.dispute {
-            None if source.as_ref().is_some_and(reaches) => source,
-            None => fit.iter().copied().find(reaches).or(source).or(fit.first().copied()),
             // Which filter headers are right is open.
             Some(_) => source,
+            None if relief.is_some() => relief,
+            None if source.as_ref().is_some_and(reaches) => source,
+            None => fit.iter().copied().find(reaches).or(source).or(fit.first().copied()),
         };
         if chosen == self.filter_ranges.source {
             return;
@@ -188,6 +190,25 @@ impl Client {
                 range.asked.clear();
             }
         }
+    }
+
+    /// Who is to take the place of a source that takes long, if nobody can give what it owes as it is: nobody has named the
+    /// same.
+    fn relief_of(&self, source: ConnId, fit: &[ConnId], now: Instant) -> Option<ConnId> {
+        let slow = self.filter_ranges.open.iter().find(|range| range.is_owed_by(source))?;
+        if slow.asked.len() > 1 || slow.asked_at + PATIENCE > now {
+            return None;
+        }
+        let named = self.checkpoints.at(source, slow.stop);
+        let mut idle = fit.iter().copied().filter(|conn| {
+            let owes_late = self.peers.get(conn).is_some_and(Peer::owes_late_filter_headers);
+            *conn != source && self.filter_ranges.owed_by(*conn) == 0 && !owes_late
+        });
+        if named.is_some() && idle.clone().any(|conn| self.checkpoints.at(conn, slow.stop) == named) {
+            return None;
+        }
+        let with_checkpoints = idle.clone().find(|conn| self.checkpoints.reach(*conn, slow.start));
+        with_checkpoints.or_else(|| idle.next())
     }
 
     /// Opens as many ranges as may be open, up to where the source has blocks.
@@ -262,16 +283,21 @@ impl Client {
         let mut look_again: Option<Instant> = None;
         for conn in able {
             while self.filter_ranges.owed_by(conn) == 0 {
-                let slow = self.filter_ranges.open.iter().position(|range| {
-                    range.answer.is_none() && range.asked.len() == 1 && self.can_give(conn, range)
-                });
-                let Some(place) = slow else { break };
-                let range = &self.filter_ranges.open[place];
-                let due = range.asked_at + PATIENCE;
+                let mut slow = self
+                    .filter_ranges
+                    .open
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, range)| range.answer.is_none() && range.asked.len() == 1);
+                let Some((_, lowest)) = slow.clone().next() else { break };
+                let given = slow.find(|(_, range)| self.can_give(conn, range));
+                // Of one that it can't give, it may become the source.
+                let due = given.map_or(lowest, |(_, range)| range).asked_at + PATIENCE;
                 if due > turn.now.instant {
                     look_again = Some(look_again.map_or(due, |at| at.min(due)));
                     break;
                 }
+                let Some((place, range)) = given else { break };
                 if let Some(slow) = range.asked.first().copied() {
                     self.filter_ranges.shares.insert(slow, 1);
                 }
@@ -382,14 +408,13 @@ impl Client {
         let source = self.filter_ranges.source;
         let wanted = source.and_then(|source| self.checkpoints.at(source, stop));
         let range = &mut self.filter_ranges.open[place];
-        let mut others = core::mem::take(&mut range.asked);
-        others.retain(|other| *other != conn);
+        range.asked.retain(|other| *other != conn);
+        // Else the source is another now, and does not name the same: who does is asked.
         if wanted.is_none_or(|wanted| headers.last() == Some(&wanted)) {
             range.answer = Some(Answer { from: conn, previous, headers });
-        }
-        // Else the source is another now, and does not name the same: who does is asked.
-        for other in others {
-            self.expect_late_filter_headers(other, 1);
+            for other in core::mem::take(&mut range.asked) {
+                self.expect_late_filter_headers(other, 1);
+            }
         }
         if is_owed {
             let share = self.filter_ranges.share(conn);
