@@ -10,7 +10,7 @@ use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, FilterHeader};
 
-use super::api::{BlockId, Count, Event, Progress, Touch};
+use super::api::{Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
