@@ -5,14 +5,18 @@
 
 mod lab;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, Command, Event, FilterCache, TouchKind, WatchedOutput};
+use andon_bitcoin::client::{
+    Birthday, Command, Descriptor, DescriptorError, Event, FilterCache, Lookahead, TouchKind, WatchedOutput,
+};
 use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
+use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
 use bitcoin::consensus::deserialize;
-use bitcoin::{Block, OutPoint, Witness};
+use bitcoin::secp256k1::Secp256k1;
+use bitcoin::{Block, CompressedPublicKey, Network, OutPoint, ScriptBuf, Witness};
 use lab::chain::{filter_of, script};
 use lab::{Asked, Chain, Lab, Peer, config};
 
@@ -478,4 +482,155 @@ fn filters_that_are_damaged_on_the_disk_are_asked_of_peers() {
         assert!(times.iter().sum::<u32>() <= 250);
         assert_eq!(kept(&lab).0, (3000..=TIP).collect(), "and comes back");
     }
+}
+
+/// The extended public key of a wallet, and the script of an index on one of its paths.
+fn account() -> (String, impl Fn(u32, u32) -> ScriptBuf) {
+    let secp = Secp256k1::new();
+    let secret = Xpriv::new_master(Network::Regtest, &[7; 32]).unwrap();
+    let public = Xpub::from_priv(&secp, &secret);
+    let script = move |path: u32, index: u32| {
+        let steps = [path, index].map(|number| ChildNumber::from_normal_idx(number).unwrap());
+        let key = CompressedPublicKey(public.derive_pub(&secp, &steps).unwrap().public_key);
+        ScriptBuf::new_p2wpkh(&key.wpubkey_hash())
+    };
+    (public.to_string(), script)
+}
+
+fn descriptor(text: &str) -> Descriptor {
+    Descriptor::parse(text, Network::Regtest).unwrap()
+}
+
+fn touched(lab: &Lab) -> BTreeSet<u32> {
+    let mut touched = BTreeSet::new();
+    for event in &lab.events {
+        match event {
+            Event::Touched(touch) => assert!(touched.insert(touch.block.height), "told twice: {touch:?}"),
+            Event::TakenBack(touch) => assert!(touched.remove(&touch.block.height), "never told: {touch:?}"),
+            _ => {}
+        }
+    }
+    touched
+}
+
+/// What is paid to which index, in the chain's order: some far ahead of what was used before.
+fn uses() -> BTreeMap<u32, (u32, u32)> {
+    // The last but one is beyond the gap, for ever; the last is the other path's.
+    BTreeMap::from([
+        (30, (0, 75)),
+        (50, (0, 25)),
+        (60, (0, 50)),
+        (100, (0, 10)),
+        (110, (0, 400)),
+        (120, (1, 3)),
+    ])
+}
+
+fn wallet_chain() -> Rc<Chain> {
+    let (_, script_of) = account();
+    let uses = uses();
+    let mut chain = Chain::new();
+    chain.grow_blocks(300, 1, |height| match uses.get(&height) {
+        Some((path, index)) => script_of(*path, *index),
+        None => script(u64::from(height)),
+    });
+    Rc::new(chain)
+}
+
+#[test]
+fn scripts_of_a_descriptor_are_derived_as_they_are_used_and_nothing_within_the_gap_is_missed() {
+    let chain = wallet_chain();
+    let (key, _) = account();
+    let lookahead = Lookahead { gap: 20, first: 20 };
+    let one = descriptor(&format!("wpkh({key}/0/*)"));
+    let both = descriptor(&format!("wpkh({key}/<0;1>/*)"));
+    let watch = |descriptor: &Descriptor, from, only| {
+        let (descriptors, from) = (vec![descriptor.clone()], Birthday::Height(from));
+        Command::WatchDescriptors { descriptors, lookahead, from, only }
+    };
+    // However the process ends in between, the next goes on.
+    for crash in 0..40 {
+        let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+        lab.disk_delay = (crash % 2 == 1).then_some(Duration::from_millis(5));
+        lab.crash_after = (crash > 0).then_some(crash);
+        lab.command(watch(&one, 1, false));
+        lab.run_for(Duration::from_secs(60));
+        if crash > 0 {
+            lab.restart();
+            lab.command(watch(&one, 1, false));
+            lab.sync();
+        }
+        assert_eq!(lab.synced, Some(chain.tip()), "{crash}");
+        assert_eq!(touched(&lab), BTreeSet::from([30, 50, 60, 100]), "{crash}");
+        if crash > 0 {
+            continue;
+        }
+        // 20 at first; 40 when index 10 was used; 80 for 25 and 50; 160 for 75.
+        let derived = lab.events.iter().filter_map(|event| match event {
+            Event::DescriptorDerived { scripts, .. } => Some(*scripts),
+            _ => None,
+        });
+        assert_eq!(derived.collect::<Vec<_>>(), [20, 40, 80, 160]);
+        // The other path, of both.
+        lab.synced = None;
+        lab.command(watch(&both, 1, true));
+        lab.sync();
+        assert_eq!(touched(&lab), BTreeSet::from([30, 50, 60, 100, 120]));
+        // Scripts alone do not forget those of descriptors.
+        lab.synced = None;
+        lab.command(Command::WatchOnly { scripts: vec![script(200)], from: Birthday::Height(1) });
+        lab.sync();
+        assert_eq!(touched(&lab), BTreeSet::from([30, 50, 60, 100, 120, 200]));
+        lab.command(Command::UnwatchDescriptors { descriptors: vec![one.clone()] });
+        lab.run_for(Duration::from_secs(5));
+        assert_eq!(touched(&lab), BTreeSet::from([120, 200]));
+        lab.restart();
+        lab.command(watch(&both, 1, false));
+        lab.sync();
+        assert_eq!(touched(&lab), BTreeSet::from([30, 50, 60, 100, 120, 200]), "from the start again");
+    }
+}
+
+#[test]
+fn a_descriptor_from_an_earlier_block_is_searched_for_from_there() {
+    let chain = wallet_chain();
+    let (key, _) = account();
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    let watch = |from| Command::WatchDescriptors {
+        descriptors: vec![descriptor(&format!("wpkh({key}/0/*)"))],
+        lookahead: Lookahead::default(),
+        from: Birthday::Height(from),
+        only: true,
+    };
+    lab.command(watch(55));
+    lab.sync();
+    assert_eq!(touched(&lab), BTreeSet::from([60, 100, 110]));
+    lab.asked.clear();
+    lab.command(watch(70));
+    lab.run_for(Duration::from_secs(60));
+    assert_eq!(times_asked(&lab).iter().sum::<u32>(), 0);
+    lab.synced = None;
+    lab.command(watch(40));
+    lab.sync();
+    assert_eq!(touched(&lab), BTreeSet::from([50, 60, 100, 110]));
+    assert_asked(&lab, 0, 39, 0);
+    assert_asked(&lab, 40, 300, 1);
+}
+
+#[test]
+fn a_text_that_is_no_public_descriptor_of_the_network_is_refused() {
+    let (key, _) = account();
+    let secret = Xpriv::new_master(Network::Regtest, &[7; 32]).unwrap();
+    let parse =
+        |text: &str| Descriptor::parse(text, Network::Regtest).map(|descriptor| descriptor.is_ranged());
+    assert_eq!(parse(&format!("wpkh({key}/0/*)")), Ok(true));
+    assert_eq!(parse(&format!("wpkh({key}/0/1)")), Ok(false));
+    assert_eq!(parse(&format!("wpkh({secret}/0/*)")), Err(DescriptorError::PrivateKey));
+    assert!(matches!(
+        parse(&format!("wpkh({key}/0'/*)")),
+        Err(DescriptorError::Malformed(_) | DescriptorError::Underivable(_))
+    ));
+    assert!(matches!(parse(&format!("wpkh({key}/0/*")), Err(DescriptorError::Malformed(_))));
+    let mainnet = Descriptor::parse(&format!("wpkh({key}/0/*)"), Network::Bitcoin);
+    assert_eq!(mainnet, Err(DescriptorError::OtherNetwork));
 }

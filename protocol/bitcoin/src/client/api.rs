@@ -13,6 +13,7 @@ use bitcoin::{
 
 use super::Misbehaviour;
 use super::config::Endpoint;
+use super::descriptors::{Descriptor, Lookahead};
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
 
@@ -32,7 +33,7 @@ pub enum Command {
         /// The first block that can touch them.
         from: Birthday,
     },
-    /// As [`Watch`](Self::Watch), and forget every other script with what was found for it.
+    /// As [`Watch`](Self::Watch), and forget every other script with what was found for it, but for those of descriptors.
     WatchOnly {
         /// Duplicates and empty ones do no harm.
         scripts: Vec<ScriptBuf>,
@@ -55,6 +56,25 @@ pub enum Command {
         scripts: Vec<ScriptBuf>,
         /// Outputs that were given to [`WatchOutputs`](Self::WatchOutputs).
         outputs: Vec<OutPoint>,
+    },
+    /// Watch the scripts of these output descriptors too, as far ahead as is wanted, and further as they are used.
+    ///
+    /// Remembered, as scripts are. One that is watched already from there on, or from before, changes nothing but its
+    /// lookahead. An [`Event::DescriptorDerived`] tells how many scripts are watched.
+    WatchDescriptors {
+        /// Duplicates do no harm.
+        descriptors: Vec<Descriptor>,
+        /// How far ahead.
+        lookahead: Lookahead,
+        /// The first block that can touch their scripts.
+        from: Birthday,
+        /// Whether to forget every other descriptor, with what was found for it.
+        only: bool,
+    },
+    /// Watch these no more, and forget what was found for them, as [`Unwatch`](Self::Unwatch) does.
+    UnwatchDescriptors {
+        /// Those that are not watched change nothing.
+        descriptors: Vec<Descriptor>,
     },
     /// Search once more for all that is watched, from a block on, as if it had never been searched from there. What had
     /// been found there is told as [`Event::TakenBack`].
@@ -325,6 +345,13 @@ pub enum Event {
     Rescan {
         /// The first height that is searched.
         from: u32,
+    },
+    /// So many scripts of a descriptor are watched now, durably: from its first index on.
+    DescriptorDerived {
+        /// The descriptor; of one with several paths, that of one path.
+        descriptor: String,
+        /// How many.
+        scripts: u32,
     },
     /// What a [`Command::FindSpend`] asked for.
     SpendSearched {

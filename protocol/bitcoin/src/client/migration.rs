@@ -188,7 +188,7 @@ impl Client {
         let next = migration.next;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             for (script, from) in watched {
-                record::put_watched(batch, script, Watch { from, group: ONLY_GROUP });
+                record::put_watched(batch, script, Watch { from, group: ONLY_GROUP, origin: None });
             }
             if !more {
                 batch.delete_from(OLD_WATCH, &[]);

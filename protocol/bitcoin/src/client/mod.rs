@@ -17,6 +17,7 @@
 //! | `cache` | filters that are kept on the disk |
 //! | `watches`, `findings` | what is watched, how far each part of it has been searched for, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
+//! | `descriptors` | output descriptors: scripts that are derived as they are used |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
@@ -29,6 +30,7 @@ mod blocks;
 mod cache;
 mod checkpoints;
 mod config;
+mod descriptors;
 mod dial;
 mod dispute;
 mod downloads;
@@ -65,6 +67,7 @@ use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Tic
 
 pub use api::*;
 pub use config::*;
+pub use descriptors::{Descriptor, DescriptorError, Lookahead};
 pub use misbehaviour::Misbehaviour;
 
 use agreement::Agreement;
@@ -151,6 +154,7 @@ enum Timer {
     HoldUp,
     FilterRanges,
     TakeOver,
+    Derive,
 }
 
 #[derive(Debug)]
@@ -263,6 +267,12 @@ impl Client {
             Command::Unwatch { scripts, outputs } => {
                 self.search.order(WatchOrder::Unwatch { scripts, outputs })
             }
+            Command::WatchDescriptors { descriptors, lookahead, from, only } => {
+                self.search.order(WatchOrder::Descriptors { descriptors, lookahead, from, only });
+            }
+            Command::UnwatchDescriptors { descriptors } => {
+                self.search.order(WatchOrder::UnwatchDescriptors { descriptors });
+            }
             Command::Rescan { from } => self.search.order(WatchOrder::Rescan { from }),
             Command::FindSpend { outpoint, script, from } => {
                 self.search.order(WatchOrder::FindSpend { outpoint, script, from });
@@ -315,7 +325,7 @@ impl Client {
                 Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.
-                Timer::Progress | Timer::FilterRanges | Timer::TakeOver => {}
+                Timer::Progress | Timer::FilterRanges | Timer::TakeOver | Timer::Derive => {}
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),

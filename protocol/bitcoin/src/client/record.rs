@@ -16,8 +16,9 @@
 //! | `filter_headers` | height of the row's first (4) | filter headers (32 each) |
 //! | `hashes` | part of the hash (1), difficulty period (4) | for each block of the period whose hash begins with the part: the next bytes of its hash (5), its place in the period (2) |
 //! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
-//! | `watched` | script | the height from which it is watched (4), its group (4) unless that is 0 |
+//! | `watched` | script | the height from which it is watched (4); its group (4), unless that is 0 and nothing follows; of a script that was derived, the number of its descriptor (4) and the index (4) |
 //! | `outputs` | outpoint (36) | the height from which it is watched (4), its group (4), satoshis (8, all ones if not given), script |
+//! | `descriptors` | number (4) | the height from which it is watched, the gap, how many are watched at first, how many have been derived (4 each), its text |
 //! | `filters` | height (4) | the block's hash (32), its filter: see `cache` |
 //! | `cached` | height of the first filter of a part (4) | height of the last (4), bytes of all (8) |
 //! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8, all ones if not known), for an input the outpoint (36), script |
@@ -39,7 +40,8 @@ use bitcoin::{
 
 use super::api::{BlockId, Touch, TouchKind};
 use super::cache::Part;
-use super::watches::{GroupId, Positions, Watch, WatchedOutpoint};
+use super::descriptors::Tracked;
+use super::watches::{GroupId, Origin, Positions, Watch, WatchedOutpoint};
 use crate::headers::{Lineage, PERIOD};
 use crate::wire::{Item, Malformed, Reader};
 
@@ -50,6 +52,7 @@ pub(super) const HASHES: Space = Space::new("hashes");
 pub(super) const STAGED: Space = Space::new("staged");
 pub(super) const WATCH: Space = Space::new("watched");
 pub(super) const OUTPUTS: Space = Space::new("outputs");
+pub(super) const DESCRIPTORS: Space = Space::new("descriptors");
 pub(super) const TOUCH: Space = Space::new("touches");
 pub(super) const FILTERS: Space = Space::new("filters");
 pub(super) const CACHED: Space = Space::new("cached");
@@ -559,17 +562,23 @@ fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
 
 pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], watch: Watch) {
     let mut value = watch.from.to_be_bytes().to_vec();
-    if watch.group > 0 {
+    if watch.group > 0 || watch.origin.is_some() {
         value.extend_from_slice(&watch.group.to_be_bytes());
+    }
+    if let Some(Origin { descriptor, index }) = watch.origin {
+        value.extend_from_slice(&descriptor.to_be_bytes());
+        value.extend_from_slice(&index.to_be_bytes());
     }
     put(batch, WATCH, script, &mut value);
 }
 
 /// Since when a script is watched. `None`: that, or the script, is not what was put.
 pub(super) fn watched(script: &[u8], value: &[u8]) -> Option<Watch> {
-    let (from, group) = unseal(script, value)?.split_first_chunk()?;
-    let group = if group.is_empty() { 0 } else { u32::from_be_bytes(group.try_into().ok()?) };
-    Some(Watch { from: u32::from_be_bytes(*from), group })
+    let (numbers, rest) = unseal(script, value)?.as_chunks();
+    let number = |at: usize| numbers.get(at).copied().map(u32::from_be_bytes);
+    let is_whole = rest.is_empty() && [1, 2, 4].contains(&numbers.len());
+    let origin = number(2).zip(number(3)).map(|(descriptor, index)| Origin { descriptor, index });
+    is_whole.then_some(Watch { from: number(0)?, group: number(1).unwrap_or(0), origin })
 }
 
 /// Since when a script is watched, in the oldest format.
@@ -582,7 +591,7 @@ pub(super) fn put_watched_outpoint(
     outpoint: &OutPoint,
     watched: &WatchedOutpoint,
 ) {
-    let Watch { from, group } = watched.watch;
+    let Watch { from, group, .. } = watched.watch;
     let mut value = [from.to_be_bytes(), group.to_be_bytes()].concat();
     value.extend_from_slice(&satoshis(watched.amount).to_le_bytes());
     value.extend_from_slice(watched.script.as_bytes());
@@ -607,7 +616,7 @@ pub(super) fn watched_outpoint(key: &[u8], value: &[u8]) -> Option<(OutPoint, Wa
     let group = u32::from_be_bytes(reader.array().ok()?);
     let amount = amount(reader.u64().ok()?);
     let script = ScriptBuf::from_bytes(reader.rest().into());
-    Some((outpoint, WatchedOutpoint { script, amount, watch: Watch { from, group } }))
+    Some((outpoint, WatchedOutpoint { script, amount, watch: Watch { from, group, origin: None } }))
 }
 
 /// More than there can be: no amount.
@@ -647,4 +656,18 @@ pub(super) fn read_cached(key: &[u8], value: &[u8]) -> Option<(u32, Part)> {
     let last = u32::from_be_bytes(reader.array().ok()?);
     let bytes = u64::from_be_bytes(reader.array().ok()?);
     (first <= last && last < u32::MAX).then_some((first, Part { last, bytes }))
+}
+
+pub(super) fn put_descriptor(batch: &mut BatchWriter<'_>, number: u32, tracked: &Tracked) {
+    put(batch, DESCRIPTORS, &number.to_be_bytes(), &mut tracked.encode());
+}
+
+pub(super) fn delete_descriptor(batch: &mut BatchWriter<'_>, number: u32) {
+    delete(batch, DESCRIPTORS, &number.to_be_bytes());
+}
+
+/// A descriptor, by its number. `None`: it is not what was put.
+pub(super) fn read_descriptor(key: &[u8], value: &[u8]) -> Option<(u32, Tracked)> {
+    let number = u32::from_be_bytes(key.try_into().ok()?);
+    Some((number, Tracked::decode(unseal(key, value)?)?))
 }

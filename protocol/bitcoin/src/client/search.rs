@@ -14,6 +14,7 @@ use super::api::{Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
+use super::descriptors::Descriptors;
 use super::filters::{Filters, Source};
 use super::findings::{Digest, Findings};
 use super::peer::{Headers, Peer};
@@ -35,6 +36,7 @@ pub(super) const BLOCK: CommandName = CommandName::new("block");
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) watches: Watches,
+    pub(super) descriptors: Descriptors,
     pub(super) findings: Findings,
     pub(super) filters: Filters,
     pub(super) blocks: Blocks,
@@ -58,6 +60,7 @@ impl Search {
     pub(super) fn new(filter_window: usize, cache: FilterCache) -> Self {
         Self {
             watches: Watches::default(),
+            descriptors: Descriptors::default(),
             findings: Findings::default(),
             filters: Filters::new(filter_window),
             blocks: Blocks::default(),
@@ -93,7 +96,10 @@ impl Search {
 
     /// Whether everything up to the tip has been searched, durably, or there is nothing to search for.
     pub(super) fn is_done(&self, tip: u32) -> bool {
-        self.watches.is_done(tip) && self.orders.is_empty() && self.taking_back == TakingBack::No
+        self.watches.is_done(tip)
+            && self.orders.is_empty()
+            && self.taking_back == TakingBack::No
+            && !self.descriptors.is_deriving()
     }
 
     /// Counts what is done, of filters from the height `first` on.
@@ -115,9 +121,14 @@ impl Client {
     pub(super) fn go_on_searching(&mut self, turn: &mut Turn<'_>) {
         if self.search.taking_back == TakingBack::No {
             self.carry_out_orders(turn);
+            self.derive_scripts(turn);
         }
         self.end_spend_searches(turn);
         self.arrange_groups(turn);
+        if self.search.descriptors.is_deriving() {
+            // What is not derived yet would be searched for in a pass of its own.
+            return;
+        }
         if let Some(limit) = self.trusted_filter_headers().checked_sub(1) {
             for (group, end) in self.search.watches.active(limit) {
                 self.open_segments(turn, group, end);
@@ -130,6 +141,7 @@ impl Client {
         self.ask_for_filters(turn);
         if self.search.taking_back == TakingBack::No {
             self.settle(turn);
+            self.derive_more(turn);
         }
     }
 
@@ -291,7 +303,7 @@ impl Client {
     }
 
     fn settle_group(&mut self, turn: &mut Turn<'_>, id: GroupId, end: u32) {
-        let Search { watches, findings, blocks, .. } = &mut self.search;
+        let Search { watches, descriptors, findings, blocks, .. } = &mut self.search;
         let Some(group) = watches.group_mut(id) else { return };
         let Some(limit) = group.matched_to.map(|block| block.height) else { return };
         let before = group.next;
@@ -306,6 +318,11 @@ impl Client {
             found.extend(settled.touches);
             spends.extend(settled.spends);
             done = Some(block);
+        }
+        for (_, touch) in &found {
+            if let Some(origin) = watches.scripts().get(&touch.script).and_then(|watch| watch.origin) {
+                descriptors.note_used(origin);
+            }
         }
         let Some(group) = watches.group_mut(id) else { return };
         if blocks.first(before, limit).is_none() {

@@ -91,6 +91,7 @@ pub(super) enum Step {
     Cached,
     Watched,
     Outputs,
+    Descriptors,
     Touches,
 }
 
@@ -206,6 +207,7 @@ impl Client {
             Step::Cached => self.take_cached(turn, &mut loading, rows, more),
             Step::Watched => self.take_watched(turn, &mut loading, rows, more),
             Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
+            Step::Descriptors => self.take_descriptors(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
         };
         match went {
@@ -493,7 +495,7 @@ impl Client {
             let script = ScriptBuf::from_bytes(key.into());
             let watch = record::watched(key, value).unwrap_or_else(|| {
                 // Since when is lost, or a part of the script. It is looked for in every block.
-                let watch = Watch { from: 0, group: ANEW };
+                let watch = Watch { from: 0, group: ANEW, origin: None };
                 loading.positions.insert(ANEW, 0);
                 let what = "a watched script was unreadable, or since when it is";
                 self.search_repaired(turn, loading, what, |batch| {
@@ -547,7 +549,31 @@ impl Client {
         self.filter_headers.trust(searched.min(self.filter_headers.next()));
         let checked = self.search.watches.checked_below().and_then(|next| next.checked_sub(1));
         turn.out.event(Event::Started { tip: self.chain.tip(), checked });
-        self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);
+        self.load_from(turn, loading, Step::Descriptors, record::DESCRIPTORS, Bound::Unbounded);
+        Ok(Went::On)
+    }
+
+    fn take_descriptors(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        for (key, value) in rows.iter() {
+            match record::read_descriptor(key, value) {
+                Some((number, tracked)) => self.search.descriptors.restore(number, tracked),
+                // What has been derived of it is watched as before.
+                None => self.search_repaired(turn, loading, "a watched descriptor was unreadable", |batch| {
+                    record::delete(batch, record::DESCRIPTORS, key);
+                }),
+            }
+        }
+        let (step, space, from) = match rows.iter().last().filter(|_| more) {
+            Some((last, _)) => (Step::Descriptors, record::DESCRIPTORS, Bound::Excluded(last)),
+            None => (Step::Touches, record::TOUCH, Bound::Unbounded),
+        };
+        self.load_from(turn, loading, step, space, from);
         Ok(Went::On)
     }
 
@@ -555,7 +581,9 @@ impl Client {
     fn restore_positions(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
         let mut birthdays = Positions::new();
         let scripts = loading.watched.values();
-        for Watch { from, group } in scripts.chain(loading.outpoints.values().map(|watched| &watched.watch)) {
+        for Watch { from, group, .. } in
+            scripts.chain(loading.outpoints.values().map(|watched| &watched.watch))
+        {
             let lowest = birthdays.entry(*group).or_insert(*from);
             *lowest = (*lowest).min(*from);
         }
@@ -602,6 +630,11 @@ impl Client {
                 loading.void.get_or_insert(touch.block.height);
             }
             self.search.findings.restore(&touch, &self.search.watches);
+            if let Some(origin) =
+                self.search.watches.scripts().get(&touch.script).and_then(|watch| watch.origin)
+            {
+                self.search.descriptors.note_used(origin);
+            }
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));
                 loading.told = Some(touch.block);

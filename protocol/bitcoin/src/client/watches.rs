@@ -34,6 +34,14 @@ pub(super) type Positions = BTreeMap<GroupId, u32>;
 pub(super) struct Watch {
     pub(super) from: u32,
     pub(super) group: GroupId,
+    pub(super) origin: Option<Origin>,
+}
+
+/// Which descriptor a script was derived of, at which index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) descriptor: u32,
+    pub(super) index: u32,
 }
 
 /// An output that is watched for its spending.
@@ -237,16 +245,24 @@ impl Watches {
     pub(super) fn watch(
         &mut self,
         group: GroupId,
-        scripts: impl IntoIterator<Item = (ScriptBuf, u32)>,
+        scripts: impl IntoIterator<Item = (ScriptBuf, Watch)>,
         outpoints: impl IntoIterator<Item = (OutPoint, WatchedOutpoint)>,
     ) {
-        self.scripts.extend(scripts.into_iter().map(|(script, from)| (script, Watch { from, group })));
+        let scripts = scripts.into_iter().map(|(script, watch)| (script, Watch { group, ..watch }));
+        self.scripts.extend(scripts);
         self.outpoints.extend(outpoints.into_iter().map(|(outpoint, mut watched)| {
             watched.watch.group = group;
             (outpoint, watched)
         }));
         self.count_members();
         self.change(group);
+    }
+
+    /// Notes where a script that is watched comes from.
+    pub(super) fn set_origin(&mut self, script: &ScriptBuf, origin: Origin) {
+        if let Some(watch) = self.scripts.get_mut(script) {
+            watch.origin = Some(origin);
+        }
     }
 
     /// The rows of some that are watched.

@@ -9,8 +9,9 @@ use bitcoin::block::Header;
 use bitcoin::{OutPoint, ScriptBuf};
 
 use super::api::{Birthday, Event, WatchedOutput};
+use super::descriptors::{Descriptor, Lookahead};
 use super::taking_back::TakingBack;
-use super::watches::{GroupId, Watch, WatchedOutpoint};
+use super::watches::{GroupId, Origin, Watch, WatchedOutpoint};
 use super::{Client, Then, Turn, record};
 
 /// How much earlier than a birthday a block's time may be that is later in truth.
@@ -24,6 +25,8 @@ pub(super) enum WatchOrder {
     Unwatch { scripts: Vec<ScriptBuf>, outputs: Vec<OutPoint> },
     Rescan { from: Birthday },
     FindSpend { outpoint: OutPoint, script: ScriptBuf, from: Birthday },
+    Descriptors { descriptors: Vec<Descriptor>, lookahead: Lookahead, from: Birthday, only: bool },
+    UnwatchDescriptors { descriptors: Vec<Descriptor> },
 }
 
 /// A search for the first block at or after a time: it is in `low..=high`.
@@ -41,8 +44,9 @@ impl WatchOrder {
             Self::Scripts { from, .. }
             | Self::Outputs { from, .. }
             | Self::Rescan { from }
-            | Self::FindSpend { from, .. } => Some(*from),
-            Self::Unwatch { .. } => None,
+            | Self::FindSpend { from, .. }
+            | Self::Descriptors { from, .. } => Some(*from),
+            Self::Unwatch { .. } | Self::UnwatchDescriptors { .. } => None,
         }
     }
 }
@@ -70,6 +74,12 @@ impl Client {
                 WatchOrder::Rescan { .. } => self.rescan(turn, from),
                 WatchOrder::FindSpend { outpoint, script, .. } => {
                     self.find_spend(turn, outpoint, script, from);
+                }
+                WatchOrder::Descriptors { descriptors, lookahead, only, .. } => {
+                    self.watch_descriptors(turn, descriptors, from, lookahead, only);
+                }
+                WatchOrder::UnwatchDescriptors { descriptors } => {
+                    self.unwatch_descriptors(turn, &descriptors);
                 }
             }
             self.arrange_groups(turn);
@@ -102,7 +112,7 @@ impl Client {
     }
 
     /// The first height that can be searched, from one that was asked for.
-    fn first_searched(&self, turn: &mut Turn<'_>, from: u32) -> u32 {
+    pub(super) fn first_searched(&self, turn: &mut Turn<'_>, from: u32) -> u32 {
         let first = self.filter_headers.first_filter();
         if from < first {
             turn.out.event(Event::BirthdayBelowStart { birthday: from, first });
@@ -125,8 +135,11 @@ impl Client {
         let goes_back = self.search.watches.checked_below().is_some_and(|next| next > from);
         let known = self.search.watches.scripts();
         if only {
-            let others = known.keys().filter(|script| !wanted.contains(*script)).cloned();
-            self.unwatch(turn, &others.collect::<Vec<_>>(), &[]);
+            // Those of descriptors go with these.
+            let others =
+                known.iter().filter(|(script, watch)| watch.origin.is_none() && !wanted.contains(*script));
+            let others: Vec<ScriptBuf> = others.map(|(script, _)| script.clone()).collect();
+            self.unwatch(turn, &others, &[]);
         }
         let known = self.search.watches.scripts();
         wanted.retain(|script| known.get(script).is_none_or(|watch| watch.from > from));
@@ -135,9 +148,41 @@ impl Client {
         if wanted.is_empty() {
             return;
         }
+        let watch = |script: &ScriptBuf| {
+            let origin = known.get(script).and_then(|watch| watch.origin);
+            (script.clone(), Watch { from, group: 0, origin })
+        };
+        let watches: Vec<(ScriptBuf, Watch)> = wanted.iter().map(watch).collect();
         let group = self.begin_group(from);
-        self.search.watches.watch(group, wanted.iter().map(|script| (script.clone(), from)), []);
+        self.search.watches.watch(group, watches, []);
         self.watched(turn, from, goes_back, is_void, &wanted, &[]);
+    }
+
+    /// Watches scripts that were derived from a height on.
+    pub(super) fn watch_derived(
+        &mut self,
+        turn: &mut Turn<'_>,
+        scripts: Vec<(ScriptBuf, Origin)>,
+        from: u32,
+    ) {
+        let goes_back = self.search.watches.checked_below().is_some_and(|next| next > from);
+        let known = self.search.watches.scripts();
+        let is_void =
+            scripts.iter().any(|(script, _)| known.get(script).is_some_and(|watch| watch.from > from));
+        let all: Vec<ScriptBuf> = scripts.iter().map(|(script, _)| script.clone()).collect();
+        let is_known = |script: &ScriptBuf| known.get(script).is_some_and(|watch| watch.from <= from);
+        let (known, new): (Vec<_>, Vec<_>) = scripts.into_iter().partition(|(script, _)| is_known(script));
+        let goes_back = goes_back && !new.is_empty();
+        for (script, origin) in known {
+            self.search.watches.set_origin(&script, origin);
+        }
+        let watch = |(script, origin)| (script, Watch { from, group: 0, origin: Some(origin) });
+        if !new.is_empty() {
+            let group = self.begin_group(from);
+            self.search.watches.watch(group, new.into_iter().map(watch), []);
+        }
+        self.watched(turn, from, goes_back, is_void, &all, &[]);
+        self.arrange_groups(turn);
     }
 
     fn watch_outputs(&mut self, turn: &mut Turn<'_>, outputs: Vec<WatchedOutput>, from: u32) {
@@ -145,7 +190,7 @@ impl Client {
         let known = self.search.watches.outpoints();
         let mut wanted: BTreeMap<OutPoint, WatchedOutpoint> = BTreeMap::new();
         for WatchedOutput { outpoint, script, amount } in outputs {
-            let watch = Watch { from, group: 0 };
+            let watch = Watch { from, group: 0, origin: None };
             let is_new =
                 known.get(&outpoint).is_none_or(|known| known.watch.from > from || known.script != script);
             if is_new && !script.is_empty() {
@@ -188,7 +233,7 @@ impl Client {
         });
     }
 
-    fn unwatch(&mut self, turn: &mut Turn<'_>, scripts: &[ScriptBuf], outpoints: &[OutPoint]) {
+    pub(super) fn unwatch(&mut self, turn: &mut Turn<'_>, scripts: &[ScriptBuf], outpoints: &[OutPoint]) {
         let watches = &mut self.search.watches;
         let is_known = scripts.iter().any(|script| watches.scripts().contains_key(script))
             || outpoints.iter().any(|outpoint| watches.outpoints().contains_key(outpoint));
@@ -208,13 +253,13 @@ impl Client {
     /// Searches once more from a height on, for each script and output from where it is watched.
     fn rescan(&mut self, turn: &mut Turn<'_>, from: u32) {
         let from = self.first_searched(turn, from);
-        let mut scripts: BTreeMap<u32, Vec<ScriptBuf>> = BTreeMap::new();
+        let mut scripts: BTreeMap<u32, Vec<(ScriptBuf, Watch)>> = BTreeMap::new();
         let mut outpoints: BTreeMap<u32, Vec<(OutPoint, WatchedOutpoint)>> = BTreeMap::new();
         let watches = &self.search.watches;
         for (script, watch) in watches.scripts() {
             let low = from.max(watch.from);
             if watches.has_searched(watch.group, low) {
-                scripts.entry(low).or_default().push(script.clone());
+                scripts.entry(low).or_default().push((script.clone(), *watch));
             }
         }
         for (outpoint, watched) in watches.outpoints() {
@@ -230,13 +275,8 @@ impl Client {
             let group = self.begin_group(low);
             let scripts = scripts.remove(&low).unwrap_or_default();
             let outpoints = outpoints.remove(&low).unwrap_or_default();
-            moved.0.extend(scripts.iter().cloned());
+            moved.0.extend(scripts.iter().map(|(script, _)| script.clone()));
             moved.1.extend(outpoints.iter().map(|(outpoint, _)| *outpoint));
-            let since = |script: ScriptBuf| {
-                let since = self.search.watches.scripts().get(&script).map_or(low, |watch| watch.from);
-                (script, since)
-            };
-            let scripts: Vec<(ScriptBuf, u32)> = scripts.into_iter().map(since).collect();
             self.search.watches.watch(group, scripts, outpoints);
         }
         self.watched(turn, lowest, true, true, &moved.0, &moved.1);
