@@ -104,6 +104,11 @@ const ROWS: &[Row] = &[
     Row { name: "received", unit: Unit::Megabytes, of: |run| Some(run.sent as f64) },
     Row { name: "sent", unit: Unit::Kilobytes, of: |run| Some(run.received as f64) },
     Row {
+        name: "written to the disk",
+        unit: Unit::Megabytes,
+        of: |run| Some(run.done.disk.written as f64).filter(|_| run.kept.is_some()),
+    },
+    Row {
         name: "on the disk, a block",
         unit: Unit::Bytes,
         of: |run| Some(run.kept.as_ref()?.bytes as f64 / f64::from(run.done.height)),

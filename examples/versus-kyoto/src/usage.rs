@@ -189,8 +189,8 @@ impl Speeds {
     }
 }
 
-/// How often Kyoto may dial each peer: it lets one go whose answer of a thousand filters takes more than 20 seconds. On a
-/// network there would be another one, as slow; here it is the same again.
+/// How often Kyoto may dial each peer: it lets one go that keeps it waiting, 5 seconds for an answer or 20 for a thousand
+/// filters. On a network there would be another one, as slow; here it is the same again.
 const DIALS: usize = 1000;
 
 /// The least and the most that a link may let through, in megabytes a second.
