@@ -1,6 +1,6 @@
 //! How fast filters are searched, beside rust-bitcoin's `match_any`, and beside what nothing can save: decoding them.
 //!
-//! `cargo bench -p andon-bitcoin --bench filters`
+//! `cargo bench --bench filters`, in this folder
 //!
 //! Filters have the 10,000 elements that those of today's blocks have, made of scripts of the usual kinds; what is watched
 //! is in none of them, as is nearly always so. At the end stands a table, of medians over filters and rounds, taken in

@@ -1,6 +1,6 @@
 //! How fast headers are taken, beside what nothing can save: hashing them twice.
 //!
-//! `cargo bench -p andon-bitcoin --bench headers`
+//! `cargo bench --bench headers`, in this folder
 //!
 //! Headers come as they do from a peer: in messages of 2000, decoded from the bytes that were sent. Those of regtest are
 //! mined here, up to a million; those of mainnet are real, where `ANDON_CHAIN_DATA` has them. At the end stands a table
