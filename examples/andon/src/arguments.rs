@@ -194,9 +194,15 @@ pub(crate) struct WatchArguments {
     /// An output descriptor to watch, with or without a wildcard, <0;1> and a checksum; repeatable
     #[arg(long = "descriptor", value_name = "DESCRIPTOR")]
     pub(crate) descriptors: Vec<String>,
-    /// How many scripts of each descriptor with a wildcard to watch: indexes 0 to N-1
+    /// How many scripts of each descriptor with a wildcard to watch at first: indexes 0 to N-1
+    ///
+    /// It doubles when less than the gap is left above the last one that is used, and what is new is searched for from the
+    /// birthday on.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) range: u32,
+    /// How many scripts of a descriptor in a row may be unused: so many above the last that is used are always watched
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) gap: u32,
 }
 
 /// Chain work as other programs print it.
@@ -325,9 +331,10 @@ With --json each line is an object. Its field \"event\" says which:
                      filter_headers, as far as they have such parts
   matched            height, block: its filter matched, and it was read
   received           height, block, txid, vout, script, address (or null),
-                     sats
+                     sats; of a script that was derived: descriptor, index
   spent              height, block, txid, vin, spends_txid, spends_vout,
-                     script, address (or null), sats
+                     script, address (or null), sats; as above
+  derived            descriptor, scripts: so many of it are watched now
   taken_back         kind (received or spent), and the fields of that
   reorganised        fork, old_tip, new_tip
   rescan             from: what has come to be watched is searched for

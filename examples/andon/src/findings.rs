@@ -21,7 +21,7 @@ impl Findings {
     pub(crate) fn apply(&mut self, event: &Event, watch: &Watch) -> bool {
         match event {
             Event::Matched(block) => self.matched.insert(block.height),
-            Event::Touched(touch) if !watch.contains(&touch.script) => false,
+            Event::Touched(touch) if !watch.contains(touch) => false,
             Event::Touched(touch) => match touch.kind {
                 TouchKind::Received { output } => {
                     let key = (touch.block.height, OutPoint::new(touch.txid, output));
@@ -110,7 +110,7 @@ mod tests {
     fn touch(height: u32, script: u8, kind: TouchKind) -> Touch {
         let script = ScriptBuf::from_bytes(vec![script]);
         let amount = Some(Amount::from_sat(7));
-        Touch { block: block(height), txid: Txid::all_zeros(), kind, script, amount }
+        Touch { block: block(height), txid: Txid::all_zeros(), kind, script, amount, derivation: None }
     }
 
     #[test]

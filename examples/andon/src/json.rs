@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{BlockId, Count, Decision, Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{BlockId, Count, Decision, Derivation, Event, Progress, Touch, TouchKind};
 use bitcoin::Network;
 use serde_json::{Value, json};
 
@@ -76,6 +76,9 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         | Event::Exported { .. }
         | Event::Imported { .. }
         | Event::SpendSearched { .. } => return None,
+        Event::DescriptorDerived { descriptor, scripts } => {
+            json!({"event": "derived", "descriptor": descriptor, "scripts": scripts})
+        }
         Event::Progress(progress) => progress_object(progress),
         Event::Reorganised { fork, old_tip, new_tip } => json!({
             "event": "reorganised",
@@ -117,6 +120,10 @@ pub(crate) fn touch_object(touch: &Touch, network: Network) -> Value {
     object["script"] = touch.script.to_hex_string().into();
     object["address"] = address(&touch.script, network).into();
     object["sats"] = touch.amount.map(|amount| amount.to_sat()).into();
+    if let Some(Derivation { descriptor, index }) = &touch.derivation {
+        object["descriptor"] = descriptor.as_str().into();
+        object["index"] = (*index).into();
+    }
     object
 }
 

@@ -177,6 +177,7 @@ impl Output {
             | Event::Exported { .. }
             | Event::Imported { .. }
             | Event::SpendSearched { .. }
+            | Event::DescriptorDerived { .. }
             | Event::Matched(_)
             | Event::Checked(_) => {}
         }

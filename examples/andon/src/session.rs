@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{
-    Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Start, Touch,
-};
+use andon_bitcoin::client::{Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Start};
 use andon_bitcoin::points;
 use andon_store::SqliteStore;
 use bitcoin::Network;
@@ -50,7 +48,6 @@ pub(crate) struct Session<'a> {
     bytes_at_move: u64,
     times: Times,
     first_sync: Option<Duration>,
-    warned_range: bool,
 }
 
 /// What a [`Session::turn`] brought.
@@ -89,13 +86,22 @@ impl<'a> Session<'a> {
         };
         let fresh = !offline::is_there(data_dir);
         let started_at = system::now();
-        log::info!("{} scripts to watch; data in {}", watch.scripts().len(), data_dir.display());
+        let (descriptors, lookahead) = watch.descriptors();
+        log::info!(
+            "{} scripts and {} descriptors to watch; data in {}",
+            watch.scripts().len(),
+            descriptors.len(),
+            data_dir.display()
+        );
         let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
             .map_err(|error| store::start_error(error, network, data_dir))?;
         interrupt.on_request(started.running.stopper());
         let scripts = watch.scripts().cloned().collect();
         // Not taken only if the client has ended already, and then its end says why.
         let _ = started.running.command(Command::WatchOnly { scripts, from: birthday });
+        let descriptors = descriptors.to_vec();
+        let only = Command::WatchDescriptors { descriptors, lookahead, from: birthday, only: true };
+        let _ = started.running.command(only);
         Ok(Self {
             network,
             watch,
@@ -115,7 +121,6 @@ impl<'a> Session<'a> {
             bytes_at_move: 0,
             times: Times::default(),
             first_sync: None,
-            warned_range: false,
         })
     }
 
@@ -262,9 +267,6 @@ impl<'a> Session<'a> {
         if news {
             self.output.event(event, self.network, self.first_sync.is_some());
         }
-        if let Event::Touched(touch) = event {
-            self.warn_of_range(touch);
-        }
         Ok(())
     }
 
@@ -298,17 +300,5 @@ impl<'a> Session<'a> {
     fn moved(&mut self) {
         self.moved_at = system::now();
         self.bytes_at_move = self.progress.bytes_received;
-    }
-
-    /// A wallet may go on beyond what was derived of its descriptor.
-    fn warn_of_range(&mut self, touch: &Touch) {
-        if let Some((descriptor, index)) = self.watch.near_end(&touch.script)
-            && !std::mem::replace(&mut self.warned_range, true)
-        {
-            self.output.warning(&format!(
-                "script {index} of {descriptor} is in use, one of the last that are watched: there may be more; run \
-                 again with a greater --range"
-            ));
-        }
     }
 }

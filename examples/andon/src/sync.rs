@@ -33,9 +33,13 @@ pub(crate) fn run<R: Runtime>(
     let peers = parse_peers(&arguments.peers, network)?;
     let watch = Watch::parse(&arguments.watch, network)?;
     let data_dir = arguments.data.directory()?;
+    let (scripts, descriptors) = (watch.scripts().len(), watch.descriptors().0.len());
+    let watched =
+        [(scripts, "script"), (descriptors, "descriptor")].into_iter().filter(|(count, _)| *count > 0);
+    let watched: Vec<String> = watched.map(|(count, what)| counted(count as u64, what)).collect();
     output.news(&format!(
         "Watching {} on {}; data in {}",
-        counted(watch.scripts().len() as u64, "script"),
+        watched.join(" and "),
         network_name(network),
         data_dir.display()
     ));

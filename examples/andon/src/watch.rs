@@ -1,16 +1,15 @@
-//! What is watched: addresses, scripts, files of scripts and descriptors, all turned into output scripts.
+//! What is watched: addresses, scripts and files of scripts, all turned into output scripts; and descriptors, whose scripts
+//! the client derives.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
+use andon_bitcoin::client::{Descriptor, DescriptorError, Lookahead, Touch};
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Network, NetworkKind, ScriptBuf};
-use miniscript::bitcoin::secp256k1::Secp256k1;
-use miniscript::descriptor::{DescriptorSecretKey, XKeyNetwork};
-use miniscript::{Descriptor, DescriptorPublicKey};
 
 use crate::arguments::{WatchArguments, network_name};
 use crate::error::Error;
@@ -21,22 +20,15 @@ const MAX_SCRIPT_BYTES: usize = 10_000;
 const MAX_FILE_BYTES: u64 = 64 << 20;
 /// More scripts than this would make each filter's matching slow, and are hardly one wallet.
 const MAX_SCRIPTS: usize = 1_000_000;
-/// A wallet may leave this many addresses unused between two used ones: the usual gap limit.
-const GAP_LIMIT: u32 = 20;
 
-/// The scripts to watch, and which of them are near the end of what a descriptor was derived for.
+/// What to watch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    scripts: BTreeMap<ScriptBuf, Option<Position>>,
-    descriptors: Vec<String>,
-}
-
-/// Where a script stands in a ranged descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
-    descriptor: usize,
-    index: u32,
-    near_end: bool,
+    scripts: BTreeSet<ScriptBuf>,
+    descriptors: Vec<Descriptor>,
+    /// The descriptors of each path.
+    paths: BTreeSet<String>,
+    lookahead: Lookahead,
 }
 
 impl Watch {
@@ -45,7 +37,8 @@ impl Watch {
     /// # Errors
     /// If anything is not what it should be, or of another network.
     pub(crate) fn parse(arguments: &WatchArguments, network: Network) -> Result<Self, Error> {
-        let mut watch = Self::default();
+        let lookahead = Lookahead { gap: arguments.gap, first: arguments.range };
+        let mut watch = Self { lookahead, ..Self::default() };
         for text in &arguments.addresses {
             watch.add(parse_address(text.trim(), network)?)?;
         }
@@ -60,9 +53,9 @@ impl Watch {
             watch.add_file(path)?;
         }
         for text in &arguments.descriptors {
-            watch.add_descriptor(text.trim(), network, arguments.range)?;
+            watch.add_descriptor(text.trim(), network)?;
         }
-        if watch.scripts.is_empty() {
+        if watch.scripts.is_empty() && watch.descriptors.is_empty() {
             return Err(Error::usage("there is nothing to watch: the files of scripts are empty").help(
                 "put output scripts in hex into the file, one a line, or give --address or --descriptor",
             ));
@@ -72,31 +65,29 @@ impl Watch {
 
     /// The scripts alone.
     pub(crate) fn of_scripts(scripts: impl IntoIterator<Item = ScriptBuf>) -> Self {
-        Self { scripts: scripts.into_iter().map(|script| (script, None)).collect(), descriptors: Vec::new() }
+        Self { scripts: scripts.into_iter().collect(), ..Self::default() }
     }
 
-    /// The scripts, each once.
+    /// The scripts that were given, each once.
     pub(crate) fn scripts(&self) -> impl ExactSizeIterator<Item = &ScriptBuf> {
-        self.scripts.keys()
+        self.scripts.iter()
     }
 
-    /// Whether a script is one of them.
-    pub(crate) fn contains(&self, script: &ScriptBuf) -> bool {
-        self.scripts.contains_key(script)
+    /// The descriptors that were given, and how far ahead their scripts are watched.
+    pub(crate) fn descriptors(&self) -> (&[Descriptor], Lookahead) {
+        (&self.descriptors, self.lookahead)
     }
 
-    /// The descriptor that may go on beyond what was derived of it, and the index, if the script is among its last.
-    pub(crate) fn near_end(&self, script: &ScriptBuf) -> Option<(&str, u32)> {
-        let position = (*self.scripts.get(script)?).filter(|position| position.near_end)?;
-        Some((&self.descriptors[position.descriptor], position.index))
+    /// Whether a finding is of what is watched.
+    pub(crate) fn contains(&self, touch: &Touch) -> bool {
+        let derived = |paths: &BTreeSet<String>| {
+            touch.derivation.as_ref().is_some_and(|derivation| paths.contains(&derivation.descriptor))
+        };
+        self.scripts.contains(&touch.script) || derived(&self.paths)
     }
 
     fn add(&mut self, script: ScriptBuf) -> Result<(), Error> {
-        self.add_at(script, None)
-    }
-
-    fn add_at(&mut self, script: ScriptBuf, position: Option<Position>) -> Result<(), Error> {
-        self.scripts.insert(script, position);
+        self.scripts.insert(script);
         if self.scripts.len() > MAX_SCRIPTS {
             return Err(Error::usage(format!("more than {MAX_SCRIPTS} scripts"))
                 .help("split them over several runs, each with a --data-dir of its own"));
@@ -134,48 +125,29 @@ impl Watch {
         Ok(())
     }
 
-    fn add_descriptor(&mut self, text: &str, network: Network, range: u32) -> Result<(), Error> {
-        let wrong = |why: String| {
+    fn add_descriptor(&mut self, text: &str, network: Network) -> Result<(), Error> {
+        let wrong = |why: &dyn std::fmt::Display| {
             Error::usage(format!("invalid value '{}' for '--descriptor <DESCRIPTOR>': {why}", shorten(text)))
         };
-        let parsed = Descriptor::<DescriptorPublicKey>::from_str(text).map_err(|error| {
-            if has_private_key(text) {
-                // The text is not repeated: it is a secret.
-                Error::usage("the descriptor has a private key in it").help(
-                    "give the public one (bitcoin-cli listdescriptors without true): watching needs no secret, and \
-                     a command line is no place for one",
-                )
-            } else {
-                wrong(error.to_string()).help("check it for typing errors; extended keys are xpub or tpub, the checksum may be left out")
+        let descriptor = Descriptor::parse(text, network).map_err(|error| match &error {
+            // The text is not repeated: it is a secret.
+            DescriptorError::PrivateKey => Error::usage("the descriptor has a private key in it").help(
+                "give the public one (bitcoin-cli listdescriptors without true): watching needs no secret, and a \
+                 command line is no place for one",
+            ),
+            DescriptorError::OtherNetwork => {
+                let keys = if NetworkKind::from(network) == NetworkKind::Main { "xpub" } else { "tpub" };
+                wrong(&format!("its keys are of another network than {}", network_name(network)))
+                    .help(format!("give a descriptor whose keys begin with {keys}, or another --network"))
             }
+            DescriptorError::Underivable(_) => wrong(&error)
+                .help("hardened steps (') can't follow an extended public key; give the key after them"),
+            _ => wrong(&error).help(
+                "check it for typing errors; extended keys are xpub or tpub, the checksum may be left out",
+            ),
         })?;
-        let expected = NetworkKind::from(network);
-        match parsed.xkey_network() {
-            XKeyNetwork::NoXKeys => {}
-            XKeyNetwork::Single(found) if found == expected => {}
-            XKeyNetwork::Single(_) | XKeyNetwork::Mixed => {
-                let keys = if expected == NetworkKind::Main { "xpub" } else { "tpub" };
-                return Err(wrong(format!("its keys are of another network than {}", network_name(network)))
-                    .help(format!("give a descriptor whose keys begin with {keys}, or another --network")));
-            }
-        }
-        let underivable = |error: &dyn std::fmt::Display| {
-            wrong(error.to_string())
-                .help("hardened steps (') can't follow an extended public key; give the key after them")
-        };
-        let parts = parsed.into_single_descriptors().map_err(|error| underivable(&error))?;
-        let secp = Secp256k1::verification_only();
-        for part in parts {
-            let ranged = part.has_wildcard();
-            let descriptor = self.descriptors.len();
-            self.descriptors.push(shorten(text));
-            for index in 0..if ranged { range } else { 1 } {
-                let derived = part.derived_descriptor(&secp, index).map_err(|error| underivable(&error))?;
-                let near_end = ranged && index >= range - range.div_ceil(2).min(GAP_LIMIT);
-                let position = ranged.then_some(Position { descriptor, index, near_end });
-                self.add_at(derived.script_pubkey(), position)?;
-            }
-        }
+        self.paths.extend(descriptor.paths());
+        self.descriptors.push(descriptor);
         Ok(())
     }
 }
@@ -222,13 +194,6 @@ fn parse_script(text: &str) -> Result<ScriptBuf, String> {
     Ok(script)
 }
 
-/// Whether a text that is no public descriptor has something in it that reads as a private key.
-fn has_private_key(text: &str) -> bool {
-    text.split(['(', ')', ',', '{', '}', '#', ']']).any(|part| {
-        part.starts_with("xprv") || part.starts_with("tprv") || DescriptorSecretKey::from_str(part).is_ok()
-    })
-}
-
 /// A descriptor short enough for a message.
 fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
@@ -250,6 +215,7 @@ mod tests {
             script_files: vec![],
             descriptors: vec![],
             range: 5,
+            gap: 20,
         }
     }
 
@@ -261,36 +227,6 @@ mod tests {
 
     fn descriptor(text: &str, network: Network) -> Result<Vec<String>, String> {
         parse(&WatchArguments { descriptors: vec![text.into()], ..arguments() }, network)
-    }
-
-    /// The addresses of BIP84's and BIP86's test vectors.
-    #[test]
-    fn descriptors_derive_the_scripts_of_the_standards() {
-        let account = "xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V";
-        let watch = Watch::parse(
-            &WatchArguments { descriptors: vec![format!("wpkh({account}/<0;1>/*)")], ..arguments() },
-            Network::Bitcoin,
-        )
-        .unwrap();
-        assert_eq!(watch.scripts().len(), 10);
-        for (address, near_end) in [
-            ("bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu", None),
-            ("bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g", None),
-            ("bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el", None),
-        ] {
-            let script = parse_address(address, Network::Bitcoin).unwrap();
-            assert!(watch.contains(&script), "{address}");
-            assert_eq!(watch.near_end(&script).map(|(_, index)| index), near_end, "{address}");
-        }
-        let last: Vec<u32> =
-            watch.scripts().filter_map(|script| watch.near_end(script)).map(|(_, i)| i).collect();
-        assert_eq!(last.len(), 6, "the last three of five, on both branches");
-        assert!(last.iter().all(|&index| index >= 2));
-
-        let taproot = "tr(xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ/0/*)";
-        let scripts = descriptor(taproot, Network::Bitcoin).unwrap();
-        let first = "5120a60869f0dbcf1dc659c9cecbaf8050135ea9e8cdc487053f1dc6880949dc684c";
-        assert!(scripts.iter().any(|script| script == first));
     }
 
     #[test]

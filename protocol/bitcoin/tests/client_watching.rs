@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    Birthday, Command, Descriptor, DescriptorError, Event, FilterCache, Lookahead, TouchKind, WatchedOutput,
+    Birthday, Command, Derivation, Descriptor, DescriptorError, Event, FilterCache, Lookahead, TouchKind,
+    WatchedOutput,
 };
 use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
@@ -565,6 +566,12 @@ fn scripts_of_a_descriptor_are_derived_as_they_are_used_and_nothing_within_the_g
         if crash > 0 {
             continue;
         }
+        let index = lab.events.iter().find_map(|event| match event {
+            Event::Touched(touch) if touch.block.height == 60 => touch.derivation.clone(),
+            _ => None,
+        });
+        let derivation = Derivation { descriptor: one.paths().next().unwrap(), index: 50 };
+        assert_eq!(index, Some(derivation));
         // 20 at first; 40 when index 10 was used; 80 for 25 and 50; 160 for 75.
         let derived = lab.events.iter().filter_map(|event| match event {
             Event::DescriptorDerived { scripts, .. } => Some(*scripts),

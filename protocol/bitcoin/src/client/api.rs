@@ -348,7 +348,7 @@ pub enum Event {
     },
     /// So many scripts of a descriptor are watched now, durably: from its first index on.
     DescriptorDerived {
-        /// The descriptor; of one with several paths, that of one path.
+        /// The descriptor, as [`Descriptor::paths`] has it.
         descriptor: String,
         /// How many.
         scripts: u32,
@@ -403,6 +403,17 @@ pub struct Touch {
     pub script: ScriptBuf,
     /// Received or spent. `None`: spent from a [`WatchedOutput`] that was given without.
     pub amount: Option<Amount>,
+    /// Where the script comes from, if it was derived.
+    pub derivation: Option<Derivation>,
+}
+
+/// A script's place in a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derivation {
+    /// The descriptor, as [`Descriptor::paths`] has it.
+    pub descriptor: String,
+    /// The index.
+    pub index: u32,
 }
 
 /// The spending of an output.

@@ -14,7 +14,7 @@ use bitcoin::{Network, NetworkKind, ScriptBuf};
 use miniscript::descriptor::{DescriptorSecretKey, XKeyNetwork};
 use miniscript::{DescriptorPublicKey, descriptor};
 
-use super::api::Event;
+use super::api::{Derivation, Event};
 use super::watches::Origin;
 use super::{Client, Then, Timer, Turn, record};
 
@@ -82,6 +82,11 @@ impl Descriptor {
             part.derived_descriptor(&secp, 0).map_err(|error| underivable(&error))?;
         }
         Ok(Self { parts })
+    }
+
+    /// The descriptor of each of its paths, with a checksum.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = String> {
+        self.parts.iter().map(ToString::to_string)
     }
 
     /// Whether scripts of more than one index can be derived.
@@ -217,6 +222,12 @@ impl Descriptors {
         gone
     }
 
+    /// What a script was derived of.
+    pub(super) fn derivation(&self, origin: Origin) -> Option<Derivation> {
+        let tracked = self.tracked.get(&origin.descriptor)?;
+        Some(Derivation { descriptor: tracked.part.to_string(), index: origin.index })
+    }
+
     /// Whether scripts are to be derived.
     pub(super) fn is_deriving(&self) -> bool {
         self.tracked.values().any(|tracked| tracked.derived < tracked.target)
@@ -296,5 +307,56 @@ impl Client {
             gone.iter().for_each(|number| record::delete_descriptor(batch, *number));
         });
         self.unwatch(turn, &scripts, &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+    use bitcoin::Address;
+
+    use super::*;
+
+    /// The first addresses of BIP84's and BIP86's test vectors.
+    #[test]
+    fn descriptors_derive_the_scripts_of_the_standards() {
+        let accounts = [
+            (
+                "wpkh(xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V/<0;1>/*)",
+                [
+                    (0, 0, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"),
+                    (0, 1, "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g"),
+                    (1, 0, "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el"),
+                ],
+            ),
+            (
+                "tr(xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ/<0;1>/*)",
+                [
+                    (0, 0, "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr"),
+                    (0, 1, "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh"),
+                    (1, 0, "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7"),
+                ],
+            ),
+        ];
+        for (text, addresses) in accounts {
+            let descriptor = Descriptor::parse(text, Network::Bitcoin).unwrap();
+            assert_eq!((descriptor.paths().len(), descriptor.is_ranged()), (2, true));
+            let mut descriptors = Descriptors::default();
+            let lookahead = Lookahead { gap: 20, first: 30 };
+            descriptors.watch(descriptor, 0, lookahead);
+            let mut derived = BTreeMap::new();
+            while let Some((_, scripts)) = descriptors.derive() {
+                derived.extend(
+                    scripts.into_iter().map(|(script, origin)| ((origin.descriptor, origin.index), script)),
+                );
+            }
+            assert_eq!(derived.len(), 60);
+            for (path, index, address) in addresses {
+                let address: Address<_> = address.parse().unwrap();
+                let script = address.assume_checked().script_pubkey();
+                assert_eq!(derived.get(&(path, index)), Some(&script), "{path} {index}");
+            }
+        }
     }
 }

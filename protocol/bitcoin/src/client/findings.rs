@@ -58,7 +58,7 @@ impl Findings {
         for (position, transaction) in (0..).zip(digest.0) {
             let txid = transaction.txid;
             let mut add = |kind, script, amount| {
-                let touch = Touch { block, txid, kind, script, amount };
+                let touch = Touch { block, txid, kind, script, amount, derivation: None };
                 settled.touches.push((TouchKey::new(block.height, position, kind), touch));
             };
             for (input, outpoint) in (0..).zip(transaction.spent) {

@@ -557,7 +557,8 @@ fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
         1 => TouchKind::Received { output: index },
         _ => return Err(Malformed),
     };
-    Ok(Touch { block, txid, kind, script: ScriptBuf::from_bytes(reader.rest().into()), amount })
+    let script = ScriptBuf::from_bytes(reader.rest().into());
+    Ok(Touch { block, txid, kind, script, amount, derivation: None })
 }
 
 pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], watch: Watch) {

@@ -84,6 +84,14 @@ impl Search {
         }
     }
 
+    /// Says of a finding where its script comes from, and notes that it is used.
+    pub(super) fn note_derivation(&mut self, touch: &mut Touch) {
+        if let Some(origin) = self.watches.scripts().get(&touch.script).and_then(|watch| watch.origin) {
+            self.descriptors.note_used(origin);
+            touch.derivation = self.descriptors.derivation(origin);
+        }
+    }
+
     /// Whether `peer` owes filters or blocks.
     pub(super) fn is_waiting_for(&self, peer: ConnId) -> bool {
         self.filters.is_waiting_for(peer) || self.blocks.is_waiting_for(peer)
@@ -314,15 +322,17 @@ impl Client {
         while let Some((block, digest)) = blocks.take_read(before, limit) {
             let settled = findings.settle(block, digest, id, watches);
             events.push(Event::Matched(block));
-            events.extend(settled.touches.iter().map(|(_, touch)| Event::Touched(touch.clone())));
-            found.extend(settled.touches);
+            for (key, mut touch) in settled.touches {
+                let watch = watches.scripts().get(&touch.script);
+                if let Some(origin) = watch.and_then(|watch| watch.origin) {
+                    descriptors.note_used(origin);
+                    touch.derivation = descriptors.derivation(origin);
+                }
+                events.push(Event::Touched(touch.clone()));
+                found.push((key, touch));
+            }
             spends.extend(settled.spends);
             done = Some(block);
-        }
-        for (_, touch) in &found {
-            if let Some(origin) = watches.scripts().get(&touch.script).and_then(|watch| watch.origin) {
-                descriptors.note_used(origin);
-            }
         }
         let Some(group) = watches.group_mut(id) else { return };
         if blocks.first(before, limit).is_none() {

@@ -622,7 +622,7 @@ impl Client {
     ) -> Result<Went, Fault> {
         let mut last = None;
         for (key, value) in rows.iter() {
-            let Ok(touch) = record::read_touch(key, value) else {
+            let Ok(mut touch) = record::read_touch(key, value) else {
                 self.touch_repaired(turn, loading, key);
                 return Ok(Went::Done);
             };
@@ -630,11 +630,7 @@ impl Client {
                 loading.void.get_or_insert(touch.block.height);
             }
             self.search.findings.restore(&touch, &self.search.watches);
-            if let Some(origin) =
-                self.search.watches.scripts().get(&touch.script).and_then(|watch| watch.origin)
-            {
-                self.search.descriptors.note_used(origin);
-            }
+            self.search.note_derivation(&mut touch);
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));
                 loading.told = Some(touch.block);

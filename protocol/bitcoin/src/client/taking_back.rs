@@ -89,7 +89,8 @@ impl Client {
                 continue;
             }
             void.push(key);
-            if let Some(touch) = touch {
+            if let Some(mut touch) = touch {
+                self.search.note_derivation(&mut touch);
                 self.search.findings.take_back(&touch, &self.search.watches);
                 events.push(Event::TakenBack(touch));
             }

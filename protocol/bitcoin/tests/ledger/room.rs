@@ -163,7 +163,7 @@ impl Room {
                 | Event::Checked(block)
                 | Event::Synced(block) => is_in(block),
                 Event::Touched(touch) | Event::TakenBack(touch) => {
-                    let Touch { block, txid, kind, script, amount } = touch;
+                    let Touch { block, txid, kind, script, amount, .. } = touch;
                     is_in(block)
                         && scripts.contains(script)
                         && truth.contains(&(block.height, *txid, *kind, amount.unwrap()))
