@@ -19,7 +19,7 @@
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `descriptors` | output descriptors: scripts that are derived as they are used |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
-//! | `start`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
+//! | `start`, `restoring`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
 //! | `queries` | headers that the application looks up, takes out or brings in |
 
@@ -49,6 +49,7 @@ mod ranges;
 mod record;
 mod repair;
 mod requests;
+mod restoring;
 mod search;
 mod session;
 mod start;

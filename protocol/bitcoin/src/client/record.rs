@@ -27,23 +27,34 @@
 //! the chain starts. Touches at or above the `next` of their script's group, and those of scripts that are not watched, are
 //! to be taken back: a reorganisation, or a search begun again, was cut short.
 
+mod chain;
+mod kept;
+mod watched;
+
 use alloc::vec::Vec;
 
-use andon_kernel::{BatchWriter, Rows, Space};
-use bitcoin::block::{Header, Version};
+use andon_kernel::{BatchWriter, Space};
+use bitcoin::block::Header;
 use bitcoin::consensus::encode::{Decodable, Encodable};
 use bitcoin::hashes::{Hash, HashEngine, siphash24};
 use bitcoin::p2p::Magic;
-use bitcoin::{
-    Amount, BlockHash, CompactTarget, FilterHeader, Network, OutPoint, ScriptBuf, TxMerkleNode, Txid, Work,
-};
+use bitcoin::{BlockHash, Network, Work};
 
-use super::api::{BlockId, Touch, TouchKind};
-use super::cache::Part;
-use super::descriptors::Tracked;
-use super::watches::{GroupId, Origin, Positions, Watch, WatchedOutpoint};
-use crate::headers::{Lineage, PERIOD};
-use crate::wire::{Item, Malformed, Reader};
+use super::api::BlockId;
+use super::watches::{GroupId, Positions};
+use crate::headers::Lineage;
+use crate::wire::{Malformed, Reader};
+
+pub(super) use chain::{
+    StoredHeader, hash_heights, hashes_range, put_filter_headers, put_hashes, put_headers,
+    read_filter_header_row, read_filter_headers, read_header_row, read_headers,
+};
+pub(super) use kept::{put_cached, put_filter, read_cached, read_filter};
+pub(super) use watched::{
+    TouchKey, delete_descriptor, delete_watched_outpoint, old_watched_from, put_descriptor, put_touch,
+    put_watched, put_watched_outpoint, read_descriptor, read_touch, take_over_touch, watched,
+    watched_outpoint,
+};
 
 pub(super) const META: Space = Space::new("meta");
 pub(super) const HEADERS: Space = Space::new("headers");
@@ -72,9 +83,6 @@ const TIP_KEY: &[u8] = b"tip";
 const NEXT_KEY: &[u8] = b"next";
 const SWITCH_KEY: &[u8] = b"switch";
 const MIGRATED_KEY: &[u8] = b"migrated";
-
-/// A header without the hash of the block before it.
-const BARE: usize = 48;
 
 /// Bytes of the checksum that ends a value.
 const SEAL: usize = 4;
@@ -283,392 +291,4 @@ pub(super) fn put_settled(batch: &mut BatchWriter<'_>) {
     for key in [SWITCH_KEY, MIGRATED_KEY] {
         delete(batch, META, key);
     }
-}
-
-/// Packs headers, from the row that begins at `first` on: `work` is that of the chain before a height, where a row wants
-/// it. `headers` begin with the block at `first`, which is where a row begins.
-pub(super) fn put_headers<'a>(
-    batch: &mut BatchWriter<'_>,
-    space: Space,
-    first: u32,
-    headers: impl IntoIterator<Item = &'a Header>,
-    work: impl Fn(u32) -> Option<Work>,
-) {
-    let mut row = Vec::with_capacity(64 + BARE * ROW as usize);
-    let mut row_at = first;
-    for (height, header) in (first..).zip(headers) {
-        if height.is_multiple_of(ROW) && !row.is_empty() {
-            put(batch, space, &height_key(row_at), &mut row);
-            row.clear();
-        }
-        if row.is_empty() {
-            row_at = height;
-            row.extend_from_slice(header.prev_blockhash.as_byte_array());
-            if height.is_multiple_of(PERIOD) {
-                let work = work(height).expect("the work before each period is known");
-                row.extend_from_slice(&work.to_be_bytes());
-            }
-        }
-        row.extend_from_slice(&header.version.to_consensus().to_le_bytes());
-        row.extend_from_slice(header.merkle_root.as_byte_array());
-        row.extend_from_slice(&header.time.to_le_bytes());
-        row.extend_from_slice(&header.bits.to_consensus().to_le_bytes());
-        row.extend_from_slice(&header.nonce.to_le_bytes());
-    }
-    if !row.is_empty() {
-        put(batch, space, &height_key(row_at), &mut row);
-    }
-}
-
-/// A header as it was read: its height, itself, its hash.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StoredHeader {
-    pub(super) height: u32,
-    pub(super) header: Header,
-    pub(super) hash: BlockHash,
-}
-
-/// Reads one row of headers: appends them to `headers`, and returns the work before the first, if the row has it.
-///
-/// `None`: it is no such row, or does not go on from the last one in `headers`.
-pub(super) fn read_header_row(
-    key: &[u8],
-    value: &[u8],
-    headers: &mut Vec<StoredHeader>,
-) -> Option<Option<Work>> {
-    let first = u32::from_be_bytes(key.try_into().ok()?);
-    let mut reader = Reader::new(unseal(key, value)?);
-    let mut previous: BlockHash = reader.item().ok()?;
-    let follows =
-        headers.last().is_none_or(|last| last.height.checked_add(1) == Some(first) && last.hash == previous);
-    let work = match first.is_multiple_of(PERIOD) {
-        true => Some(Work::from_be_bytes(reader.array().ok()?)),
-        false => None,
-    };
-    let rest = reader.rest();
-    let count = (rest.len() / BARE) as u32;
-    let whole = rest.len().is_multiple_of(BARE) && (1..=ROW - first % ROW).contains(&count);
-    if !follows || !whole {
-        return None;
-    }
-    let mut reader = Reader::new(rest);
-    for height in first..first.checked_add(count)? {
-        let header = Header {
-            version: Version::from_consensus(i32::from_le_bytes(reader.array().ok()?)),
-            prev_blockhash: previous,
-            merkle_root: TxMerkleNode::from_byte_array(reader.array().ok()?),
-            time: reader.u32().ok()?,
-            bits: CompactTarget::from_consensus(reader.u32().ok()?),
-            nonce: reader.u32().ok()?,
-        };
-        previous = header.block_hash();
-        headers.push(StoredHeader { height, header, hash: previous });
-    }
-    Some(work)
-}
-
-/// Reads the headers from `from` up to `to` out of rows that hold more. `None`: they are not all there.
-pub(super) fn read_headers(rows: Rows<'_>, from: u32, to: u32) -> Option<Vec<StoredHeader>> {
-    let mut headers = Vec::new();
-    for (key, value) in rows.iter() {
-        read_header_row(key, value, &mut headers)?;
-    }
-    headers.retain(|stored| (from..=to).contains(&stored.height));
-    let whole = headers.first().is_some_and(|first| first.height == from)
-        && headers.last().is_some_and(|last| last.height == to);
-    whole.then_some(headers)
-}
-
-/// Packs filter headers, from the row that begins at `first` on.
-pub(super) fn put_filter_headers(
-    batch: &mut BatchWriter<'_>,
-    first: u32,
-    headers: impl IntoIterator<Item = FilterHeader>,
-) {
-    let mut row = Vec::with_capacity(32 * ROW as usize);
-    let mut row_at = first;
-    for (height, header) in (first..).zip(headers) {
-        if height.is_multiple_of(ROW) && !row.is_empty() {
-            put(batch, FILTER_HEADERS, &height_key(row_at), &mut row);
-            row.clear();
-        }
-        if row.is_empty() {
-            row_at = height;
-        }
-        row.extend_from_slice(header.as_byte_array());
-    }
-    if !row.is_empty() {
-        put(batch, FILTER_HEADERS, &height_key(row_at), &mut row);
-    }
-}
-
-/// Reads one row of filter headers: the height of the first, and them. `None`: it is no such row.
-pub(super) fn read_filter_header_row<'a>(
-    key: &[u8],
-    value: &'a [u8],
-) -> Option<(u32, impl DoubleEndedIterator<Item = FilterHeader> + ExactSizeIterator + use<'a>)> {
-    let first = u32::from_be_bytes(key.try_into().ok()?);
-    let (headers, rest) = unseal(key, value)?.as_chunks::<32>();
-    let whole = rest.is_empty() && (1..=(ROW - first % ROW) as usize).contains(&headers.len());
-    let headers = headers.iter().map(|header| FilterHeader::from_byte_array(*header));
-    (whole && first.checked_add(headers.len() as u32).is_some()).then_some((first, headers))
-}
-
-/// Reads the filter headers from `from` up to `to` out of rows that hold more. `None`: they are not all there.
-pub(super) fn read_filter_headers(rows: Rows<'_>, from: u32, to: u32) -> Option<Vec<FilterHeader>> {
-    let mut wanted = Vec::new();
-    let mut next = from;
-    for (key, value) in rows.iter() {
-        let (first, headers) = read_filter_header_row(key, value)?;
-        for (height, header) in (first..).zip(headers) {
-            if height == next && height <= to {
-                wanted.push(header);
-                next += 1;
-            }
-        }
-    }
-    (wanted.len() as u32 == to + 1 - from).then_some(wanted)
-}
-
-/// Parts by which hashes are told apart first: one for each value of a hash's first four bits.
-const PARTS: u8 = 16;
-
-/// The bytes of a hash that an entry of the index holds, after the first.
-const PREFIX: usize = 5;
-
-/// Puts the hashes of one difficulty period, which begin at `from`, into the index.
-pub(super) fn put_hashes(
-    batch: &mut BatchWriter<'_>,
-    from: u32,
-    hashes: impl Iterator<Item = BlockHash> + Clone,
-) {
-    let mut entries = Vec::new();
-    for part in 0..PARTS {
-        entries.clear();
-        for (place, hash) in ((from % PERIOD) as u16..).zip(hashes.clone()) {
-            let bytes = hash.as_byte_array();
-            if bytes[0] / PARTS == part {
-                entries.extend_from_slice(&bytes[1..=PREFIX]);
-                entries.extend_from_slice(&place.to_be_bytes());
-            }
-        }
-        let key = hashes_key(part, from / PERIOD);
-        if entries.is_empty() {
-            delete(batch, HASHES, &key);
-        } else {
-            put(batch, HASHES, &key, &mut entries);
-        }
-    }
-}
-
-fn hashes_key(part: u8, period: u32) -> [u8; 5] {
-    let mut key = [part; 5];
-    key[1..].copy_from_slice(&period.to_be_bytes());
-    key
-}
-
-/// The keys between which the index knows of `hash`: included, excluded.
-pub(super) fn hashes_range(hash: &BlockHash) -> ([u8; 1], [u8; 1]) {
-    let part = hash.as_byte_array()[0] / PARTS;
-    ([part], [part + 1])
-}
-
-/// Adds the heights at which a row of the index has a hash that begins as `hash` does: at most one, but by rare chance.
-/// Returns the row's difficulty period. `None`: it is no such row.
-pub(super) fn hash_heights(
-    key: &[u8],
-    value: &[u8],
-    hash: &BlockHash,
-    heights: &mut Vec<u32>,
-) -> Option<u32> {
-    let period = key.get(1..).and_then(key_height)?;
-    let prefix = &hash.as_byte_array()[1..=PREFIX];
-    for entry in unseal(key, value)?.chunks_exact(PREFIX + 2) {
-        let (head, place) = entry.split_at(PREFIX);
-        if head == prefix
-            && let Ok(place) = place.try_into()
-        {
-            let place = u32::from(u16::from_be_bytes(place));
-            heights.extend(period.checked_mul(PERIOD).and_then(|first| first.checked_add(place)));
-        }
-    }
-    Some(period)
-}
-
-/// Where a touch is in its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TouchKey([u8; 13]);
-
-impl TouchKey {
-    pub(super) fn new(height: u32, transaction: u32, kind: TouchKind) -> Self {
-        let (side, index) = match kind {
-            TouchKind::Spent { input, .. } => (0, input),
-            TouchKind::Received { output } => (1, output),
-        };
-        let mut key = [0; 13];
-        key[..4].copy_from_slice(&height.to_be_bytes());
-        key[4..8].copy_from_slice(&transaction.to_be_bytes());
-        key[8] = side;
-        key[9..].copy_from_slice(&index.to_be_bytes());
-        Self(key)
-    }
-}
-
-pub(super) fn put_touch(batch: &mut BatchWriter<'_>, key: TouchKey, touch: &Touch) {
-    let mut value = Vec::with_capacity(144);
-    touch.block.hash.write(&mut value);
-    value.extend_from_slice(touch.txid.as_byte_array());
-    value.extend_from_slice(&satoshis(touch.amount).to_le_bytes());
-    if let TouchKind::Spent { outpoint, .. } = touch.kind {
-        outpoint.consensus_encode(&mut value).expect("writing to memory succeeds");
-    }
-    value.extend_from_slice(touch.script.as_bytes());
-    put(batch, TOUCH, &key.0, &mut value);
-}
-
-pub(super) fn read_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
-    read_old_touch(key, unseal(key, value).ok_or(Malformed)?)
-}
-
-/// Takes a finding over from the oldest format. False: it can't be read.
-pub(super) fn take_over_touch(batch: &mut BatchWriter<'_>, key: &[u8], value: &[u8]) -> bool {
-    let readable = read_old_touch(key, value).is_ok();
-    if readable {
-        put(batch, TOUCH, key, &mut value.into());
-    }
-    readable
-}
-
-fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
-    let mut place = Reader::new(key);
-    let mut reader = Reader::new(value);
-    let height = u32::from_be_bytes(place.array()?);
-    place.take(4)?;
-    let side = place.u8()?;
-    let index = u32::from_be_bytes(place.array()?);
-    let block = BlockId { height, hash: reader.item::<BlockHash>()? };
-    let txid = Txid::from_byte_array(reader.array()?);
-    let amount = amount(reader.u64()?);
-    let kind = match side {
-        0 => {
-            let outpoint = OutPoint::consensus_decode(&mut reader.take(36)?).map_err(|_| Malformed)?;
-            TouchKind::Spent { input: index, outpoint }
-        }
-        1 => TouchKind::Received { output: index },
-        _ => return Err(Malformed),
-    };
-    let script = ScriptBuf::from_bytes(reader.rest().into());
-    Ok(Touch { block, txid, kind, script, amount, derivation: None })
-}
-
-pub(super) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], watch: Watch) {
-    let mut value = watch.from.to_be_bytes().to_vec();
-    if watch.group > 0 || watch.origin.is_some() {
-        value.extend_from_slice(&watch.group.to_be_bytes());
-    }
-    if let Some(Origin { descriptor, index }) = watch.origin {
-        value.extend_from_slice(&descriptor.to_be_bytes());
-        value.extend_from_slice(&index.to_be_bytes());
-    }
-    put(batch, WATCH, script, &mut value);
-}
-
-/// Since when a script is watched. `None`: that, or the script, is not what was put.
-pub(super) fn watched(script: &[u8], value: &[u8]) -> Option<Watch> {
-    let (numbers, rest) = unseal(script, value)?.as_chunks();
-    let number = |at: usize| numbers.get(at).copied().map(u32::from_be_bytes);
-    let is_whole = rest.is_empty() && [1, 2, 4].contains(&numbers.len());
-    let origin = number(2).zip(number(3)).map(|(descriptor, index)| Origin { descriptor, index });
-    is_whole.then_some(Watch { from: number(0)?, group: number(1).unwrap_or(0), origin })
-}
-
-/// Since when a script is watched, in the oldest format.
-pub(super) fn old_watched_from(value: &[u8]) -> Option<u32> {
-    value.try_into().ok().map(u32::from_be_bytes)
-}
-
-pub(super) fn put_watched_outpoint(
-    batch: &mut BatchWriter<'_>,
-    outpoint: &OutPoint,
-    watched: &WatchedOutpoint,
-) {
-    let Watch { from, group, .. } = watched.watch;
-    let mut value = [from.to_be_bytes(), group.to_be_bytes()].concat();
-    value.extend_from_slice(&satoshis(watched.amount).to_le_bytes());
-    value.extend_from_slice(watched.script.as_bytes());
-    put(batch, OUTPUTS, &outpoint_key(outpoint), &mut value);
-}
-
-pub(super) fn delete_watched_outpoint(batch: &mut BatchWriter<'_>, outpoint: &OutPoint) {
-    delete(batch, OUTPUTS, &outpoint_key(outpoint));
-}
-
-fn outpoint_key(outpoint: &OutPoint) -> Vec<u8> {
-    let mut key = Vec::with_capacity(36);
-    outpoint.consensus_encode(&mut key).expect("writing to memory succeeds");
-    key
-}
-
-/// A watched output. `None`: it is not what was put.
-pub(super) fn watched_outpoint(key: &[u8], value: &[u8]) -> Option<(OutPoint, WatchedOutpoint)> {
-    let mut reader = Reader::new(unseal(key, value)?);
-    let outpoint = OutPoint::consensus_decode(&mut &*key).ok().filter(|_| key.len() == 36)?;
-    let from = u32::from_be_bytes(reader.array().ok()?);
-    let group = u32::from_be_bytes(reader.array().ok()?);
-    let amount = amount(reader.u64().ok()?);
-    let script = ScriptBuf::from_bytes(reader.rest().into());
-    Some((outpoint, WatchedOutpoint { script, amount, watch: Watch { from, group, origin: None } }))
-}
-
-/// More than there can be: no amount.
-const NO_AMOUNT: u64 = u64::MAX;
-
-fn satoshis(amount: Option<Amount>) -> u64 {
-    amount.map_or(NO_AMOUNT, Amount::to_sat)
-}
-
-fn amount(satoshis: u64) -> Option<Amount> {
-    (satoshis != NO_AMOUNT).then_some(Amount::from_sat(satoshis))
-}
-
-pub(super) fn put_filter(batch: &mut BatchWriter<'_>, height: u32, hash: &BlockHash, filter: &[u8]) {
-    let mut value = Vec::with_capacity(32 + filter.len() + SEAL);
-    value.extend_from_slice(hash.as_byte_array());
-    value.extend_from_slice(filter);
-    put(batch, FILTERS, &height_key(height), &mut value);
-}
-
-/// A filter that was kept: its height, its block, itself. `None`: it is not what was put.
-pub(super) fn read_filter<'a>(key: &[u8], value: &'a [u8]) -> Option<(u32, BlockHash, &'a [u8])> {
-    let (hash, filter) = unseal(key, value)?.split_first_chunk()?;
-    Some((u32::from_be_bytes(key.try_into().ok()?), BlockHash::from_byte_array(*hash), filter))
-}
-
-pub(super) fn put_cached(batch: &mut BatchWriter<'_>, first: u32, part: Part) {
-    let mut value = part.last.to_be_bytes().to_vec();
-    value.extend_from_slice(&part.bytes.to_be_bytes());
-    put(batch, CACHED, &height_key(first), &mut value);
-}
-
-/// A part of the filters that are kept. `None`: it is not what was put.
-pub(super) fn read_cached(key: &[u8], value: &[u8]) -> Option<(u32, Part)> {
-    let first = u32::from_be_bytes(key.try_into().ok()?);
-    let mut reader = Reader::new(unseal(key, value)?);
-    let last = u32::from_be_bytes(reader.array().ok()?);
-    let bytes = u64::from_be_bytes(reader.array().ok()?);
-    (first <= last && last < u32::MAX).then_some((first, Part { last, bytes }))
-}
-
-pub(super) fn put_descriptor(batch: &mut BatchWriter<'_>, number: u32, tracked: &Tracked) {
-    put(batch, DESCRIPTORS, &number.to_be_bytes(), &mut tracked.encode());
-}
-
-pub(super) fn delete_descriptor(batch: &mut BatchWriter<'_>, number: u32) {
-    delete(batch, DESCRIPTORS, &number.to_be_bytes());
-}
-
-/// A descriptor, by its number. `None`: it is not what was put.
-pub(super) fn read_descriptor(key: &[u8], value: &[u8]) -> Option<(u32, Tracked)> {
-    let number = u32::from_be_bytes(key.try_into().ok()?);
-    Some((number, Tracked::decode(unseal(key, value)?)?))
 }

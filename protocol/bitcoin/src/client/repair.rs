@@ -165,7 +165,7 @@ impl Client {
         self.search_goes_back(turn, above);
         let mut positions = match loading.again {
             true => self.search.watches.positions(),
-            false => loading.positions().clone(),
+            false => loading.positions.clone(),
         };
         // None is above what is kept.
         positions.values_mut().for_each(|next| *next = above.min(*next));

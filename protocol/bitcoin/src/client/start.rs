@@ -7,7 +7,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use andon_kernel::{BatchWriter, Order, Rows, Space, Ticket};
+use andon_kernel::{Order, Rows, Space, Ticket};
 use bitcoin::block::Header;
 use bitcoin::{BlockHash, FilterHeader, OutPoint, ScriptBuf, Work};
 
@@ -19,7 +19,7 @@ use super::migration::Migration;
 use super::ranges::Ranges;
 use super::record::{self, Meta, StoredHeader, Switch, Tip};
 use super::repair::Scan;
-use super::watches::{GroupId, Positions, Watch, WatchedOutpoint};
+use super::watches::{Positions, Watch, WatchedOutpoint};
 use super::{Client, Phase, Then, Turn};
 use crate::headers::{HeaderChain, Lineage, PERIOD, WINDOW};
 
@@ -32,9 +32,6 @@ const PAGE: u32 = 20_000;
 /// Rows of filter headers that are kept at hand.
 const FILTER_HEADER_ROWS: u32 = 2 * WINDOW / record::ROW;
 
-/// The group of what is searched for anew because it is lost how far that was.
-const ANEW: GroupId = GroupId::MAX / 2;
-
 const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 /// What is being read, one step after the other.
@@ -45,18 +42,18 @@ pub(super) struct Loading {
     /// Whether the client was running: then findings and peers are at hand.
     pub(super) again: bool,
     pub(super) tip: Option<Tip>,
-    positions: Positions,
+    pub(super) positions: Positions,
     base: u32,
     headers: Vec<StoredHeader>,
     posts_wanted: Vec<u32>,
     posts: BTreeMap<u32, BlockHash>,
-    watched: BTreeMap<ScriptBuf, Watch>,
-    outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
+    pub(super) watched: BTreeMap<ScriptBuf, Watch>,
+    pub(super) outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
     /// The block whose findings were told last.
-    told: Option<BlockId>,
+    pub(super) told: Option<BlockId>,
     /// The lowest height of a finding that does not stand.
-    void: Option<u32>,
-    cached: BTreeMap<u32, Part>,
+    pub(super) void: Option<u32>,
+    pub(super) cached: BTreeMap<u32, Part>,
     pub(super) switch: Option<Switch>,
     /// Of a switch, the headers of the period that the branch leaves in, up to the fork.
     pub(super) head: Vec<StoredHeader>,
@@ -112,11 +109,6 @@ pub(super) enum Went {
 }
 
 impl Loading {
-    /// How far the search is, as it is stored.
-    pub(super) const fn positions(&self) -> &Positions {
-        &self.positions
-    }
-
     fn new(again: bool) -> Box<Self> {
         Box::new(Self {
             ticket: None,
@@ -456,207 +448,6 @@ impl Client {
         }
         self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Unbounded);
         Ok(Went::On)
-    }
-
-    /// Takes up the index of filters that are kept. If none are to be, they go.
-    fn take_cached(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &mut Loading,
-        rows: Rows<'_>,
-        more: bool,
-    ) -> Result<Went, Fault> {
-        // What is unreadable is not known of, and is asked of peers.
-        loading.cached.extend(rows.iter().filter_map(|(key, value)| record::read_cached(key, value)));
-        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Excluded(last));
-            return Ok(Went::On);
-        }
-        if self.search.cache.is_off() && !loading.cached.is_empty() {
-            self.store(turn, Vec::new(), Then::Nothing, |batch| {
-                batch.delete_from(record::CACHED, &[]);
-                batch.delete_from(record::FILTERS, &[]);
-            });
-        } else {
-            self.search.cache.restore(core::mem::take(&mut loading.cached));
-        }
-        self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
-        Ok(Went::On)
-    }
-
-    fn take_watched(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &mut Loading,
-        rows: Rows<'_>,
-        more: bool,
-    ) -> Result<Went, Fault> {
-        for (key, value) in rows.iter() {
-            let script = ScriptBuf::from_bytes(key.into());
-            let watch = record::watched(key, value).unwrap_or_else(|| {
-                // Since when is lost, or a part of the script. It is looked for in every block.
-                let watch = Watch { from: 0, group: ANEW, origin: None };
-                loading.positions.insert(ANEW, 0);
-                let what = "a watched script was unreadable, or since when it is";
-                self.search_repaired(turn, loading, what, |batch| {
-                    record::put_watched(batch, script.as_bytes(), watch);
-                });
-                watch
-            });
-            loading.watched.insert(script, watch);
-        }
-        let (step, space, from) = match rows.iter().last().filter(|_| more) {
-            Some((last, _)) => (Step::Watched, record::WATCH, Bound::Excluded(last)),
-            None => (Step::Outputs, record::OUTPUTS, Bound::Unbounded),
-        };
-        self.load_from(turn, loading, step, space, from);
-        Ok(Went::On)
-    }
-
-    fn take_outputs(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &mut Loading,
-        rows: Rows<'_>,
-        more: bool,
-    ) -> Result<Went, Fault> {
-        for (key, value) in rows.iter() {
-            match record::watched_outpoint(key, value) {
-                Some((outpoint, watched)) => {
-                    loading.outpoints.insert(outpoint, watched);
-                }
-                // Nothing tells what its script was.
-                None => self.search_repaired(
-                    turn,
-                    loading,
-                    "a watched output was unreadable, and is lost",
-                    |batch| {
-                        record::delete(batch, record::OUTPUTS, key);
-                    },
-                ),
-            }
-        }
-        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::Outputs, record::OUTPUTS, Bound::Excluded(last));
-            return Ok(Went::On);
-        }
-        self.restore_positions(turn, loading);
-        let (watched, outpoints) =
-            (core::mem::take(&mut loading.watched), core::mem::take(&mut loading.outpoints));
-        self.search.watches.restore(watched, outpoints, &loading.positions);
-        // What has been searched was trusted.
-        let searched = loading.positions.values().max().copied().unwrap_or(0);
-        self.filter_headers.trust(searched.min(self.filter_headers.next()));
-        let checked = self.search.watches.checked_below().and_then(|next| next.checked_sub(1));
-        turn.out.event(Event::Started { tip: self.chain.tip(), checked });
-        self.load_from(turn, loading, Step::Descriptors, record::DESCRIPTORS, Bound::Unbounded);
-        Ok(Went::On)
-    }
-
-    fn take_descriptors(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &mut Loading,
-        rows: Rows<'_>,
-        more: bool,
-    ) -> Result<Went, Fault> {
-        for (key, value) in rows.iter() {
-            match record::read_descriptor(key, value) {
-                Some((number, tracked)) => self.search.descriptors.restore(number, tracked),
-                // What has been derived of it is watched as before.
-                None => self.search_repaired(turn, loading, "a watched descriptor was unreadable", |batch| {
-                    record::delete(batch, record::DESCRIPTORS, key);
-                }),
-            }
-        }
-        let (step, space, from) = match rows.iter().last().filter(|_| more) {
-            Some((last, _)) => (Step::Descriptors, record::DESCRIPTORS, Bound::Excluded(last)),
-            None => (Step::Touches, record::TOUCH, Bound::Unbounded),
-        };
-        self.load_from(turn, loading, step, space, from);
-        Ok(Went::On)
-    }
-
-    /// Groups of which it is lost how far they were begin anew.
-    fn restore_positions(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
-        let mut birthdays = Positions::new();
-        let scripts = loading.watched.values();
-        for Watch { from, group, .. } in
-            scripts.chain(loading.outpoints.values().map(|watched| &watched.watch))
-        {
-            let lowest = birthdays.entry(*group).or_insert(*from);
-            *lowest = (*lowest).min(*from);
-        }
-        birthdays.retain(|group, _| !loading.positions.contains_key(group));
-        if !birthdays.is_empty() {
-            loading.positions.extend(birthdays);
-            self.search_repaired(turn, loading, "the record of how far the search was is missing", |_| {});
-        }
-        // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
-        let end = self.chain.tip_height() + 1;
-        loading.positions.values_mut().for_each(|next| *next = end.min(*next));
-    }
-
-    fn search_repaired(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &Loading,
-        what: &'static str,
-        write: impl FnOnce(&mut BatchWriter<'_>),
-    ) {
-        turn.out.event(Event::Repaired { what, kept: self.chain.tip() });
-        self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            write(batch);
-            record::put_positions(batch, &loading.positions);
-        });
-    }
-
-    /// Tells what had been found. What does not stand, for a taking back was cut short before all of that could be told, is
-    /// told all the same, so that its taking back, which follows, makes sense to who hears it.
-    fn take_touches(
-        &mut self,
-        turn: &mut Turn<'_>,
-        loading: &mut Loading,
-        rows: Rows<'_>,
-        more: bool,
-    ) -> Result<Went, Fault> {
-        let mut last = None;
-        for (key, value) in rows.iter() {
-            let Ok(mut touch) = record::read_touch(key, value) else {
-                self.touch_repaired(turn, loading, key);
-                return Ok(Went::Done);
-            };
-            if !self.search.watches.stands(&touch) {
-                loading.void.get_or_insert(touch.block.height);
-            }
-            self.search.findings.restore(&touch, &self.search.watches);
-            self.search.note_derivation(&mut touch);
-            if loading.told != Some(touch.block) {
-                turn.out.event(Event::Matched(touch.block));
-                loading.told = Some(touch.block);
-            }
-            turn.out.event(Event::Touched(touch));
-            last = Some(key);
-        }
-        if let Some(last) = last.filter(|_| more) {
-            self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Excluded(last));
-            return Ok(Went::On);
-        }
-        Ok(Went::Done)
-    }
-
-    /// A finding is unreadable: it and all after it are searched for again.
-    fn touch_repaired(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, key: &[u8]) {
-        let height = record::key_height(key).unwrap_or(0).min(self.chain.tip_height());
-        self.search.watches.go_back(height);
-        loading.void = loading.void.map_or(Some(height), |void| Some(void.min(height)));
-        let kept = self.chain.tip();
-        turn.out.event(Event::Repaired { what: "a finding was unreadable", kept });
-        let positions = self.search.watches.positions();
-        self.store(turn, Vec::new(), Then::Nothing, |batch| {
-            batch.delete_from(record::TOUCH, key);
-            record::put_positions(batch, &positions);
-        });
     }
 
     fn run(&mut self, turn: &mut Turn<'_>, loading: &Loading) {
