@@ -146,7 +146,7 @@ impl Watch {
                 "check it for typing errors; extended keys are xpub or tpub, the checksum may be left out",
             ),
         })?;
-        self.paths.extend(descriptor.paths());
+        self.paths.extend(descriptor.paths().iter().cloned());
         self.descriptors.push(descriptor);
         Ok(())
     }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    Birthday, Command, Derivation, Descriptor, DescriptorError, Event, FilterCache, Lookahead, TouchKind,
-    WatchedOutput,
+    Birthday, Command, Config, Derivation, Descriptor, DescriptorError, Event, FilterCache, Lookahead,
+    TouchKind, WatchedOutput,
 };
 use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
@@ -570,7 +570,7 @@ fn scripts_of_a_descriptor_are_derived_as_they_are_used_and_nothing_within_the_g
             Event::Touched(touch) if touch.block.height == 60 => touch.derivation.clone(),
             _ => None,
         });
-        let derivation = Derivation { descriptor: one.paths().next().unwrap(), index: 50 };
+        let derivation = Derivation { descriptor: one.paths()[0].clone(), index: 50 };
         assert_eq!(index, Some(derivation));
         // 20 at first; 40 when index 10 was used; 80 for 25 and 50; 160 for 75.
         let derived = lab.events.iter().filter_map(|event| match event {
@@ -622,6 +622,15 @@ fn a_descriptor_from_an_earlier_block_is_searched_for_from_there() {
     assert_eq!(touched(&lab), BTreeSet::from([50, 60, 100, 110]));
     assert_asked(&lab, 0, 39, 0);
     assert_asked(&lab, 40, 300, 1);
+}
+
+/// Applications have threads.
+#[test]
+fn commands_and_events_can_be_shared_between_threads() {
+    const fn is_shared<T: Send + Sync>() -> bool {
+        true
+    }
+    assert!(is_shared::<Command>() && is_shared::<Event>() && is_shared::<Config>());
 }
 
 #[test]

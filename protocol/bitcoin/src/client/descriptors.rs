@@ -28,7 +28,9 @@ const MOST: u32 = 100_000;
 /// watched together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    parts: Vec<Part>,
+    /// One for each path. Texts, for what is parsed can't be shared between threads.
+    paths: Vec<String>,
+    is_ranged: bool,
 }
 
 type Part = descriptor::Descriptor<DescriptorPublicKey>;
@@ -81,17 +83,18 @@ impl Descriptor {
         for part in &parts {
             part.derived_descriptor(&secp, 0).map_err(|error| underivable(&error))?;
         }
-        Ok(Self { parts })
+        let is_ranged = parts.iter().any(Part::has_wildcard);
+        Ok(Self { paths: parts.iter().map(ToString::to_string).collect(), is_ranged })
     }
 
     /// The descriptor of each of its paths, with a checksum.
-    pub fn paths(&self) -> impl ExactSizeIterator<Item = String> {
-        self.parts.iter().map(ToString::to_string)
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// Whether scripts of more than one index can be derived.
     pub fn is_ranged(&self) -> bool {
-        self.parts.iter().any(Part::has_wildcard)
+        self.is_ranged
     }
 }
 
@@ -102,7 +105,7 @@ fn has_private_key(text: &str) -> bool {
     })
 }
 
-/// How far ahead scripts of a descriptor with a wildcard are watched.
+/// How far ahead scripts of a descriptor with a wildcard are watched: at most 100,000 of each are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookahead {
     /// So many indexes after the last that is used are always watched: as many as a wallet may leave unused between two.
@@ -196,8 +199,8 @@ impl Descriptors {
     }
 
     /// Watches one from a height on, if it is not watched already from there.
-    pub(super) fn watch(&mut self, descriptor: Descriptor, from: u32, lookahead: Lookahead) {
-        for part in descriptor.parts {
+    pub(super) fn watch(&mut self, descriptor: &Descriptor, from: u32, lookahead: Lookahead) {
+        for part in descriptor.paths.iter().flat_map(|path| Part::from_str(path)) {
             let known =
                 self.tracked.iter().find(|(_, tracked)| tracked.part == part).map(|(number, _)| *number);
             let next = self.tracked.keys().next_back().map_or(0, |last| last + 1);
@@ -214,8 +217,10 @@ impl Descriptors {
 
     /// Watches these no more, or all but these. Returns their numbers.
     pub(super) fn unwatch(&mut self, descriptors: &[Descriptor], others: bool) -> Vec<u32> {
-        let is_named =
-            |tracked: &Tracked| descriptors.iter().any(|named| named.parts.contains(&tracked.part));
+        let is_named = |tracked: &Tracked| {
+            let path = tracked.part.to_string();
+            descriptors.iter().any(|named| named.paths.contains(&path))
+        };
         let gone = self.tracked.iter().filter(|(_, tracked)| is_named(tracked) != others);
         let gone: Vec<u32> = gone.map(|(number, _)| *number).collect();
         gone.iter().for_each(|number| drop(self.tracked.remove(number)));
@@ -287,7 +292,7 @@ impl Client {
             self.forget_descriptors(turn, &gone);
         }
         for descriptor in descriptors {
-            self.search.descriptors.watch(descriptor, from, lookahead);
+            self.search.descriptors.watch(&descriptor, from, lookahead);
         }
         self.derive_more(turn);
     }
@@ -344,7 +349,7 @@ mod tests {
             assert_eq!((descriptor.paths().len(), descriptor.is_ranged()), (2, true));
             let mut descriptors = Descriptors::default();
             let lookahead = Lookahead { gap: 20, first: 30 };
-            descriptors.watch(descriptor, 0, lookahead);
+            descriptors.watch(&descriptor, 0, lookahead);
             let mut derived = BTreeMap::new();
             while let Some((_, scripts)) = descriptors.derive() {
                 derived.extend(
