@@ -34,7 +34,8 @@ pub(crate) fn run(goal: &Goal, directory: &Path, started: Instant) -> Result<(),
     let plan = goal.plan;
     if plan.scripts > 0 {
         let from = Birthday::Height(goal.start.as_ref().map_or(0, |start| start.0.height + 1));
-        client.command(Command::Watch { scripts: plan.watched(), from })?;
+        let command = Command::Watch { scripts: plan.watched(), from };
+        client.command(command).map_err(|error| error.to_string())?;
     }
 
     let [mut ready, mut headers, mut filter_headers] = [None; 3];
@@ -62,7 +63,8 @@ pub(crate) fn run(goal: &Goal, directory: &Path, started: Instant) -> Result<(),
                     return Err("nothing that is looked for is spent".into());
                 };
                 let output = OutPoint { txid: touch.txid, vout: output };
-                findings.add(touch.block.height, output, touch.amount);
+                let amount = touch.amount.ok_or("what is received has an amount")?;
+                findings.add(touch.block.height, output, amount);
             }
             Some(Event::TakenBack(_)) => return Err("the chain that is served has no branches".into()),
             Some(Event::Synced(tip)) if tip.height == plan.blocks => break tip,
