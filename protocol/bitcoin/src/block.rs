@@ -7,15 +7,14 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use bitcoin::consensus::{Decodable, deserialize};
+use bitcoin::consensus::Decodable;
 use bitcoin::hashes::{Hash, HashEngine, sha256d};
-use bitcoin::{Block, BlockHash, Network, Transaction, block::Header};
+use bitcoin::{Block, BlockHash, Network, Transaction, Txid, VarInt, block::Header};
 
 /// The most that a block may weigh (BIP141).
 const MAX_WEIGHT: u64 = 4_000_000;
 /// An output script of the coinbase that begins so holds the witness commitment (BIP141).
 const COMMITMENT_PREFIX: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
-const COMMITMENT_LEN: usize = 38;
 
 /// Reads the payload of a `block` message and checks it against the hash of the header that was asked for.
 ///
@@ -27,10 +26,31 @@ const COMMITMENT_LEN: usize = 38;
 /// merkle tree as a transaction (CVE-2017-12842), the first of them would have to read as a coinbase, which takes 224
 /// bits of work; so the demand for a coinbase is the protection, as it is in Bitcoin Core.
 ///
+/// The whole block takes three times the memory of its bytes, and more; [`visit`] holds one transaction at a time.
+///
 /// # Errors
 /// If the bytes are not that block. That is the sender's fault: the header says nothing of it, another peer has it.
 pub fn verify(bytes: &[u8], expected: &BlockHash, segwit: bool) -> Result<Block, BlockError> {
-    let header = Header::consensus_decode(&mut &*bytes).map_err(|_| BlockError::Undecodable)?;
+    let mut txdata = Vec::new();
+    let header = visit(bytes, expected, segwit, |_, transaction| txdata.push(transaction))?;
+    Ok(Block { header, txdata })
+}
+
+/// As [`verify`], but hands the transactions to `take` as they are read, each with its id, and holds none of them.
+///
+/// Only when this returns are they the block's: what was gathered from them is worth nothing after an error. Returns the
+/// block's header.
+///
+/// # Errors
+/// As [`verify`].
+pub fn visit(
+    bytes: &[u8],
+    expected: &BlockHash,
+    segwit: bool,
+    mut take: impl FnMut(Txid, Transaction),
+) -> Result<Header, BlockError> {
+    let mut rest = bytes;
+    let header = Header::consensus_decode(&mut rest).map_err(|_| BlockError::Undecodable)?;
     if header.block_hash() != *expected {
         return Err(BlockError::OtherBlock);
     }
@@ -38,30 +58,20 @@ pub fn verify(bytes: &[u8], expected: &BlockHash, segwit: bool) -> Result<Block,
     if bytes.len() as u64 > MAX_WEIGHT {
         return Err(BlockError::TooHeavy);
     }
-    let block: Block = deserialize(bytes).map_err(|_| BlockError::Undecodable)?;
-
-    let Some((coinbase, others)) = block.txdata.split_first() else {
-        return Err(BlockError::NoTransactions);
-    };
-    let txids = block.txdata.iter().map(|transaction| transaction.compute_txid().to_byte_array());
-    let (root, mutated) = merkle_root(txids.collect());
-    if root != header.merkle_root.to_byte_array() {
-        return Err(BlockError::WrongMerkleRoot);
+    let count = VarInt::consensus_decode(&mut rest).map_err(|_| BlockError::Undecodable)?;
+    let size = Header::SIZE + count.size();
+    let mut summary = Summary { base_size: size, total_size: size, ..Summary::new(segwit) };
+    // No room is made for the number that is claimed.
+    for _ in 0..count.0 {
+        let transaction = Transaction::consensus_decode_from_finite_reader(&mut rest)
+            .map_err(|_| BlockError::Undecodable)?;
+        take(summary.add(&transaction), transaction);
     }
-    if mutated {
-        return Err(BlockError::Mutated);
+    if !rest.is_empty() {
+        return Err(BlockError::Undecodable);
     }
-    if !coinbase.is_coinbase() {
-        return Err(BlockError::NoCoinbase);
-    }
-    if others.iter().any(Transaction::is_coinbase) {
-        return Err(BlockError::SecondCoinbase);
-    }
-    if block.weight().to_wu() > MAX_WEIGHT {
-        return Err(BlockError::TooHeavy);
-    }
-    check_witness(coinbase, others, segwit)?;
-    Ok(block)
+    summary.check(&header)?;
+    Ok(header)
 }
 
 /// The first height at which segregated witness is in force, as Bitcoin Core has it.
@@ -74,41 +84,118 @@ pub const fn segwit_height(network: Network) -> u32 {
     }
 }
 
-/// Checks that the witness is the one the coinbase commits to, or that there is none.
-fn check_witness(coinbase: &Transaction, others: &[Transaction], segwit: bool) -> Result<(), BlockError> {
-    let commitment = coinbase.output.iter().rev().find_map(|output| {
-        let script = output.script_pubkey.as_bytes();
-        if script.len() < COMMITMENT_LEN || !script.starts_with(&COMMITMENT_PREFIX) {
-            return None;
-        }
-        Some(&script[COMMITMENT_PREFIX.len()..COMMITMENT_LEN])
-    });
-    let Some(commitment) = commitment.filter(|_| segwit) else {
-        let has_witness =
-            |transaction: &Transaction| transaction.input.iter().any(|input| !input.witness.is_empty());
-        return if has_witness(coinbase) || others.iter().any(has_witness) {
-            Err(BlockError::UnexpectedWitness)
-        } else {
-            Ok(())
-        };
-    };
+/// What is kept of a block's transactions to check it by.
+struct Summary {
+    segwit: bool,
+    txids: Vec<[u8; 32]>,
+    /// Of all but the coinbase, for which zeros stand, as it can't commit to itself. Empty where nothing commits to them.
+    wtxids: Vec<[u8; 32]>,
+    commitment: Option<Commitment>,
+    has_coinbase: bool,
+    has_second_coinbase: bool,
+    has_witness: bool,
+    /// Of the whole block without witnesses, and with them.
+    base_size: usize,
+    total_size: usize,
+}
 
-    let witness = &coinbase.input[0].witness;
-    let reserved = match (witness.len(), witness.nth(0)) {
-        (1, Some(element)) if element.len() == 32 => element,
-        _ => return Err(BlockError::NoReservedValue),
-    };
-    // The coinbase can't commit to itself: zeros stand in its place. Two transactions that are alike would have
-    // shown in the tree of the txids.
-    let wtxids = others.iter().map(|transaction| transaction.compute_wtxid().to_byte_array());
-    let (root, _) = merkle_root(core::iter::once([0; 32]).chain(wtxids).collect());
-    let mut engine = sha256d::Hash::engine();
-    engine.input(&root);
-    engine.input(reserved);
-    if sha256d::Hash::from_engine(engine).as_byte_array() == commitment {
-        Ok(())
-    } else {
-        Err(BlockError::WrongWitnessCommitment)
+/// What a coinbase says of the witness.
+struct Commitment {
+    hash: [u8; 32],
+    /// The value that is hashed together with the root, if the coinbase has it.
+    reserved: Option<[u8; 32]>,
+}
+
+impl Summary {
+    const fn new(segwit: bool) -> Self {
+        Self {
+            segwit,
+            txids: Vec::new(),
+            wtxids: Vec::new(),
+            commitment: None,
+            has_coinbase: false,
+            has_second_coinbase: false,
+            has_witness: false,
+            base_size: 0,
+            total_size: 0,
+        }
+    }
+
+    /// Takes in the next transaction.
+    fn add(&mut self, transaction: &Transaction) -> Txid {
+        let is_first = self.txids.is_empty();
+        if is_first {
+            self.has_coinbase = transaction.is_coinbase();
+            self.commitment = Commitment::of(transaction).filter(|_| self.segwit);
+        } else {
+            self.has_second_coinbase |= transaction.is_coinbase();
+        }
+        if self.commitment.is_some() {
+            self.wtxids.push(if is_first { [0; 32] } else { transaction.compute_wtxid().to_byte_array() });
+        }
+        self.has_witness |= transaction.input.iter().any(|input| !input.witness.is_empty());
+        self.base_size += transaction.base_size();
+        self.total_size += transaction.total_size();
+        let txid = transaction.compute_txid();
+        self.txids.push(txid.to_byte_array());
+        txid
+    }
+
+    /// Checks what all transactions came to.
+    fn check(self, header: &Header) -> Result<(), BlockError> {
+        if self.txids.is_empty() {
+            return Err(BlockError::NoTransactions);
+        }
+        let (root, mutated) = merkle_root(self.txids);
+        if root != header.merkle_root.to_byte_array() {
+            return Err(BlockError::WrongMerkleRoot);
+        }
+        if mutated {
+            return Err(BlockError::Mutated);
+        }
+        if !self.has_coinbase {
+            return Err(BlockError::NoCoinbase);
+        }
+        if self.has_second_coinbase {
+            return Err(BlockError::SecondCoinbase);
+        }
+        // The definition of weight (BIP141).
+        if (3 * self.base_size + self.total_size) as u64 > MAX_WEIGHT {
+            return Err(BlockError::TooHeavy);
+        }
+        match self.commitment {
+            Some(commitment) => commitment.check(self.wtxids),
+            None if self.has_witness => Err(BlockError::UnexpectedWitness),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Commitment {
+    /// The last output that is one counts.
+    fn of(coinbase: &Transaction) -> Option<Self> {
+        let hash = coinbase.output.iter().rev().find_map(|output| {
+            let hash = output.script_pubkey.as_bytes().strip_prefix(&COMMITMENT_PREFIX)?;
+            hash.first_chunk::<32>().copied()
+        })?;
+        let witness = coinbase.input.first().map(|input| &input.witness);
+        let element = witness.filter(|witness| witness.len() == 1).and_then(|witness| witness.nth(0));
+        Some(Self { hash, reserved: element.and_then(|element| element.try_into().ok()) })
+    }
+
+    /// Checks that the witnesses with these ids are the ones committed to.
+    fn check(&self, wtxids: Vec<[u8; 32]>) -> Result<(), BlockError> {
+        let reserved = self.reserved.ok_or(BlockError::NoReservedValue)?;
+        // Two transactions that are alike would have shown in the tree of the txids.
+        let (root, _) = merkle_root(wtxids);
+        let mut engine = sha256d::Hash::engine();
+        engine.input(&root);
+        engine.input(&reserved);
+        if sha256d::Hash::from_engine(engine).to_byte_array() == self.hash {
+            Ok(())
+        } else {
+            Err(BlockError::WrongWitnessCommitment)
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use bitcoin::{Amount, Block, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::api::{BlockId, Spend, Touch, TouchKind};
 use super::record::TouchKey;
-use super::watches::{GroupId, SpendSearch, Watches};
+use super::watches::{GroupId, Watches};
 
 /// The outputs that watched scripts received and that are not spent.
 #[derive(Debug, Default)]
@@ -17,18 +17,33 @@ pub(super) struct Findings {
 
 /// What a block may have to do with what is watched: what it pays watched scripts, and everything it spends.
 ///
-/// Which of that had been received is known only when all blocks before it have been looked at.
-#[derive(Debug)]
-pub(super) struct Digest(Vec<Part>);
+/// Which of that had been received is known only when all blocks before it have been looked at. Digests wait for that, so
+/// theirs is little memory: three lists, whatever the number of transactions.
+#[derive(Debug, Default)]
+pub(super) struct Digest {
+    transactions: Vec<Part>,
+    /// What the transactions spend, one after the other.
+    spent: Vec<OutPoint>,
+    received: Vec<Receipt>,
+    /// Those that spend an output whose spending is searched for, by their position.
+    whole: BTreeMap<u32, Transaction>,
+}
 
-/// A transaction's part of a digest.
+/// A transaction of a digest.
 #[derive(Debug)]
 struct Part {
     txid: Txid,
-    spent: Vec<OutPoint>,
-    received: Vec<(u32, ScriptBuf, Amount)>,
-    /// The whole of it, if it spends an output whose spending is searched for.
-    whole: Option<Transaction>,
+    inputs: u32,
+}
+
+/// What a watched script may have received.
+#[derive(Debug)]
+struct Receipt {
+    /// Of the transaction in its block.
+    position: u32,
+    output: u32,
+    script: ScriptBuf,
+    amount: Amount,
 }
 
 /// What a block came to.
@@ -55,13 +70,14 @@ impl Findings {
         let mut settled = Settled::default();
         let is_ours =
             |script: &ScriptBuf| watches.scripts().get(script).is_some_and(|watch| watch.group == group);
-        for (position, transaction) in (0..).zip(digest.0) {
-            let txid = transaction.txid;
+        let mut all_spent = digest.spent.into_iter();
+        let mut all_received = digest.received.into_iter().peekable();
+        for (position, Part { txid, inputs }) in (0..).zip(digest.transactions) {
             let mut add = |kind, script, amount| {
                 let touch = Touch { block, txid, kind, script, amount, derivation: None };
                 settled.touches.push((TouchKey::new(block.height, position, kind), touch));
             };
-            for (input, outpoint) in (0..).zip(transaction.spent) {
+            for (input, outpoint) in (0..inputs).zip(&mut all_spent) {
                 let kind = TouchKind::Spent { input, outpoint };
                 let received = self.outputs.get(&outpoint).filter(|(script, _)| is_ours(script));
                 let watched = watches.outpoints().get(&outpoint);
@@ -75,13 +91,14 @@ impl Findings {
                 } else if let Some(watched) = watched.filter(|watched| watched.watch.group == group) {
                     add(kind, watched.script.clone(), watched.amount);
                 }
-                if let Some(whole) = &transaction.whole
+                if let Some(whole) = digest.whole.get(&position)
                     && watches.spends().iter().any(|spend| spend.is_for(&outpoint, group))
                 {
                     settled.spends.push((outpoint, Spend { block, input, transaction: whole.clone() }));
                 }
             }
-            for (output, script, amount) in transaction.received {
+            while let Some(receipt) = all_received.next_if(|receipt| receipt.position == position) {
+                let Receipt { output, script, amount, .. } = receipt;
                 if is_ours(&script) {
                     self.outputs.insert(OutPoint { txid, vout: output }, (script.clone(), amount));
                     add(TouchKind::Received { output }, script, Some(amount));
@@ -126,19 +143,32 @@ impl Findings {
 }
 
 impl Digest {
-    /// Takes from a block what may matter.
-    pub(super) fn new(block: &Block, watches: &Watches) -> Self {
-        let spends = watches.spends();
-        let parts = block.txdata.iter().map(|transaction| {
-            let outputs = (0..).zip(&transaction.output);
-            let received = outputs
-                .filter(|(_, output)| watches.scripts().contains_key(&output.script_pubkey))
-                .map(|(index, output)| (index, output.script_pubkey.clone(), output.value));
-            let spent: Vec<OutPoint> = transaction.input.iter().map(|input| input.previous_output).collect();
-            let is_searched = |spend: &SpendSearch| spent.contains(&spend.outpoint);
-            let whole = spends.iter().any(is_searched).then(|| transaction.clone());
-            Part { txid: transaction.compute_txid(), received: received.collect(), spent, whole }
-        });
-        Self(parts.collect())
+    /// Takes from a block's next transaction what may matter.
+    pub(super) fn add(&mut self, txid: Txid, transaction: Transaction, watches: &Watches) {
+        let position = self.transactions.len() as u32;
+        let inputs = transaction.input.len() as u32;
+        let spent = transaction.input.iter().map(|input| input.previous_output);
+        let is_searched = |outpoint| watches.spends().iter().any(|spend| spend.outpoint == outpoint);
+        let is_whole = spent.clone().any(is_searched);
+        self.transactions.push(Part { txid, inputs });
+        self.spent.extend(spent);
+        let outputs = (0..).zip(&transaction.output);
+        let received = outputs.filter(|(_, output)| watches.scripts().contains_key(&output.script_pubkey));
+        self.received.extend(received.map(|(index, output)| Receipt {
+            position,
+            output: index,
+            script: output.script_pubkey.clone(),
+            amount: output.value,
+        }));
+        if is_whole {
+            self.whole.insert(position, transaction);
+        }
+    }
+
+    /// Gives back the memory that was reserved for more transactions.
+    pub(super) fn shrink(&mut self) {
+        self.transactions.shrink_to_fit();
+        self.spent.shrink_to_fit();
+        self.received.shrink_to_fit();
     }
 }

@@ -293,9 +293,12 @@ impl Client {
             return if peer.take_late_block(&hash) { Ok(()) } else { Err(Misbehaviour::Unrequested(BLOCK)) };
         };
         let segwit = height >= block::segwit_height(self.config.network);
-        let block = block::verify(bytes, &hash, segwit).map_err(|_| Misbehaviour::WrongBlock)?;
+        let mut digest = Digest::default();
+        let watches = &self.search.watches;
+        block::visit(bytes, &hash, segwit, |txid, transaction| digest.add(txid, transaction, watches))
+            .map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
-        let digest = Digest::new(&block, &self.search.watches);
+        digest.shrink();
         let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
         if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
             peer.expect_late_block(hash);

@@ -133,6 +133,12 @@ impl FrameReader {
 
     fn fill(&mut self, length: usize, input: &mut &[u8]) {
         let (taken, rest) = input.split_at(length.saturating_sub(self.tail.len()).min(input.len()));
+        let wanted = self.tail.len() + taken.len();
+        if wanted > self.tail.capacity() {
+            // Twice as much as before, so that it is moved a few times only; but no more than the frame will take.
+            let room = self.tail.len().saturating_mul(2).min(length).max(wanted);
+            self.tail.reserve_exact(room - self.tail.len());
+        }
         self.tail.extend_from_slice(taken);
         *input = rest;
     }
