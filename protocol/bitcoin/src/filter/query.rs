@@ -96,23 +96,30 @@ impl Query {
         scratch: &mut Scratch,
     ) -> Result<bool, DecodeError> {
         let elements = Elements::new(filter)?;
+        let Scratch { wanted, table, .. } = scratch;
+        wanted.clear();
+        if elements.count() == 0 {
+            return by_order(elements, wanted);
+        }
         let (keys, range) = (keys_of(block_hash), range_of(elements.count()));
-        scratch.wanted.clear();
-        if elements.count() > 0 {
-            self.map(keys, range, &mut scratch.wanted);
-        }
+        wanted.reserve(self.len);
         if self.len < MANY {
-            by_order(elements, &mut scratch.wanted)
-        } else {
-            by_table(elements, range, scratch)
+            self.map(keys, range, |value| wanted.push(value));
+            return by_order(elements, wanted);
         }
+        table.clear(range, self.len);
+        self.map(keys, range, |value| {
+            wanted.push(value);
+            table.set(value);
+        });
+        by_table(elements, range, scratch)
     }
 
-    /// What the scripts map to, in no order.
-    fn map(&self, keys: Keys, range: u64, wanted: &mut Vec<u64>) {
-        wanted.reserve(self.len);
+    /// Shows what the scripts map to, in no order.
+    #[inline]
+    fn map(&self, keys: Keys, range: u64, mut show: impl FnMut(u64)) {
         for scripts in &self.scripts {
-            scripts.hashes(keys, |hashes| wanted.extend(hashes.iter().map(|hash| reduce(*hash, range))));
+            scripts.hashes(keys, |hash| show(reduce(hash, range)));
         }
     }
 }
@@ -137,10 +144,9 @@ fn by_order(elements: Elements<'_>, wanted: &mut [u64]) -> Result<bool, DecodeEr
     Ok(found)
 }
 
+/// The table has what the scripts map to already.
 fn by_table(elements: Elements<'_>, range: u64, scratch: &mut Scratch) -> Result<bool, DecodeError> {
     let Scratch { wanted, table, suspects, suspected } = scratch;
-    table.clear(range, wanted.len());
-    wanted.iter().for_each(|value| table.set(*value));
     suspects.clear();
     elements.each(|value| {
         if table.has(value) {
