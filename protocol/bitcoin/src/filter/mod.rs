@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod judge;
+mod lanes;
 mod query;
 mod siphash;
 
