@@ -16,9 +16,10 @@ use bitcoin::hashes::Hash;
 use bitcoin::key::{Secp256k1, UntweakedPublicKey};
 use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::taproot::{LeafVersion, TaprootBuilder};
-use bitcoin::{FilterHeader, OutPoint, PubkeyHash, Script, ScriptBuf, WPubkeyHash, Witness};
+use bitcoin::{OutPoint, PubkeyHash, Script, ScriptBuf, WPubkeyHash, Witness};
 
 use lab::chain::script;
+use lab::filter_headers::{filter_headers, stored};
 use lab::{Chain, Lab, Peer, config, endpoint};
 
 /// Blocks of the chains here, and the one that a lie is about.
@@ -438,10 +439,6 @@ fn a_dispute_over_a_reorganisation() {
     assert!(before > 20 && after > 100, "{before}, {after}");
 }
 
-fn filter_headers(chain: &Chain, from: u32) -> Vec<FilterHeader> {
-    (from..=chain.height()).map(|height| chain.filter_header(height)).collect()
-}
-
 /// The process ends after each write in turn, while a lie is being found out and what it hid is being found.
 #[test]
 fn a_dispute_over_a_crash_after_each_write() {
@@ -575,16 +572,6 @@ fn a_dispute_above_a_start() {
             }
         }
     }
-}
-
-/// All filter headers that are stored, in order.
-fn stored(lab: &Lab) -> Vec<FilterHeader> {
-    let mut all = Vec::new();
-    for (_, value) in lab.rows("filter_headers") {
-        let (headers, _) = value.split_at(value.len() - 4);
-        all.extend(headers.chunks(32).map(|header| FilterHeader::from_slice(header).unwrap()));
-    }
-    all
 }
 
 #[test]

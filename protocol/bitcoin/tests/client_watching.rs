@@ -288,6 +288,31 @@ fn a_watched_output_tells_of_its_spending_alone() {
     assert!(lab.rows("outputs").is_empty());
 }
 
+/// Who asks twice is answered twice, whether or not there is a spending.
+#[test]
+fn each_search_for_a_spending_has_its_answer() {
+    let (chain, spent, unspent) = with_spend();
+    let mut lab = Lab::new(config(1), vec![Peer::new(&chain)]);
+    for from in [5, 5, 700] {
+        for (outpoint, script) in [(spent, script(5)), (unspent, script(6))] {
+            lab.command(Command::FindSpend { outpoint, script, from: Birthday::Height(from) });
+        }
+    }
+    let answers = |lab: &Lab, wanted| {
+        let answers = lab.events.iter().filter(|event| match event {
+            Event::SpendSearched { outpoint, spend, .. } => {
+                assert_eq!(spend.is_some(), *outpoint == spent);
+                *outpoint == wanted
+            }
+            _ => false,
+        });
+        answers.count()
+    };
+    lab.run_until("the answers", |lab| answers(lab, spent) == 3 && answers(lab, unspent) == 3);
+    lab.run_for(Duration::from_secs(60));
+    assert_eq!((answers(&lab, spent), answers(&lab, unspent)), (3, 3));
+}
+
 #[test]
 fn a_search_for_a_spending_is_answered_once_and_reads_no_more_than_it_must() {
     let (chain, spent, unspent) = with_spend();
@@ -415,6 +440,14 @@ fn what_is_kept_has_a_cap_and_the_newest_stay() {
         lab.switch(0, &Rc::new(chain.clone()));
         lab.sync();
     }
+    // A smaller cap is met by the next start, whether or not a filter comes.
+    lab.restart();
+    lab.config.filter_cache = FilterCache::Bytes(500 * filter.len() as u64);
+    lab.sync();
+    lab.let_the_disk_finish();
+    let (heights, bytes) = kept(&lab);
+    assert!(bytes <= 500 * (filter.len() + 36) && heights.len() >= 249, "{bytes}, {}", heights.len());
+    assert_eq!(heights, (chain.height() + 1 - heights.len() as u32..=chain.height()).collect());
     let lowest = *kept(&lab).0.first().unwrap();
     lab.asked.clear();
     lab.synced = None;

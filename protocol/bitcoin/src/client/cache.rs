@@ -54,25 +54,21 @@ struct Page {
 /// Changes of the index.
 #[derive(Debug, Default)]
 struct Changes {
+    /// Filters from the first height on go, up to the last or all of them.
+    gone: Vec<(u32, Option<u32>)>,
+    /// Behind that.
     put: Vec<(u32, Part)>,
-    /// Filters below this height go.
-    below: Option<u32>,
-    /// Filters from this height on go, up to this one or all.
-    from: Option<(u32, Option<u32>)>,
 }
 
 impl Changes {
     fn write(&self, batch: &mut BatchWriter<'_>) {
         for space in [record::FILTERS, record::CACHED] {
-            if let Some(below) = self.below {
-                batch.delete(space, &record::height_key(0), &record::height_key(below));
-            }
-            match self.from {
-                Some((from, Some(last))) => {
-                    batch.delete(space, &record::height_key(from), &record::height_key(last + 1));
+            for (first, last) in &self.gone {
+                let first = record::height_key(*first);
+                match last {
+                    Some(last) => batch.delete(space, &first, &record::height_key(last + 1)),
+                    None => batch.delete_from(space, &first),
                 }
-                Some((from, None)) => batch.delete_from(space, &record::height_key(from)),
-                None => {}
             }
         }
         for (first, part) in &self.put {
@@ -96,10 +92,24 @@ impl Cache {
         self.limit == 0
     }
 
-    /// Takes up the index.
-    pub(super) fn restore(&mut self, parts: BTreeMap<u32, Part>) {
-        self.bytes = parts.values().map(|part| part.bytes).sum();
+    /// Takes up the index. The lowest go if there is less room than there was.
+    fn restore(&mut self, parts: BTreeMap<u32, Part>) -> Changes {
+        self.bytes = parts.values().map(|part| part.bytes).fold(0, u64::saturating_add);
         self.parts = parts;
+        let mut changes = Changes::default();
+        self.make_room(&mut changes);
+        changes
+    }
+
+    /// Forgets the lowest until there are no more bytes than there may be.
+    fn make_room(&mut self, changes: &mut Changes) {
+        while self.bytes > self.limit
+            && let Some((_, gone)) = self.parts.pop_first()
+        {
+            self.bytes -= gone.bytes;
+            changes.gone = Vec::from([(0, Some(gone.last))]);
+            changes.put.retain(|(first, _)| *first > gone.last);
+        }
     }
 
     /// Up to which height filters are kept from this one on, one part of them. `Err`: it is not kept, and the next that is.
@@ -131,14 +141,7 @@ impl Cache {
         }
         self.bytes += part.bytes;
         changes.put.push((first, part));
-        while self.bytes > self.limit
-            && let Some((_, gone)) = self.parts.pop_first()
-        {
-            self.bytes -= gone.bytes;
-            changes.below = Some(gone.last + 1);
-        }
-        let below = changes.below.unwrap_or(0);
-        changes.put.retain(|(first, _)| *first >= below);
+        self.make_room(&mut changes);
         changes
     }
 
@@ -146,7 +149,7 @@ impl Cache {
     fn truncate(&mut self, from: u32) -> Option<Changes> {
         self.pages.retain(|page| page.last < from);
         let gone = self.parts.split_off(&from);
-        let mut changes = Changes { from: Some((from, None)), ..Changes::default() };
+        let mut changes = Changes { gone: Vec::from([(from, None)]), put: Vec::new() };
         let cut = self.parts.last_entry().filter(|entry| entry.get().last >= from);
         if gone.is_empty() && cut.is_none() {
             return None;
@@ -155,7 +158,8 @@ impl Cache {
         if let Some(mut entry) = cut {
             let (first, part) = (*entry.key(), entry.get_mut());
             // How many bytes those that stay have is not known: their share.
-            let stay = part.bytes * u64::from(from - first) / u64::from(part.last + 1 - first);
+            let (kept, all) = (u64::from(from - first), u64::from(part.last + 1 - first));
+            let stay = part.bytes / all * kept + part.bytes % all * kept / all;
             self.bytes -= part.bytes - stay;
             *part = Part { last: from - 1, bytes: stay };
             changes.put.push((first, *part));
@@ -170,7 +174,7 @@ impl Cache {
         let (first, part) = (*first, *part);
         self.parts.remove(&first);
         self.bytes -= part.bytes;
-        Some(Changes { from: Some((first, Some(part.last))), ..Changes::default() })
+        Some(Changes { gone: Vec::from([(first, Some(part.last))]), put: Vec::new() })
     }
 
     /// Reads nothing more of these heights.
@@ -187,6 +191,14 @@ impl Client {
             self.store(turn, Vec::new(), Then::Nothing, |batch| {
                 record::put_filter(batch, height, hash, filter);
             });
+        }
+    }
+
+    /// Takes up what the index has.
+    pub(super) fn restore_kept_filters(&mut self, turn: &mut Turn<'_>, parts: BTreeMap<u32, Part>) {
+        let changes = self.search.cache.restore(parts);
+        if !changes.gone.is_empty() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| changes.write(batch));
         }
     }
 

@@ -14,8 +14,8 @@ use bitcoin::{Network, NetworkKind, ScriptBuf};
 use miniscript::descriptor::{DescriptorSecretKey, XKeyNetwork};
 use miniscript::{DescriptorPublicKey, descriptor};
 
-use super::api::{Derivation, Event};
-use super::watches::Origin;
+use super::api::{Derivation, Event, Touch};
+use super::watches::{Origin, Watches};
 use super::{Client, Then, Timer, Turn, record};
 
 /// Scripts that are derived in a turn: each takes some 50 microseconds.
@@ -134,6 +134,8 @@ pub(super) struct Descriptors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tracked {
     part: Part,
+    /// Its text.
+    path: String,
     /// The height from which it is watched.
     pub(super) from: u32,
     lookahead: Lookahead,
@@ -163,7 +165,7 @@ impl Tracked {
     pub(super) fn encode(&self) -> Vec<u8> {
         let Lookahead { gap, first } = self.lookahead;
         let mut value = [self.from, gap, first, self.derived].map(u32::to_be_bytes).concat();
-        value.extend_from_slice(self.part.to_string().as_bytes());
+        value.extend_from_slice(self.path.as_bytes());
         value
     }
 
@@ -172,8 +174,10 @@ impl Tracked {
         let (numbers, text) = value.split_first_chunk::<16>()?;
         let (numbers, _) = numbers.as_chunks::<4>();
         let [from, gap, first, derived] = [0, 1, 2, 3].map(|at| u32::from_be_bytes(numbers[at]));
-        let part = Part::from_str(core::str::from_utf8(text).ok()?).ok()?;
-        Some(Self { part, from, lookahead: Lookahead { gap, first }, derived, target: derived, used: 0 })
+        let path = String::from(core::str::from_utf8(text).ok()?);
+        let part = Part::from_str(&path).ok()?;
+        let lookahead = Lookahead { gap, first };
+        Some(Self { part, path, from, lookahead, derived, target: derived, used: 0 })
     }
 }
 
@@ -190,21 +194,26 @@ impl Descriptors {
         self.tracked.insert(number, tracked);
     }
 
-    /// Notes that a script has been used.
-    pub(super) fn note_used(&mut self, origin: Origin) {
-        if let Some(tracked) = self.tracked.get_mut(&origin.descriptor) {
-            tracked.used = tracked.used.max(origin.index.saturating_add(1));
+    /// Says of a finding what its script was derived of, and notes that the script is used.
+    pub(super) fn note_derivation(&mut self, touch: &mut Touch, watches: &Watches) {
+        let watch = watches.scripts().get(&touch.script);
+        let Some(Origin { descriptor, index }) = watch.and_then(|watch| watch.origin) else { return };
+        if let Some(tracked) = self.tracked.get_mut(&descriptor) {
+            tracked.used = tracked.used.max(index.saturating_add(1));
             tracked.aim();
+            touch.derivation = Some(Derivation { descriptor: tracked.path.clone(), index });
         }
     }
 
     /// Watches one from a height on, if it is not watched already from there.
     pub(super) fn watch(&mut self, descriptor: &Descriptor, from: u32, lookahead: Lookahead) {
-        for part in descriptor.paths.iter().flat_map(|path| Part::from_str(path)) {
+        for path in &descriptor.paths {
+            let Ok(part) = Part::from_str(path) else { continue };
             let known =
-                self.tracked.iter().find(|(_, tracked)| tracked.part == part).map(|(number, _)| *number);
+                self.tracked.iter().find(|(_, tracked)| tracked.path == *path).map(|(number, _)| *number);
             let next = self.tracked.keys().next_back().map_or(0, |last| last + 1);
-            let new = Tracked { part, from, lookahead, derived: 0, target: 0, used: 0 };
+            let path = path.clone();
+            let new = Tracked { part, path, from, lookahead, derived: 0, target: 0, used: 0 };
             let tracked = self.tracked.entry(known.unwrap_or(next)).or_insert(new);
             tracked.lookahead = lookahead;
             if from < tracked.from {
@@ -217,20 +226,12 @@ impl Descriptors {
 
     /// Watches these no more, or all but these. Returns their numbers.
     pub(super) fn unwatch(&mut self, descriptors: &[Descriptor], others: bool) -> Vec<u32> {
-        let is_named = |tracked: &Tracked| {
-            let path = tracked.part.to_string();
-            descriptors.iter().any(|named| named.paths.contains(&path))
-        };
+        let is_named =
+            |tracked: &Tracked| descriptors.iter().any(|named| named.paths.contains(&tracked.path));
         let gone = self.tracked.iter().filter(|(_, tracked)| is_named(tracked) != others);
         let gone: Vec<u32> = gone.map(|(number, _)| *number).collect();
         gone.iter().for_each(|number| drop(self.tracked.remove(number)));
         gone
-    }
-
-    /// What a script was derived of.
-    pub(super) fn derivation(&self, origin: Origin) -> Option<Derivation> {
-        let tracked = self.tracked.get(&origin.descriptor)?;
-        Some(Derivation { descriptor: tracked.part.to_string(), index: origin.index })
     }
 
     /// Whether scripts are to be derived.
@@ -262,7 +263,7 @@ impl Client {
         self.watch_derived(turn, scripts, tracked.from);
         let mut events = Vec::new();
         if tracked.derived == tracked.target {
-            let descriptor = tracked.part.to_string();
+            let descriptor = tracked.path.clone();
             events.push(Event::DescriptorDerived { descriptor, scripts: tracked.derived });
         }
         // Behind its scripts: what is cut short in between is derived once more.

@@ -15,6 +15,7 @@ use bitcoin::{BlockHash, FilterHeader};
 use super::Misbehaviour;
 use super::api::BlockId;
 use super::requests::Request;
+use super::segments::{Context, Done, Segment, Source, Took};
 use super::watches::Watches;
 use crate::filter::{self, Scratch};
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest};
@@ -54,50 +55,6 @@ pub(super) struct Filters {
 }
 
 #[derive(Debug)]
-struct Segment {
-    stop: u32,
-    source: Source,
-    context: Context,
-    /// Which filters have come, by their place in the segment.
-    received: Vec<bool>,
-    missing: u32,
-}
-
-/// Where the filters of a segment come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// From peers.
-    Peers,
-    /// From peers, and they are kept on the disk: so many bytes up to now.
-    Kept(u64),
-    /// From the disk: the first height that has not been asked for.
-    Disk(u32),
-}
-
-/// A segment that has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Done {
-    pub(super) first: u32,
-    pub(super) last: BlockId,
-    pub(super) source: Source,
-}
-
-/// The blocks of a segment with their filter headers, and the filter header before the first.
-#[derive(Debug)]
-enum Context {
-    Loading {
-        headers: Ticket,
-        filter_headers: Option<Ticket>,
-        hashes: Option<Vec<BlockHash>>,
-        links: Option<Vec<FilterHeader>>,
-    },
-    Ready {
-        hashes: Vec<BlockHash>,
-        links: Vec<FilterHeader>,
-    },
-}
-
-#[derive(Debug)]
 struct Held {
     peer: ConnId,
     block: BlockId,
@@ -126,15 +83,6 @@ pub(super) enum Unanswered {
     Silence,
     /// It left this one out.
     LeftOut(BlockId),
-}
-
-impl Segment {
-    fn hash(&self, start: u32, height: u32) -> Option<BlockHash> {
-        match &self.context {
-            Context::Ready { hashes, .. } => hashes.get((height - start) as usize).copied(),
-            Context::Loading { .. } => None,
-        }
-    }
 }
 
 impl Filters {
@@ -194,9 +142,7 @@ impl Filters {
     }
 
     fn open_with(&mut self, start: u32, stop: u32, source: Source, context: Context) {
-        let missing = stop - start + 1;
-        let received = alloc::vec![false; missing as usize];
-        self.segments.insert(start, Segment { stop, source, context, received, missing });
+        self.segments.insert(start, Segment::new(start, stop, source, context));
     }
 
     /// Notes what nobody is asked for of a segment that is ready.
@@ -234,40 +180,20 @@ impl Filters {
     pub(super) fn loaded(
         &mut self,
         ticket: Ticket,
-        hashes: impl FnOnce(u32, u32) -> Option<Vec<BlockHash>>,
-        links: impl FnOnce(u32, u32) -> Option<Vec<FilterHeader>>,
+        hashes: impl Fn(u32, u32) -> Option<Vec<BlockHash>>,
+        links: impl Fn(u32, u32) -> Option<Vec<FilterHeader>>,
     ) -> bool {
         for (&start, segment) in &mut self.segments {
-            let Context::Loading { headers, filter_headers, hashes: known_hashes, links: known_links } =
-                &mut segment.context
-            else {
-                continue;
-            };
-            if ticket == *headers {
-                *known_hashes = hashes(start, segment.stop);
-            } else if Some(ticket) == *filter_headers {
-                *known_links = links(start, segment.stop);
-            } else {
-                continue;
+            match segment.loaded(start, ticket, &hashes, &links) {
+                Took::Nothing => {}
+                Took::Part => return true,
+                Took::All => {
+                    let stop = segment.stop;
+                    self.free_all(start, stop);
+                    return true;
+                }
+                Took::Misfit => return false,
             }
-            let count = segment.received.len();
-            let fits = known_hashes.as_ref().is_none_or(|hashes| hashes.len() == count)
-                && known_links
-                    .as_ref()
-                    .is_none_or(|links| links.len() == count + 1 || filter_headers.is_none())
-                && (known_hashes.is_some() || ticket != *headers)
-                && (known_links.is_some() || Some(ticket) != *filter_headers);
-            if !fits {
-                return false;
-            }
-            if let (Some(_), Some(_)) = (&known_hashes, &known_links) {
-                let (hashes, links) = (known_hashes.take(), known_links.take());
-                segment.context =
-                    Context::Ready { hashes: hashes.unwrap_or_default(), links: links.unwrap_or_default() };
-                let stop = segment.stop;
-                self.free_all(start, stop);
-            }
-            return true;
         }
         // The segment was given up in the meantime.
         true
@@ -534,8 +460,7 @@ impl Filters {
                 if matches {
                     self.matched.push(block);
                 }
-                segment.received[place] = true;
-                segment.missing -= 1;
+                segment.receive(place);
                 if let Source::Kept(kept) = &mut segment.source {
                     *kept += bytes.len() as u64;
                 }
@@ -613,8 +538,7 @@ impl Filters {
         if matches {
             self.matched.push(BlockId { height, hash: *hash });
         }
-        segment.received[place] = true;
-        segment.missing -= 1;
+        segment.receive(place);
         Some(())
     }
 

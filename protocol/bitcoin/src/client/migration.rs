@@ -197,11 +197,9 @@ impl Client {
                 record::put_next(batch, ONLY_GROUP, next);
             }
         });
-        let (step, space, from) = match rows.iter().last().filter(|_| more) {
-            Some((last, _)) => (Step::MigrateWatched, OLD_WATCH, Bound::Excluded(last)),
-            None => (Step::MigrateTouches, OLD_TOUCH, Bound::Unbounded),
-        };
-        self.load_from(turn, loading, step, space, from);
+        if !self.load_more(turn, loading, rows, more) {
+            self.load_from(turn, loading, Step::MigrateTouches, OLD_TOUCH, Bound::Unbounded);
+        }
         Ok(Went::On)
     }
 
@@ -239,8 +237,7 @@ impl Client {
                 record::put_tip(batch, &Tip { block, work: at.work });
             }
         });
-        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::MigrateTouches, OLD_TOUCH, Bound::Excluded(last));
+        if self.load_more(turn, loading, rows, more) {
             return Ok(Went::On);
         }
         turn.out.event(Event::Migrated { from: record::OLD_FORMAT });

@@ -11,7 +11,7 @@
 //! | `filter_ranges` | who is asked for which of them: every peer that names the same checkpoints |
 //! | `checkpoints` | every thousandth filter header as each peer names it |
 //! | `agreement`, `dispute` | which filter headers are trusted, and what is done about those that differ |
-//! | `filters`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
+//! | `filters`, `segments`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
 //! | `blocks` | blocks whose filters matched |
 //! | `cache` | filters that are kept on the disk |
@@ -51,6 +51,7 @@ mod repair;
 mod requests;
 mod restoring;
 mod search;
+mod segments;
 mod session;
 mod start;
 mod switching;

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use andon_kernel::{BatchWriter, Rows};
+use andon_kernel::{BatchWriter, Order, Rows};
 use bitcoin::ScriptBuf;
 
 use super::api::Event;
-use super::start::{Fault, Loading, Step, Went};
+use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
 use super::watches::{GroupId, Positions, Watch};
 use super::{Client, Then, Turn, record};
 
@@ -15,6 +15,15 @@ use super::{Client, Then, Turn, record};
 const ANEW: GroupId = GroupId::MAX / 2;
 
 impl Client {
+    /// Loads the index of filters that are kept. If none are to be: whether there are any, entered or not.
+    pub(super) fn load_cached(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        let (space, limit) = match self.search.cache.is_off() {
+            true => (record::FILTERS, 1),
+            false => (record::CACHED, PAGE),
+        };
+        self.load_step(turn, loading, Step::Cached, space, ALL, Order::Ascending, limit);
+    }
+
     /// Takes up the index of filters that are kept. If none are to be, they go.
     pub(super) fn take_cached(
         &mut self,
@@ -23,19 +32,18 @@ impl Client {
         rows: Rows<'_>,
         more: bool,
     ) -> Result<Went, Fault> {
-        // What is unreadable is not known of, and is asked of peers.
-        loading.cached.extend(rows.iter().filter_map(|(key, value)| record::read_cached(key, value)));
-        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Excluded(last));
-            return Ok(Went::On);
-        }
-        if self.search.cache.is_off() && !loading.cached.is_empty() {
+        if !self.search.cache.is_off() {
+            // What is unreadable is not known of, and is asked of peers.
+            loading.cached.extend(rows.iter().filter_map(|(key, value)| record::read_cached(key, value)));
+            if self.load_more(turn, loading, rows, more) {
+                return Ok(Went::On);
+            }
+            self.restore_kept_filters(turn, core::mem::take(&mut loading.cached));
+        } else if !rows.is_empty() {
             self.store(turn, Vec::new(), Then::Nothing, |batch| {
                 batch.delete_from(record::CACHED, &[]);
                 batch.delete_from(record::FILTERS, &[]);
             });
-        } else {
-            self.search.cache.restore(core::mem::take(&mut loading.cached));
         }
         self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
         Ok(Went::On)
@@ -62,11 +70,9 @@ impl Client {
             });
             loading.watched.insert(script, watch);
         }
-        let (step, space, from) = match rows.iter().last().filter(|_| more) {
-            Some((last, _)) => (Step::Watched, record::WATCH, Bound::Excluded(last)),
-            None => (Step::Outputs, record::OUTPUTS, Bound::Unbounded),
-        };
-        self.load_from(turn, loading, step, space, from);
+        if !self.load_more(turn, loading, rows, more) {
+            self.load_from(turn, loading, Step::Outputs, record::OUTPUTS, Bound::Unbounded);
+        }
         Ok(Went::On)
     }
 
@@ -93,8 +99,7 @@ impl Client {
                 ),
             }
         }
-        if let Some((last, _)) = rows.iter().last().filter(|_| more) {
-            self.load_from(turn, loading, Step::Outputs, record::OUTPUTS, Bound::Excluded(last));
+        if self.load_more(turn, loading, rows, more) {
             return Ok(Went::On);
         }
         self.restore_positions(turn, loading);
@@ -126,11 +131,9 @@ impl Client {
                 }),
             }
         }
-        let (step, space, from) = match rows.iter().last().filter(|_| more) {
-            Some((last, _)) => (Step::Descriptors, record::DESCRIPTORS, Bound::Excluded(last)),
-            None => (Step::Touches, record::TOUCH, Bound::Unbounded),
-        };
-        self.load_from(turn, loading, step, space, from);
+        if !self.load_more(turn, loading, rows, more) {
+            self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);
+        }
         Ok(Went::On)
     }
 
@@ -177,7 +180,6 @@ impl Client {
         rows: Rows<'_>,
         more: bool,
     ) -> Result<Went, Fault> {
-        let mut last = None;
         for (key, value) in rows.iter() {
             let Ok(mut touch) = record::read_touch(key, value) else {
                 self.touch_repaired(turn, loading, key);
@@ -187,19 +189,14 @@ impl Client {
                 loading.void.get_or_insert(touch.block.height);
             }
             self.search.findings.restore(&touch, &self.search.watches);
-            self.search.note_derivation(&mut touch);
+            self.search.descriptors.note_derivation(&mut touch, &self.search.watches);
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));
                 loading.told = Some(touch.block);
             }
             turn.out.event(Event::Touched(touch));
-            last = Some(key);
         }
-        if let Some(last) = last.filter(|_| more) {
-            self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Excluded(last));
-            return Ok(Went::On);
-        }
-        Ok(Went::Done)
+        Ok(if self.load_more(turn, loading, rows, more) { Went::On } else { Went::Done })
     }
 
     /// A finding is unreadable: it and all after it are searched for again.

@@ -15,10 +15,11 @@ use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
 use super::descriptors::Descriptors;
-use super::filters::{Filters, Source};
+use super::filters::Filters;
 use super::findings::{Digest, Findings};
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
+use super::segments::Source;
 use super::taking_back::TakingBack;
 use super::watches::{Arranged, GroupId, Merged, Watches};
 use super::watching::{Dating, WatchOrder};
@@ -81,14 +82,6 @@ impl Search {
     pub(super) fn searched(&mut self, group: GroupId, next: u32) {
         if let Some(group) = self.watches.group_mut(group) {
             group.durable = next.min(group.next);
-        }
-    }
-
-    /// Says of a finding where its script comes from, and notes that it is used.
-    pub(super) fn note_derivation(&mut self, touch: &mut Touch) {
-        if let Some(origin) = self.watches.scripts().get(&touch.script).and_then(|watch| watch.origin) {
-            self.descriptors.note_used(origin);
-            touch.derivation = self.descriptors.derivation(origin);
         }
     }
 
@@ -326,11 +319,7 @@ impl Client {
             let settled = findings.settle(block, digest, id, watches);
             events.push(Event::Matched(block));
             for (key, mut touch) in settled.touches {
-                let watch = watches.scripts().get(&touch.script);
-                if let Some(origin) = watch.and_then(|watch| watch.origin) {
-                    descriptors.note_used(origin);
-                    touch.derivation = descriptors.derivation(origin);
-                }
+                descriptors.note_derivation(&mut touch, watches);
                 events.push(Event::Touched(touch.clone()));
                 found.push((key, touch));
             }
@@ -347,8 +336,9 @@ impl Client {
         group.next = next;
         for (outpoint, spend) in spends {
             let checked = spend.block;
-            if !watches.take_spends(|search, _| search.is_for(&outpoint, id)).is_empty() {
-                events.push(Event::SpendSearched { outpoint, spend: Some(spend), checked });
+            // It may have been searched for more than once: each search has its answer.
+            for _ in watches.take_spends(|search, _| search.is_for(&outpoint, id)) {
+                events.push(Event::SpendSearched { outpoint, spend: Some(spend.clone()), checked });
             }
         }
         let is_stored = watches.is_stored(id);

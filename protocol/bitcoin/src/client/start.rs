@@ -27,18 +27,20 @@ use crate::headers::{HeaderChain, Lineage, PERIOD, WINDOW};
 const TOUCH_PAGE: u32 = 500;
 
 /// Other rows are bounded by the size of a page.
-const PAGE: u32 = 20_000;
+pub(super) const PAGE: u32 = 20_000;
 
 /// Rows of filter headers that are kept at hand.
 const FILTER_HEADER_ROWS: u32 = 2 * WINDOW / record::ROW;
 
-const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
+pub(super) const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
 /// What is being read, one step after the other.
 #[derive(Debug)]
 pub(super) struct Loading {
     ticket: Option<Ticket>,
     pub(super) step: Step,
+    /// The space that the step reads.
+    space: Space,
     /// Whether the client was running: then findings and peers are at hand.
     pub(super) again: bool,
     pub(super) tip: Option<Tip>,
@@ -113,6 +115,7 @@ impl Loading {
         Box::new(Self {
             ticket: None,
             step: Step::Meta,
+            space: record::META,
             again,
             tip: None,
             positions: Positions::new(),
@@ -446,7 +449,7 @@ impl Client {
         if loading.again {
             return Ok(Went::Done);
         }
-        self.load_from(turn, loading, Step::Cached, record::CACHED, Bound::Unbounded);
+        self.load_cached(turn, loading);
         Ok(Went::On)
     }
 
@@ -519,6 +522,21 @@ impl Client {
         self.load_step(turn, loading, step, space, (from, Bound::Unbounded), Order::Ascending, limit);
     }
 
+    /// Goes on with a step behind the last of its rows that have come, if there are more. False: that was all.
+    pub(super) fn load_more(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> bool {
+        let last = rows.iter().last().filter(|_| more);
+        if let Some((last, _)) = last {
+            self.load_from(turn, loading, loading.step, loading.space, Bound::Excluded(last));
+        }
+        last.is_some()
+    }
+
     #[expect(clippy::too_many_arguments, reason = "those of a scan, and where the start is")]
     pub(super) fn load_step(
         &mut self,
@@ -532,7 +550,7 @@ impl Client {
     ) {
         let ticket = self.names.ticket();
         loading.ticket = Some(ticket);
-        loading.step = step;
+        (loading.step, loading.space) = (step, space);
         turn.out.load(ticket, space, range, order, limit);
     }
 

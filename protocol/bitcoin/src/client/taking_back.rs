@@ -90,7 +90,7 @@ impl Client {
             }
             void.push(key);
             if let Some(mut touch) = touch {
-                self.search.note_derivation(&mut touch);
+                self.search.descriptors.note_derivation(&mut touch, &self.search.watches);
                 self.search.findings.take_back(&touch, &self.search.watches);
                 events.push(Event::TakenBack(touch));
             }

@@ -6,7 +6,7 @@
 //! to them costs what lies between. The lowest group is worked on; beside it the highest, while it is near the tip: a new
 //! block is not kept waiting by what is searched for far below.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use andon_kernel::BatchWriter;
@@ -70,6 +70,8 @@ pub(super) struct Watches {
     groups: Vec<Group>,
     is_arranged: bool,
     named: GroupId,
+    /// The first height from which anything is watched.
+    birthday: Option<u32>,
 }
 
 /// What is searched for in one pass.
@@ -170,8 +172,7 @@ impl Watches {
 
     /// The first height from which anything is watched.
     pub(super) fn birthday(&self) -> Option<u32> {
-        let scripts = self.scripts.values().map(|watch| watch.from);
-        scripts.chain(self.outpoints.values().map(|outpoint| outpoint.watch.from)).min()
+        self.birthday
     }
 
     /// How far each group is that is stored.
@@ -219,8 +220,8 @@ impl Watches {
             TouchKind::Spent { outpoint, .. } => self.outpoints.get(outpoint),
             TouchKind::Received { .. } => None,
         };
-        let groups = by_script.into_iter().chain(by_outpoint.map(|watched| watched.watch.group));
-        groups.into_iter().any(|group| self.has_searched(group, touch.block.height))
+        let mut groups = by_script.into_iter().chain(by_outpoint.map(|watched| watched.watch.group));
+        groups.any(|group| self.has_searched(group, touch.block.height))
     }
 
     /// Whether a group has been searched for at a height.
@@ -248,14 +249,18 @@ impl Watches {
         scripts: impl IntoIterator<Item = (ScriptBuf, Watch)>,
         outpoints: impl IntoIterator<Item = (OutPoint, WatchedOutpoint)>,
     ) {
-        let scripts = scripts.into_iter().map(|(script, watch)| (script, Watch { group, ..watch }));
-        self.scripts.extend(scripts);
-        self.outpoints.extend(outpoints.into_iter().map(|(outpoint, mut watched)| {
+        let mut changed = BTreeSet::from([group]);
+        for (script, watch) in scripts {
+            let left = self.scripts.insert(script, Watch { group, ..watch });
+            changed.extend(left.map(|watch| watch.group));
+        }
+        for (outpoint, mut watched) in outpoints {
             watched.watch.group = group;
-            (outpoint, watched)
-        }));
+            let left = self.outpoints.insert(outpoint, watched);
+            changed.extend(left.map(|watched| watched.watch.group));
+        }
         self.count_members();
-        self.change(group);
+        changed.into_iter().for_each(|group| self.change(group));
     }
 
     /// Notes where a script that is watched comes from.
@@ -302,11 +307,9 @@ impl Watches {
     /// Watches these no more.
     pub(super) fn unwatch(&mut self, scripts: &[ScriptBuf], outpoints: &[OutPoint]) {
         let scripts = scripts.iter().filter_map(|script| self.scripts.remove(script));
-        let mut left: Vec<GroupId> = scripts.map(|watch| watch.group).collect();
+        let mut left: BTreeSet<GroupId> = scripts.map(|watch| watch.group).collect();
         let outpoints = outpoints.iter().filter_map(|outpoint| self.outpoints.remove(outpoint));
         left.extend(outpoints.map(|watched| watched.watch.group));
-        left.sort_unstable();
-        left.dedup();
         left.into_iter().for_each(|group| self.change(group));
         self.count_members();
     }
@@ -368,9 +371,11 @@ impl Watches {
 
     fn count_members(&mut self) {
         let mut members: BTreeMap<GroupId, usize> = BTreeMap::new();
-        let groups = self.scripts.values().map(|watch| watch.group);
-        let groups = groups.chain(self.outpoints.values().map(|outpoint| outpoint.watch.group));
-        groups.for_each(|group| *members.entry(group).or_default() += 1);
+        self.birthday = None;
+        for watch in self.scripts.values().chain(self.outpoints.values().map(|outpoint| &outpoint.watch)) {
+            *members.entry(watch.group).or_default() += 1;
+            self.birthday = Some(self.birthday.map_or(watch.from, |birthday| birthday.min(watch.from)));
+        }
         for group in &mut self.groups {
             group.members = members.remove(&group.id).unwrap_or(0);
         }

@@ -7,6 +7,7 @@
 pub(crate) mod chain;
 #[path = "../world/disk.rs"]
 mod disk;
+pub(crate) mod filter_headers;
 pub(crate) mod peer;
 
 use std::collections::BTreeMap;
