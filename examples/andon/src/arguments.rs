@@ -171,6 +171,11 @@ pub(crate) struct SyncArguments {
     /// of mainnet has 25 KB today. Without this option those that an earlier run has kept are removed.
     #[arg(long, value_name = "all|MB", value_parser = parse_cache)]
     pub(crate) keep_filters: Option<FilterCache>,
+    /// Search from the tip downwards: what was paid lately is found first
+    ///
+    /// Payments come in steps, from a day's blocks to a month's, each step in the chain's order.
+    #[arg(long)]
+    pub(crate) newest_first: bool,
     /// Go on at the tip: tell of new blocks until interrupted
     #[arg(long)]
     pub(crate) follow: bool,

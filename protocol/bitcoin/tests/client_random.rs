@@ -1,8 +1,8 @@
 //! Random worlds: chains grow and are reorganised, servers lag behind each other and go away, the client is killed and
 //! told to watch other scripts, all from one seed. Then the faults stop, and the client must know exactly what is true.
 //!
-//! In half of them all is watched from the first block on; in the others scripts and outputs from any block, and no
-//! longer, and once more, and spendings are searched for.
+//! In a third of them all is watched from the first block on; in the others scripts and outputs from any block, and no
+//! longer, and once more, and spendings are searched for; in half of those scripts are searched for newest first.
 //!
 //! `ANDON_SEEDS` is how many worlds there are, `ANDON_FIRST_SEED` the first.
 
@@ -21,7 +21,9 @@ use andon_bitcoin::client::{
 use andon_bitcoin::server::{self, Chain, Server};
 use andon_kernel::Rng;
 use bitcoin::block::Version;
-use bitcoin::{Amount, Block, Network, OutPoint, ScriptBuf, Txid};
+use bitcoin::hashes::Hash;
+use bitcoin::script::{Builder, PushBytesBuf};
+use bitcoin::{Amount, Block, Network, OutPoint, PubkeyHash, ScriptBuf, ScriptHash, Txid};
 use world::{World, address};
 
 /// Worlds in which something went wrong once.
@@ -29,6 +31,17 @@ const KEPT: [u64; 4] = [1027, 5029, 20_146, 30_025];
 
 /// Scripts that blocks pay; some of them are watched.
 const SCRIPTS: u64 = 30;
+
+/// What is done in a world, beside what is done in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Scripts are watched from the first block on.
+    Plain,
+    /// Any block is one from which to watch, and more is done than to watch scripts.
+    Varied,
+    /// The same, newest first.
+    NewestFirst,
+}
 
 /// Where, in which transaction, and which way.
 type Finding = (u32, Txid, TouchKind);
@@ -54,33 +67,68 @@ struct Scene {
     /// Each from this height on.
     watched: BTreeMap<ScriptBuf, u32>,
     outputs: BTreeMap<OutPoint, (ScriptBuf, u32)>,
-    /// Whether any block is one from which to watch, and more is done than to watch scripts.
-    is_varied: bool,
+    kind: Kind,
     filter_cache: FilterCache,
-    blocks_made: u64,
+    maker: Maker,
     restarts: u32,
 }
 
-fn config(servers: usize, filter_cache: FilterCache) -> Config {
+/// Makes blocks.
+#[derive(Debug)]
+struct Maker {
+    blocks: u64,
+    /// A coinbase is spent so many blocks after its own, if it is.
+    spent_after: usize,
+}
+
+/// The bytes that a script of this number has the hash of.
+fn key(number: u64) -> PushBytesBuf {
+    let mut bytes = [2; 33];
+    bytes[25..].copy_from_slice(&number.to_be_bytes());
+    bytes.into()
+}
+
+/// Scripts whose spendings show what they are, for odd numbers; others show nothing.
+fn script(number: u64) -> ScriptBuf {
+    match number % 4 {
+        1 => ScriptBuf::new_p2sh(&ScriptHash::hash(key(number).as_bytes())),
+        3 => ScriptBuf::new_p2pkh(&PubkeyHash::hash(key(number).as_bytes())),
+        _ => common::script(number),
+    }
+}
+
+/// What an input has that spends such a script.
+fn signature(spent: &ScriptBuf) -> ScriptBuf {
+    let number = (0..SCRIPTS).find(|number| script(*number) == *spent && number % 2 == 1);
+    let pushes = Builder::new().push_slice([1; 9]);
+    number.map_or(ScriptBuf::new(), |number| pushes.push_slice(key(number)).into_script())
+}
+
+fn config(servers: usize, filter_cache: FilterCache, newest_first: bool) -> Config {
     let mut config = Config::new(Network::Regtest, [4; 32]);
     config.peers = (0..servers).map(|server| Endpoint::Address(address(server))).collect();
     config.retry_delay = Duration::from_millis(300);
     config.filter_cache = filter_cache;
+    config.newest_first = newest_first;
     config
 }
 
 impl Scene {
-    fn new(seed: u64, is_varied: bool) -> Self {
+    fn new(seed: u64, kind: Kind) -> Self {
         let mut rng = Rng::new([7; 32]).fork_indexed("world", seed);
         let filter_cache = match seed % 3 {
-            0 if is_varied => FilterCache::All,
+            0 if kind != Kind::Plain => FilterCache::All,
             // A filter here has some ten bytes.
-            1 if is_varied => FilterCache::Bytes(3000),
+            1 if kind != Kind::Plain => FilterCache::Bytes(3000),
             _ => FilterCache::Off,
         };
         let genesis = bitcoin::constants::genesis_block(Network::Regtest);
-        let mut blocks_made = 0;
-        let best = branch(&mut rng, &[genesis], 5, &mut blocks_made);
+        let (spent_after, count) = match kind {
+            Kind::NewestFirst => ([10, 170][seed as usize % 2], 700),
+            _ => (10, 5),
+        };
+        let mut maker = Maker { blocks: 0, spent_after };
+        let best = maker.branch(&mut rng, &[genesis], count);
         let servers = rng.below(3) as usize + 1;
         let served = vec![best.clone(); servers];
         // The last of several may have an index that got no further.
@@ -91,13 +139,14 @@ impl Scene {
                 lagging.filter(|(lagging, _)| *lagging == server).map(|(_, height)| height);
             Server::new(config, Chain::new(best.clone()).expect("it is a chain"))
         });
-        let mut world = World::new(seed, config(servers, filter_cache), machines.collect());
+        let mut world =
+            World::new(seed, config(servers, filter_cache, kind == Kind::NewestFirst), machines.collect());
         world.disk_delay =
             [None, Some(Duration::from_millis(5)), Some(Duration::from_millis(300))][rng.below(3) as usize];
         world.piece = [1, 100, 3000, 100_000][rng.below(4) as usize];
         let (watched, outputs) = (BTreeMap::new(), BTreeMap::new());
         let restarts = 0;
-        Self { rng, world, best, served, watched, outputs, is_varied, filter_cache, blocks_made, restarts }
+        Self { rng, world, best, served, watched, outputs, kind, filter_cache, maker, restarts }
     }
 
     fn act(&mut self) {
@@ -110,7 +159,7 @@ impl Scene {
                 self.world.cut(server);
             }
             9 => self.restart(),
-            10 | 11 if self.is_varied => self.vary(),
+            10 | 11 if self.kind != Kind::Plain => self.vary(),
             10 | 11 => self.watch(),
             12 => {
                 let server = self.any_server();
@@ -133,7 +182,7 @@ impl Scene {
 
     fn grow(&mut self) {
         let count = [1, 2, 8, 9, 30, 300][self.rng.below(6) as usize];
-        self.best = branch(&mut self.rng, &self.best, count, &mut self.blocks_made);
+        self.best = self.maker.branch(&mut self.rng, &self.best, count);
         self.update();
     }
 
@@ -141,7 +190,7 @@ impl Scene {
         let depth = (self.rng.below(20) as usize + 1).min(self.best.len() - 1);
         let count = depth as u32 + 1 + self.rng.below(4) as u32;
         let trunk = &self.best[..self.best.len() - depth];
-        self.best = branch(&mut self.rng, trunk, count, &mut self.blocks_made);
+        self.best = self.maker.branch(&mut self.rng, trunk, count);
         self.update();
     }
 
@@ -165,10 +214,12 @@ impl Scene {
 
     fn restart(&mut self) {
         self.restarts += 1;
-        self.world.restart(config(self.served.len(), self.filter_cache));
+        // Which way to search is the application's to choose anew.
+        let newest_first = self.kind == Kind::NewestFirst && self.rng.below(4) > 0;
+        self.world.restart(config(self.served.len(), self.filter_cache, newest_first));
         // As an application would, it says again what it wants.
         let scripts = self.watched.keys().cloned().collect();
-        if !self.is_varied {
+        if self.kind == Kind::Plain {
             return self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });
         }
         // What is watched already from below is not touched by this.
@@ -199,7 +250,7 @@ impl Scene {
     fn vary(&mut self) {
         let from = self.any_height();
         let number = self.rng.below(SCRIPTS);
-        let script = common::script(number);
+        let script = script(number);
         // Scripts of odd numbers are watched as such, of even ones only their outputs: what is told both ways is told twice.
         let is_script = number % 2 == 1;
         match self.rng.below(8) {
@@ -279,7 +330,7 @@ impl Scene {
         // Where outputs are watched those have even numbers.
         let numbers = (0..=self.rng.below(3)).map(|_| self.rng.below(SCRIPTS));
         let scripts: Vec<ScriptBuf> =
-            numbers.map(|number| common::script(number | u64::from(self.is_varied))).collect();
+            numbers.map(|number| script(number | u64::from(self.kind != Kind::Plain))).collect();
         if self.rng.below(4) == 0 {
             self.watched = scripts.iter().map(|script| (script.clone(), 0)).collect();
             self.world.command(Command::WatchOnly { scripts, from: Birthday::Height(0) });
@@ -313,7 +364,7 @@ impl Scene {
         let wrong: Vec<_> = view.difference(&truth.found).collect();
         assert!(missed.is_empty(), "missed: {missed:?}");
         assert!(wrong.iter().all(|finding| truth.possible.contains(finding)), "wrong: {wrong:?}");
-        if self.is_varied {
+        if self.kind != Kind::Plain {
             self.search_for_spends();
         }
         for event in &self.world.client.events {
@@ -389,39 +440,45 @@ fn view(events: &[Event], truth: &Truth) -> BTreeSet<Finding> {
     view.into_keys().collect()
 }
 
-/// `trunk` with `count` blocks after it. Each pays some script, and some spend what an earlier one paid.
-fn branch(rng: &mut Rng, trunk: &[Block], count: u32, made: &mut u64) -> Vec<Block> {
-    let mut chain = trunk.to_vec();
-    for _ in 0..count {
-        *made += 1;
-        let parent = chain.last().expect("a chain is not empty").header;
-        let mut transactions = vec![common::coinbase(*made, common::script(rng.below(SCRIPTS)))];
-        // The coinbase of a block that nothing has spent from yet: each is spent in the tenth block after it at most.
-        if let Some(earlier) = chain.len().checked_sub(10).filter(|&height| height > 0 && rng.below(2) == 0) {
-            let outpoint = OutPoint { txid: chain[earlier].txdata[0].compute_txid(), vout: 0 };
-            transactions.push(common::spend(outpoint, common::script(rng.below(SCRIPTS))));
+impl Maker {
+    /// `trunk` with `count` blocks after it. Each pays some script, and some spend what an earlier one paid.
+    fn branch(&mut self, rng: &mut Rng, trunk: &[Block], count: u32) -> Vec<Block> {
+        let mut chain = trunk.to_vec();
+        for _ in 0..count {
+            self.blocks += 1;
+            let parent = chain.last().expect("a chain is not empty").header;
+            let mut transactions = vec![common::coinbase(self.blocks, script(rng.below(SCRIPTS)))];
+            // The coinbase of a block that nothing has spent from yet: each is spent so many blocks after it, if at all.
+            let earlier = chain.len().checked_sub(self.spent_after);
+            if let Some(earlier) = earlier.filter(|&height| height > 0 && rng.below(2) == 0) {
+                let coinbase = &chain[earlier].txdata[0];
+                let outpoint = OutPoint { txid: coinbase.compute_txid(), vout: 0 };
+                let mut spend = common::spend(outpoint, script(rng.below(SCRIPTS)));
+                spend.input[0].script_sig = signature(&coinbase.output[0].script_pubkey);
+                transactions.push(spend);
+            }
+            let mut block = common::block(parent.block_hash(), parent.time + 60, transactions);
+            block.header.version = Version::from_consensus(0x2000_0000);
+            while block.header.validate_pow(block.header.target()).is_err() {
+                block.header.nonce += 1;
+            }
+            chain.push(block);
         }
-        let mut block = common::block(parent.block_hash(), parent.time + 60, transactions);
-        block.header.version = Version::from_consensus(0x2000_0000);
-        while block.header.validate_pow(block.header.target()).is_err() {
-            block.header.nonce += 1;
-        }
-        chain.push(block);
+        chain
     }
-    chain
 }
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-fn try_worlds(is_varied: bool, kept: &[u64]) {
+fn try_worlds(kind: Kind, kept: &[u64]) {
     let first = number("ANDON_FIRST_SEED", 0);
     let (mut restarts, mut findings) = (0, 0);
     let seeds = first..first + number("ANDON_SEEDS", 20);
     for seed in seeds.chain(if first == 0 { kept } else { &[] }.iter().copied()) {
         let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut scene = Scene::new(seed, is_varied);
+            let mut scene = Scene::new(seed, kind);
             for _ in 0..40 {
                 scene.act();
             }
@@ -442,10 +499,15 @@ fn try_worlds(is_varied: bool, kept: &[u64]) {
 
 #[test]
 fn what_is_true_is_known_in_the_end() {
-    try_worlds(false, &KEPT);
+    try_worlds(Kind::Plain, &KEPT);
 }
 
 #[test]
 fn what_is_watched_from_any_block_is_known_in_the_end() {
-    try_worlds(true, &[]);
+    try_worlds(Kind::Varied, &[]);
+}
+
+#[test]
+fn what_is_searched_for_newest_first_is_known_in_the_end() {
+    try_worlds(Kind::NewestFirst, &[]);
 }

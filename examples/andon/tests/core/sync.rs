@@ -7,6 +7,7 @@ use std::time::Duration;
 use andon_kernel::Rng;
 
 use crate::bitcoind::Bitcoind;
+use crate::common::run;
 use crate::miner::{Lock, Miner};
 use crate::ours::Ours;
 use crate::view::{assert_as_core_knows, found, told};
@@ -64,6 +65,40 @@ fn a_second_run_costs_little_and_a_later_one_only_what_is_new() {
     );
     assert!(bytes(&first) > 30_000 && bytes(&second) < 2_000 && bytes(&fourth) < 2_000);
     assert!(bytes(&third) < 15_000);
+}
+
+/// Scripts of every type, paid and spent by a real wallet's transactions, far apart: both ways find the same.
+#[test]
+fn newest_first_finds_the_same_and_the_last_payments_first() {
+    let Some(node) = Bitcoind::start() else { return };
+    let watched = Lock::series(4, 25);
+    let mut miner = Miner::new(&node);
+    miner.history(200, &watched);
+    miner.empty(1200);
+    // These spend what was received before.
+    miner.history(200, &watched);
+    node.wait_for_filters();
+    let ours = Ours::new(&watched);
+    let ended = run(&mut ours.command("regtest", node.address, &["--newest-first"]));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    let objects = ended.objects();
+    let summary = objects.last().unwrap();
+    assert_as_core_knows(summary, &node, &watched);
+    assert_eq!(told(&objects, &["received", "spent"]), found(summary));
+    let heights = objects.iter().filter(|object| object["event"] == "received" || object["event"] == "spent");
+    let heights: Vec<u64> = heights.map(|object| object["height"].as_u64().unwrap()).collect();
+    let first = node.height() - heights[0];
+    assert!(first < 144, "{heights:?}");
+    let across =
+        found(summary).iter().filter(|payment| !payment.is_received() && payment.height > 1400).count();
+    println!(
+        "{} payments, the first {first} blocks below the tip; {across} spent in the second part",
+        heights.len()
+    );
+    assert!(across > 20);
+    // With what it has, another run the other way finds no more and no less.
+    let again = ours.succeed(&node).pop().unwrap();
+    assert_eq!(found(&again), found(summary));
 }
 
 #[test]

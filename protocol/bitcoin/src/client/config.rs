@@ -54,6 +54,12 @@ pub struct Config {
     /// Which filters are kept on the disk, so that scripts that are watched later are searched for without a network. Blocks
     /// whose filters match are asked for all the same.
     pub filter_cache: FilterCache,
+    /// Scripts and descriptors that are watched from an earlier block on are searched for from the tip downwards: what was paid
+    /// lately is found first, as soon as headers and filter headers are here. Findings come in steps from the newest to the
+    /// oldest, each step in the chain's order; that an output was spent is told together with the output, or after it.
+    /// [`Event::Checked`](super::Event::Checked) comes at the end. Watched outputs, searches for spendings and
+    /// [`Command::Rescan`](super::Command::Rescan) go upwards all the same, and scripts wait for them.
+    pub newest_first: bool,
     /// How long a connection may be silent before it is pinged, and how often it is pinged.
     pub ping_interval: Duration,
     /// How long a ping may go unanswered while nothing else comes either.
@@ -84,6 +90,7 @@ impl Config {
             // 15,000 filters: many peers have enough to do while a slow one sends its part.
             filter_window: 1 << 20,
             filter_cache: FilterCache::Off,
+            newest_first: false,
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),
             ping_timeout: Duration::from_secs(1200),

@@ -162,7 +162,7 @@ impl Client {
     /// Up to `limit`, how many filters of the lowest group's pass are not open yet.
     fn unopened(&self, limit: u32) -> u32 {
         let watches = &self.search.watches;
-        let Some((_, end)) = watches.lowest().and_then(|lowest| watches.group_at(lowest)) else { return 0 };
+        let Some((_, end)) = watches.lowest_pass() else { return 0 };
         let limit = end.min(limit);
         self.search.filters.open_to(limit).map_or(0, |open| limit.saturating_sub(open))
     }

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::api::{BlockId, Spend, Touch, TouchKind};
-use super::record::TouchKey;
+use super::descents::Remembered;
+use super::record::{TouchKey, outpoint_hash};
 use super::watches::{GroupId, Watches};
 
 /// The outputs that watched scripts received and that are not spent.
@@ -27,6 +28,8 @@ pub(super) struct Digest {
     received: Vec<Receipt>,
     /// Those that spend an output whose spending is searched for, by their position.
     whole: BTreeMap<u32, Transaction>,
+    /// While anything is searched for newest first: the inputs that may spend it, by their places in `spent`.
+    open: Vec<u32>,
 }
 
 /// A transaction of a digest.
@@ -51,12 +54,19 @@ struct Receipt {
 pub(super) struct Settled {
     pub(super) touches: Vec<(TouchKey, Touch)>,
     pub(super) spends: Vec<(OutPoint, Spend)>,
+    /// What may spend outputs that are not known yet.
+    pub(super) remembered: Vec<Remembered>,
 }
 
 impl Findings {
     /// The script of an output that was received and is not spent yet.
     pub(super) fn script_of(&self, outpoint: &OutPoint) -> Option<&[u8]> {
         self.outputs.get(outpoint).map(|(script, _)| script.as_bytes())
+    }
+
+    /// The script and the amount of an output that was received and is not spent yet.
+    pub(super) fn output(&self, outpoint: &OutPoint) -> Option<(&ScriptBuf, Amount)> {
+        self.outputs.get(outpoint).map(|(script, amount)| (script, *amount))
     }
 
     /// Finds what touched what a group watches in a block, after all blocks before it, and takes it in.
@@ -68,28 +78,38 @@ impl Findings {
         watches: &Watches,
     ) -> Settled {
         let mut settled = Settled::default();
-        let is_ours =
-            |script: &ScriptBuf| watches.scripts().get(script).is_some_and(|watch| watch.group == group);
-        let mut all_spent = digest.spent.into_iter();
+        let mut remembered = Vec::new();
+        let height = block.height;
+        let is_ours = |script: &ScriptBuf| {
+            watches.scripts().get(script).is_some_and(|watch| watch.is_of(group, height))
+        };
+        let mut all_spent = (0..).zip(digest.spent);
+        let mut open = digest.open.into_iter().peekable();
         let mut all_received = digest.received.into_iter().peekable();
         for (position, Part { txid, inputs }) in (0..).zip(digest.transactions) {
             let mut add = |kind, script, amount| {
                 let touch = Touch { block, txid, kind, script, amount, derivation: None };
                 settled.touches.push((TouchKey::new(block.height, position, kind), touch));
             };
-            for (input, outpoint) in (0..inputs).zip(&mut all_spent) {
+            for (input, (place, outpoint)) in (0..inputs).zip(&mut all_spent) {
+                let is_open = open.next_if_eq(&place).is_some();
                 let kind = TouchKind::Spent { input, outpoint };
-                let received = self.outputs.get(&outpoint).filter(|(script, _)| is_ours(script));
+                let known = self.outputs.get(&outpoint);
+                let is_known = known.is_some();
+                let received = known.filter(|(script, _)| is_ours(script));
                 let watched = watches.outpoints().get(&outpoint);
                 if let Some((script, amount)) = received {
                     // Those that watch the output have heard of it if they were there before.
-                    if !watched.is_some_and(|watched| watches.has_searched(watched.watch.group, block.height))
-                    {
+                    if !watched.is_some_and(|watched| watches.has_searched(&watched.watch, height)) {
                         add(kind, script.clone(), Some(*amount));
                     }
                     self.outputs.remove(&outpoint);
                 } else if let Some(watched) = watched.filter(|watched| watched.watch.group == group) {
                     add(kind, watched.script.clone(), watched.amount);
+                }
+                if is_open && !is_known {
+                    let hash = outpoint_hash(&block.hash, &outpoint);
+                    remembered.push(Remembered { txid, position, input, hash });
                 }
                 if let Some(whole) = digest.whole.get(&position)
                     && watches.spends().iter().any(|spend| spend.is_for(&outpoint, group))
@@ -105,6 +125,7 @@ impl Findings {
                 }
             }
         }
+        settled.remembered = remembered;
         settled
     }
 
@@ -151,6 +172,10 @@ impl Digest {
         let is_searched = |outpoint| watches.spends().iter().any(|spend| spend.outpoint == outpoint);
         let is_whole = spent.clone().any(is_searched);
         self.transactions.push(Part { txid, inputs });
+        if !watches.descents.is_empty() && !transaction.is_coinbase() {
+            let inputs = (self.spent.len() as u32..).zip(&transaction.input);
+            self.open.extend(inputs.filter(|(_, input)| watches.may_spend(input)).map(|(place, _)| place));
+        }
         self.spent.extend(spent);
         let outputs = (0..).zip(&transaction.output);
         let received = outputs.filter(|(_, output)| watches.scripts().contains_key(&output.script_pubkey));
@@ -170,5 +195,6 @@ impl Digest {
         self.transactions.shrink_to_fit();
         self.spent.shrink_to_fit();
         self.received.shrink_to_fit();
+        self.open.shrink_to_fit();
     }
 }

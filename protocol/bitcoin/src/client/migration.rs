@@ -50,7 +50,7 @@ impl Client {
         loading.migration = Migration {
             at: Some(at),
             tip: meta.tip.map(|tip| tip.block.hash),
-            next: meta.next.get(&ONLY_GROUP).copied(),
+            next: meta.next.groups.get(&ONLY_GROUP).copied(),
             ..Migration::default()
         };
         let from = record::height_key(at.next);
@@ -188,7 +188,8 @@ impl Client {
         let next = migration.next;
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             for (script, from) in watched {
-                record::put_watched(batch, script, Watch { from, group: ONLY_GROUP, origin: None });
+                let watch = Watch { from, group: ONLY_GROUP, descent: None, origin: None };
+                record::put_watched(batch, script, watch);
             }
             if !more {
                 batch.delete_from(OLD_WATCH, &[]);

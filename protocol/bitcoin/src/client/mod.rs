@@ -18,6 +18,7 @@
 //! | `watches`, `findings` | what is watched, how far each part of it has been searched for, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
 //! | `descriptors` | output descriptors: scripts that are derived as they are used |
+//! | `descents`, `shapes` | searching newest first |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `restoring`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
@@ -30,6 +31,7 @@ mod blocks;
 mod cache;
 mod checkpoints;
 mod config;
+mod descents;
 mod descriptors;
 mod dial;
 mod dispute;
@@ -53,6 +55,7 @@ mod restoring;
 mod search;
 mod segments;
 mod session;
+mod shapes;
 mod start;
 mod switching;
 mod taking_back;

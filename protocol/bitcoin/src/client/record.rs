@@ -10,16 +10,18 @@
 //! | `meta` | `start` | the block that the chain starts with (80), what the rules know of it (a lineage) |
 //! | `meta` | `tip` | height (4), hash (32), chain work (32, big-endian) |
 //! | `meta` | `next`, and the number of a group (4) unless it is 0 | the next height to search for that group (4); absent: it watches nothing |
+//! | `meta` | `descent`, and its number (4) | where its step begins, the next height to search for it, and the height from which on that has been done (4 each): see `descents` |
 //! | `meta` | `switch` | absent, or a switch to the staged branch that is under way: see `switching` |
 //! | `meta` | `migrated` | absent, or how far a migration from an older format is: see `migration` |
 //! | `headers` | height of the row's first (4) | hash of the block before it (32), the chain work before it (32) if it begins a difficulty period, then headers without the hash before them (48 each) |
 //! | `filter_headers` | height of the row's first (4) | filter headers (32 each) |
 //! | `hashes` | part of the hash (1), difficulty period (4) | for each block of the period whose hash begins with the part: the next bytes of its hash (5), its place in the period (2) |
 //! | `staged` | as `headers` | a branch from below the window that has shown its work, before it becomes the best chain |
-//! | `watched` | script | the height from which it is watched (4); its group (4), unless that is 0 and nothing follows; of a script that was derived, the number of its descriptor (4) and the index (4) |
+//! | `watched` | script | the height from which it is watched (4); its group (4), unless that is 0 and nothing follows; of a script that was derived, the number of its descriptor (4) and the index (4); the number of its descent (4), while it has one |
 //! | `outputs` | outpoint (36) | the height from which it is watched (4), its group (4), satoshis (8, all ones if not given), script |
 //! | `descriptors` | number (4) | the height from which it is watched, the gap, how many are watched at first, how many have been derived (4 each), its text |
 //! | `filters` | height (4) | the block's hash (32), its filter: see `cache` |
+//! | `spends` | height (4) | the block's hash (32); of each transaction that may spend what is watched its id (32), its index (4), how many inputs (4), and of each the index (4) and a hash of its outpoint (8): see `descents` |
 //! | `cached` | height of the first filter of a part (4) | height of the last (4), bytes of all (8) |
 //! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8, all ones if not known), for an input the outpoint (36), script |
 //!
@@ -29,6 +31,7 @@
 
 mod chain;
 mod kept;
+mod spends;
 mod watched;
 
 use alloc::vec::Vec;
@@ -41,6 +44,7 @@ use bitcoin::p2p::Magic;
 use bitcoin::{BlockHash, Network, Work};
 
 use super::api::BlockId;
+use super::descents::Descended;
 use super::watches::{GroupId, Positions};
 use crate::headers::Lineage;
 use crate::wire::{Malformed, Reader};
@@ -50,6 +54,7 @@ pub(super) use chain::{
     read_filter_header_row, read_filter_headers, read_header_row, read_headers,
 };
 pub(super) use kept::{put_cached, put_filter, read_cached, read_filter};
+pub(super) use spends::{outpoint_hash, put_spends, read_spends};
 pub(super) use watched::{
     TouchKey, delete_descriptor, delete_watched_outpoint, old_watched_from, put_descriptor, put_touch,
     put_watched, put_watched_outpoint, read_descriptor, read_touch, take_over_touch, watched,
@@ -67,6 +72,7 @@ pub(super) const DESCRIPTORS: Space = Space::new("descriptors");
 pub(super) const TOUCH: Space = Space::new("touches");
 pub(super) const FILTERS: Space = Space::new("filters");
 pub(super) const CACHED: Space = Space::new("cached");
+pub(super) const SPENDS: Space = Space::new("spends");
 
 /// The version of these encodings.
 pub(super) const FORMAT: u32 = 2;
@@ -81,6 +87,7 @@ const FORMAT_KEY: &[u8] = b"format";
 const START_KEY: &[u8] = b"start";
 const TIP_KEY: &[u8] = b"tip";
 const NEXT_KEY: &[u8] = b"next";
+const DESCENT_KEY: &[u8] = b"descent";
 const SWITCH_KEY: &[u8] = b"switch";
 const MIGRATED_KEY: &[u8] = b"migrated";
 
@@ -169,7 +176,7 @@ impl Meta {
         let sealed = match key {
             START_KEY | TIP_KEY | SWITCH_KEY => !is_old,
             MIGRATED_KEY => true,
-            _ if is_next(key) => !is_old,
+            _ if is_next(key) || is_descent(key) => !is_old,
             _ => false,
         };
         let value = if sealed { unseal(key, value).ok_or(Malformed)? } else { value };
@@ -199,7 +206,16 @@ impl Meta {
             }
             _ if is_next(key) => {
                 let group = key[NEXT_KEY.len()..].try_into().map_or(0, u32::from_be_bytes);
-                self.next.insert(group, u32::from_be_bytes(reader.array()?));
+                self.next.groups.insert(group, u32::from_be_bytes(reader.array()?));
+            }
+            _ if is_descent(key) => {
+                let id = key[DESCENT_KEY.len()..].try_into().map_or(0, u32::from_be_bytes);
+                let mut number = || reader.array().map(u32::from_be_bytes);
+                let at = Descended { start: number()?, next: number()?, below: number()? };
+                if at.start > at.next || at.next > at.below {
+                    return Err(Malformed);
+                }
+                self.next.descents.insert(id, at);
             }
             _ => {}
         }
@@ -210,6 +226,15 @@ impl Meta {
 /// Whether a key of `meta` is that of the next height to search for a group.
 pub(super) fn is_next(key: &[u8]) -> bool {
     key.strip_prefix(NEXT_KEY).is_some_and(|group| matches!(group.len(), 0 | 4))
+}
+
+/// Whether a key of `meta` is that of a descent.
+pub(super) fn is_descent(key: &[u8]) -> bool {
+    key.strip_prefix(DESCENT_KEY).is_some_and(|id| id.len() == 4)
+}
+
+fn descent_key(id: GroupId) -> Vec<u8> {
+    [DESCENT_KEY, &id.to_be_bytes()].concat()
 }
 
 fn next_key(group: GroupId) -> Vec<u8> {
@@ -258,9 +283,25 @@ pub(super) fn put_next(batch: &mut BatchWriter<'_>, group: GroupId, next: u32) {
 }
 
 pub(super) fn put_positions(batch: &mut BatchWriter<'_>, positions: &Positions) {
-    for (group, next) in positions {
+    for (group, next) in &positions.groups {
         put_next(batch, *group, *next);
     }
+    for (id, at) in &positions.descents {
+        put_descent(batch, *id, *at);
+    }
+    if let Some(void) = positions.void {
+        batch.delete_from(SPENDS, &height_key(void));
+    }
+}
+
+pub(super) fn put_descent(batch: &mut BatchWriter<'_>, id: GroupId, at: Descended) {
+    let mut value = [at.start, at.next, at.below].map(u32::to_be_bytes).concat();
+    put(batch, META, &descent_key(id), &mut value);
+}
+
+/// Forgets a descent.
+pub(super) fn delete_descent(batch: &mut BatchWriter<'_>, id: GroupId) {
+    delete(batch, META, &descent_key(id));
 }
 
 /// Forgets how far a group was.

@@ -168,7 +168,7 @@ impl Client {
             false => loading.positions.clone(),
         };
         // None is above what is kept.
-        positions.values_mut().for_each(|next| *next = above.min(*next));
+        positions.lower(above);
         let filter_headers = scan.filter_headers;
         self.forget_kept_filters(turn, filter_headers);
         let whole_start = scan.kept.is_some();

@@ -1,5 +1,6 @@
 //! What is watched and what was found for it, taken up at the start: what the last run has told is told again.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound;
 
@@ -7,8 +8,9 @@ use andon_kernel::{BatchWriter, Order, Rows};
 use bitcoin::ScriptBuf;
 
 use super::api::Event;
+use super::descents::Descended;
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
-use super::watches::{GroupId, Positions, Watch};
+use super::watches::{GroupId, Watch};
 use super::{Client, Then, Turn, record};
 
 /// The group of what is searched for anew because it is lost how far that was.
@@ -60,8 +62,8 @@ impl Client {
             let script = ScriptBuf::from_bytes(key.into());
             let watch = record::watched(key, value).unwrap_or_else(|| {
                 // Since when is lost, or a part of the script. It is looked for in every block.
-                let watch = Watch { from: 0, group: ANEW, origin: None };
-                loading.positions.insert(ANEW, 0);
+                let watch = Watch { from: 0, group: ANEW, descent: None, origin: None };
+                loading.positions.groups.insert(ANEW, 0);
                 let what = "a watched script was unreadable, or since when it is";
                 self.search_repaired(turn, loading, what, |batch| {
                     record::put_watched(batch, script.as_bytes(), watch);
@@ -107,7 +109,7 @@ impl Client {
             (core::mem::take(&mut loading.watched), core::mem::take(&mut loading.outpoints));
         self.search.watches.restore(watched, outpoints, &loading.positions);
         // What has been searched was trusted.
-        let searched = loading.positions.values().max().copied().unwrap_or(0);
+        let searched = loading.positions.groups.values().max().copied().unwrap_or(0);
         self.filter_headers.trust(searched.min(self.filter_headers.next()));
         let checked = self.search.watches.checked_below().and_then(|next| next.checked_sub(1));
         turn.out.event(Event::Started { tip: self.chain.tip(), checked });
@@ -139,7 +141,7 @@ impl Client {
 
     /// Groups of which it is lost how far they were begin anew.
     fn restore_positions(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
-        let mut birthdays = Positions::new();
+        let mut birthdays: BTreeMap<GroupId, u32> = BTreeMap::new();
         let scripts = loading.watched.values();
         for Watch { from, group, .. } in
             scripts.chain(loading.outpoints.values().map(|watched| &watched.watch))
@@ -147,14 +149,19 @@ impl Client {
             let lowest = birthdays.entry(*group).or_insert(*from);
             *lowest = (*lowest).min(*from);
         }
-        birthdays.retain(|group, _| !loading.positions.contains_key(group));
-        if !birthdays.is_empty() {
-            loading.positions.extend(birthdays);
+        birthdays.retain(|group, _| !loading.positions.groups.contains_key(group));
+        let descents = loading.watched.values().filter_map(|watch| watch.descent);
+        let lost: BTreeSet<GroupId> =
+            descents.filter(|descent| !loading.positions.descents.contains_key(descent)).collect();
+        if !birthdays.is_empty() || !lost.is_empty() {
+            loading.positions.groups.extend(birthdays);
+            let lowest = loading.positions.groups.values().min().copied().unwrap_or(0);
+            loading.positions.descents.extend(lost.into_iter().map(|lost| (lost, Descended::at(lowest))));
             self.search_repaired(turn, loading, "the record of how far the search was is missing", |_| {});
         }
         // A switch or a repair that this start has finished, or a start further down, may have lowered the chain.
         let end = self.chain.tip_height() + 1;
-        loading.positions.values_mut().for_each(|next| *next = end.min(*next));
+        loading.positions.lower(end);
     }
 
     fn search_repaired(
@@ -189,6 +196,7 @@ impl Client {
                 loading.void.get_or_insert(touch.block.height);
             }
             self.search.findings.restore(&touch, &self.search.watches);
+            self.search.watches.note_descended(&touch);
             self.search.descriptors.note_derivation(&mut touch, &self.search.watches);
             if loading.told != Some(touch.block) {
                 turn.out.event(Event::Matched(touch.block));

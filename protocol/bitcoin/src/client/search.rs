@@ -14,6 +14,7 @@ use super::api::{Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
+use super::descents::Resolving;
 use super::descriptors::Descriptors;
 use super::filters::Filters;
 use super::findings::{Digest, Findings};
@@ -21,7 +22,7 @@ use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
 use super::segments::Source;
 use super::taking_back::TakingBack;
-use super::watches::{Arranged, GroupId, Merged, Watches};
+use super::watches::{Arranged, GroupId, Merged, MergedDescent, Watches};
 use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, Then, Turn};
 use crate::block;
@@ -47,6 +48,7 @@ pub(super) struct Search {
     pub(super) orders: VecDeque<WatchOrder>,
     pub(super) dating: Option<Dating>,
     pub(super) taking_back: TakingBack,
+    pub(super) resolving: Option<Resolving>,
 }
 
 /// What a peer was asked for and nobody waits for any more.
@@ -70,6 +72,7 @@ impl Search {
             orders: VecDeque::new(),
             dating: None,
             taking_back: TakingBack::No,
+            resolving: None,
         }
     }
 
@@ -105,13 +108,21 @@ impl Search {
 
     /// Counts what is done, of filters from the height `first` on.
     pub(super) fn count(&self, tip: u32, first: u32, progress: &mut Progress) {
-        let Some(next) = self.watches.lowest() else { return };
-        let Some((group, end)) = self.watches.group_at(next) else { return };
-        let next = next.max(first);
-        let from = self.watches.birthday().unwrap_or(next).max(first).min(next);
-        let matched = group.first_unmatched().max(first) + self.filters.received(end);
-        let total = (tip + 1).max(matched);
-        progress.filters = Count { done: matched - from, total: total - from };
+        let Some((next, end)) = self.watches.lowest_pass() else { return };
+        let Some((group, _)) = self.watches.group_at(next) else { return };
+        let from = self.watches.birthday().unwrap_or(next).max(first);
+        progress.filters = match self.watches.descending() {
+            Some(descent) => {
+                let total = (tip + 1).saturating_sub(from);
+                let matched = group.first_unmatched() - group.next + self.filters.received(end);
+                Count { done: total.saturating_sub(descent.left().saturating_sub(matched)), total }
+            }
+            None => {
+                let from = from.min(next.max(first));
+                let matched = group.first_unmatched().max(first) + self.filters.received(end);
+                Count { done: matched - from, total: (tip + 1).max(matched) - from }
+            }
+        };
         let read = self.blocks.read();
         progress.blocks = Count { done: read, total: read + self.blocks.unread() };
     }
@@ -126,6 +137,9 @@ impl Client {
         }
         self.end_spend_searches(turn);
         self.arrange_groups(turn);
+        if self.search.taking_back == TakingBack::No {
+            self.descend(turn);
+        }
         if self.search.descriptors.is_deriving() {
             // What is not derived yet would be searched for in a pass of its own.
             return;
@@ -315,15 +329,20 @@ impl Client {
         let mut events = Vec::new();
         let mut found: Vec<(TouchKey, Touch)> = Vec::new();
         let mut spends = Vec::new();
+        let mut remembered = Vec::new();
         while let Some((block, digest)) = blocks.take_read(before, limit) {
             let settled = findings.settle(block, digest, id, watches);
             events.push(Event::Matched(block));
             for (key, mut touch) in settled.touches {
                 descriptors.note_derivation(&mut touch, watches);
+                watches.note_descended(&touch);
                 events.push(Event::Touched(touch.clone()));
                 found.push((key, touch));
             }
             spends.extend(settled.spends);
+            if !watches.descents.is_empty() && !settled.remembered.is_empty() {
+                remembered.push((block, settled.remembered));
+            }
             done = Some(block);
         }
         let Some(group) = watches.group_mut(id) else { return };
@@ -342,6 +361,7 @@ impl Client {
             }
         }
         let is_stored = watches.is_stored(id);
+        let descended = watches.descents.at(id);
         if is_stored && watches.checked_below() == Some(next) {
             events.push(Event::Checked(done));
         }
@@ -349,10 +369,16 @@ impl Client {
             for (key, touch) in &found {
                 record::put_touch(batch, *key, touch);
             }
-            if is_stored {
-                record::put_next(batch, id, next);
+            for (block, remembered) in &remembered {
+                record::put_spends(batch, *block, remembered);
+            }
+            match descended {
+                Some(at) => record::put_descent(batch, id, at),
+                None if is_stored => record::put_next(batch, id, next),
+                None => {}
             }
         });
+        self.descend(turn);
         self.end_spend_searches(turn);
         self.arrange_groups(turn);
     }
@@ -374,7 +400,10 @@ impl Client {
         if self.search.watches.is_arranged() {
             return;
         }
-        let Arranged { merged, gone } = self.search.watches.arrange();
+        // Before anything else is searched for where they have been.
+        self.end_descents(turn);
+        let Arranged { merged, gone, descents } = self.search.watches.arrange();
+        self.store_merged_descents(turn, &descents);
         for (_, first, last) in &gone {
             self.give_up_search(*first, *last);
         }
@@ -400,6 +429,19 @@ impl Client {
         }
     }
 
+    /// Makes durable that descents have met.
+    fn store_merged_descents(&mut self, turn: &mut Turn<'_>, merged: &[MergedDescent]) {
+        for MergedDescent { into, gone, scripts } in merged {
+            let Some(at) = self.search.watches.descents.at(*into) else { continue };
+            let watched = self.search.watches.records(scripts, &[]);
+            self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                watched.put(batch);
+                record::delete_descent(batch, *gone);
+                record::put_descent(batch, *into, at);
+            });
+        }
+    }
+
     /// Gives up the filters and blocks at these heights that are under way, and what a pass through them has come to that is
     /// not settled.
     pub(super) fn give_up_search(&mut self, first: u32, last: u32) {
@@ -418,6 +460,7 @@ impl Client {
     /// Goes back to `height` with all that is searched for, for the chain or its filter headers have changed there. False:
     /// nothing from there on has been searched.
     pub(super) fn search_goes_back(&mut self, turn: &mut Turn<'_>, height: u32) -> bool {
+        self.give_up_resolving();
         self.give_up_search(height, u32::MAX);
         self.forget_kept_filters(turn, height);
         let goes_back = self.search.watches.go_back(height);
@@ -440,6 +483,7 @@ impl Client {
             return self.take_back(turn, rows, more);
         }
         if self.kept_filters_loaded(turn, ticket, rows, more)
+            || self.remembered_loaded(turn, ticket, rows, more)
             || self.ascent_loaded(turn, ticket, rows)
             || self.dispute_loaded(turn, ticket, rows)
             || self.filter_range_loaded(turn, ticket, rows)

@@ -118,7 +118,7 @@ impl Loading {
             space: record::META,
             again,
             tip: None,
-            positions: Positions::new(),
+            positions: Positions::default(),
             base: 0,
             headers: Vec::new(),
             posts_wanted: Vec::new(),
@@ -159,6 +159,7 @@ impl Client {
     ) {
         let mut loading = Loading::new(true);
         self.synced = None;
+        self.give_up_resolving();
         self.give_up_search(0, u32::MAX);
         self.forget_filter_header_source();
         self.checkpoints.forget_all();
@@ -232,7 +233,7 @@ impl Client {
         let mut unreadable = false;
         for (key, value) in rows.iter() {
             // Without `next` the search begins anew; without another of these the headers must be looked at.
-            unreadable |= meta.read(key, value).is_err() && !record::is_next(key);
+            unreadable |= meta.read(key, value).is_err() && !record::is_next(key) && !record::is_descent(key);
         }
         loading.empty = rows.is_empty();
         let Some((version, network)) = meta.format else {
@@ -331,7 +332,7 @@ impl Client {
     /// Nothing is stored of the chain.
     pub(super) fn begin_new(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
         let (header, start) = (*self.chain.start_header(), *self.chain.start());
-        self.put_new(turn, &header, &start, &Positions::new());
+        self.put_new(turn, &header, &start, &Positions::default());
         loading.repaired = None;
         self.load_from(turn, loading, Step::Watched, record::WATCH, Bound::Unbounded);
     }
@@ -339,7 +340,8 @@ impl Client {
     /// The chain is to begin lower than it does: all of it is fetched anew, for little of it is to be had from below.
     fn begin_lower(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, header: &Header, start: &Lineage) {
         let first = start.height() + 1;
-        let positions = loading.positions.iter().map(|(group, next)| (*group, first.min(*next))).collect();
+        let mut positions = loading.positions.clone();
+        positions.lower(first);
         self.put_new(turn, header, start, &positions);
         self.load_meta(turn, loading);
     }
@@ -359,7 +361,7 @@ impl Client {
         let before = start.work() - header.work();
         self.store(turn, Vec::new(), Then::Nothing, |batch| {
             let spaces = [record::HEADERS, record::FILTER_HEADERS, record::HASHES, record::STAGED];
-            for space in spaces.into_iter().chain([record::FILTERS, record::CACHED]) {
+            for space in spaces.into_iter().chain([record::FILTERS, record::CACHED, record::SPENDS]) {
                 batch.delete_from(space, &[]);
             }
             record::put_format(batch, network);

@@ -5,15 +5,19 @@
 //! has reached the next one, and both go on together. So many wallets take one pass, whatever their birthdays, and adding
 //! to them costs what lies between. The lowest group is worked on; beside it the highest, while it is near the tip: a new
 //! block is not kept waiting by what is searched for far below.
+//!
+//! What is searched for newest first has a descent beside its group: see `descents`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use andon_kernel::BatchWriter;
-use bitcoin::{Amount, OutPoint, ScriptBuf};
+use bitcoin::{Amount, OutPoint, ScriptBuf, TxIn};
 
 use super::api::{BlockId, Touch, TouchKind};
+use super::descents::{Descended, Descent, Descents};
 use super::record;
+use super::shapes::Shapes;
 use crate::filter::Query;
 
 /// How far below the tip the highest group may be that is searched for beside the lowest: a day. What it searches there is
@@ -26,15 +30,40 @@ const ALONE: GroupId = 0;
 /// The name of a group.
 pub(super) type GroupId = u32;
 
-/// How far each group is: the first height that is to be searched.
-pub(super) type Positions = BTreeMap<GroupId, u32>;
+/// How far the search is, as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Positions {
+    /// Of each group, the first height that is to be searched.
+    pub(super) groups: BTreeMap<GroupId, u32>,
+    pub(super) descents: BTreeMap<GroupId, Descended>,
+    /// What was remembered of blocks from this height on is void.
+    pub(super) void: Option<u32>,
+}
+
+impl Positions {
+    /// Goes back to a height with whatever is above it.
+    pub(super) fn lower(&mut self, height: u32) {
+        self.groups.values_mut().for_each(|next| *next = height.min(*next));
+        self.descents.values_mut().for_each(|at| at.lower(height));
+        self.void = Some(self.void.map_or(height, |void| void.min(height)));
+    }
+}
 
 /// Since which block something is watched, and the group that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watch {
     pub(super) from: u32,
     pub(super) group: GroupId,
+    /// If it is searched for newest first, and that has not come to its end: the descent that it belongs to.
+    pub(super) descent: Option<GroupId>,
     pub(super) origin: Option<Origin>,
+}
+
+impl Watch {
+    /// Whether a group or a descent looks for it at a height.
+    pub(super) fn is_of(&self, id: GroupId, height: u32) -> bool {
+        self.group == id || (self.descent == Some(id) && self.from <= height)
+    }
 }
 
 /// Which descriptor a script was derived of, at which index.
@@ -68,10 +97,15 @@ pub(super) struct Watches {
     spends: Vec<SpendSearch>,
     /// The lowest is first. When they are arranged no two are at the same height.
     groups: Vec<Group>,
+    pub(super) descents: Descents,
     is_arranged: bool,
     named: GroupId,
     /// The first height from which anything is watched.
     birthday: Option<u32>,
+    /// Which shapes their scripts have.
+    shapes: Shapes,
+    /// What was remembered of blocks from this height on is void, and that is not stored yet.
+    void: Option<u32>,
 }
 
 /// What is searched for in one pass.
@@ -86,9 +120,9 @@ pub(super) struct Group {
     pub(super) matched_to: Option<BlockId>,
     pub(super) query: Query,
     /// Scripts and outputs in it, which are stored.
-    members: usize,
+    pub(super) members: usize,
     /// Whether the query is for what belongs to it now.
-    is_prepared: bool,
+    pub(super) is_prepared: bool,
 }
 
 /// Two groups have met and are one, or one has another name.
@@ -110,6 +144,15 @@ pub(super) struct Arranged {
     pub(super) merged: Vec<Merged>,
     /// Groups that are gone because nothing belongs to them any more, each with the heights that it was to search.
     pub(super) gone: Vec<(GroupId, u32, u32)>,
+    pub(super) descents: Vec<MergedDescent>,
+}
+
+/// Two descents have met and are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MergedDescent {
+    pub(super) into: GroupId,
+    pub(super) gone: GroupId,
+    pub(super) scripts: Vec<ScriptBuf>,
 }
 
 /// Rows of what is watched.
@@ -146,17 +189,18 @@ impl Watches {
         &self.spends
     }
 
+    /// A group, or that of a descent.
     pub(super) fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
-        self.groups.iter_mut().find(|group| group.id == id)
+        let descents = self.descents.iter_mut().map(|descent| &mut descent.group);
+        self.groups.iter_mut().chain(descents).find(|group| group.id == id)
     }
 
-    /// The first height that is to be searched for anything.
-    pub(super) fn lowest(&self) -> Option<u32> {
-        self.groups.first().map(|group| group.next)
-    }
-
-    /// The height below which everything has been searched for all that is watched.
+    /// The height below which everything has been searched for all that is watched. `None`: there is none yet, for
+    /// something is searched for newest first.
     pub(super) fn checked_below(&self) -> Option<u32> {
+        if !self.descents.is_empty() {
+            return None;
+        }
         self.groups.iter().find(|group| group.members > 0).map(|group| group.next)
     }
 
@@ -165,9 +209,30 @@ impl Watches {
         self.groups.iter().any(|group| group.id == id && group.members > 0)
     }
 
-    /// The groups, highest first, each with the last height that it may search before it meets the one above.
+    /// The groups, highest first, each with the last height that it may search before it meets the one above; then the
+    /// descent that is under way.
     pub(super) fn ends(&self) -> Vec<(GroupId, u32)> {
-        (0..self.groups.len()).rev().map(|place| (self.groups[place].id, self.end(place))).collect()
+        let groups = (0..self.groups.len()).rev().map(|place| (self.groups[place].id, self.end(place)));
+        groups.chain(self.descending().map(|descent| (descent.group.id, descent.below - 1))).collect()
+    }
+
+    /// The descent that is under way, with its step: there is none while anything is searched for from below.
+    pub(super) fn descending(&self) -> Option<&Descent> {
+        let descent = self.descents.first()?;
+        (descent.has_step() && self.is_below_groups(descent)).then_some(descent)
+    }
+
+    /// Whether no group has anything to search where a descent has.
+    fn is_below_groups(&self, descent: &Descent) -> bool {
+        self.groups.first().is_none_or(|lowest| lowest.next >= descent.below)
+    }
+
+    /// The first height of the lowest pass that is not settled, and the last that it may search.
+    pub(super) fn lowest_pass(&self) -> Option<(u32, u32)> {
+        match self.descending() {
+            Some(descent) => Some((descent.group.next, descent.below - 1)),
+            None => Some((self.groups.first()?.next, self.end(0))),
+        }
     }
 
     /// The first height from which anything is watched.
@@ -175,10 +240,11 @@ impl Watches {
         self.birthday
     }
 
-    /// How far each group is that is stored.
-    pub(super) fn positions(&self) -> Positions {
+    /// How far each group is that is stored, to be stored.
+    pub(super) fn positions(&mut self) -> Positions {
         let stored = self.groups.iter().filter(|group| group.members > 0);
-        stored.map(|group| (group.id, group.next)).collect()
+        let groups = stored.map(|group| (group.id, group.next)).collect();
+        Positions { groups, descents: self.descents.positions(), void: self.void.take() }
     }
 
     /// The groups that are worked on, where filters up to `limit` can be searched: each with the last height that it may
@@ -188,7 +254,9 @@ impl Watches {
         let follows = |place: &usize| *place > 0 && limit - self.groups[*place].next < NEAR;
         let highest = able.checked_sub(1).filter(follows);
         let active = highest.into_iter().chain((able > 0).then_some(0));
-        active.map(|place| (self.groups[place].id, self.end(place).min(limit))).collect()
+        let active = active.map(|place| (self.groups[place].id, self.end(place).min(limit)));
+        let descent = self.descending().filter(|descent| descent.group.next <= limit);
+        active.chain(descent.map(|descent| (descent.group.id, limit.min(descent.below - 1)))).collect()
     }
 
     /// The last height below the group above.
@@ -198,8 +266,11 @@ impl Watches {
 
     /// Which group searches a height, and up to which.
     pub(super) fn group_at(&self, height: u32) -> Option<(&Group, u32)> {
-        let place = self.groups.iter().rposition(|group| group.next <= height)?;
-        Some((&self.groups[place], self.end(place)))
+        if let Some(place) = self.groups.iter().rposition(|group| group.next <= height) {
+            return Some((&self.groups[place], self.end(place)));
+        }
+        let descent = self.descending().filter(|descent| (descent.start..descent.below).contains(&height))?;
+        Some((&descent.group, descent.below - 1))
     }
 
     /// What is looked for at a height.
@@ -210,23 +281,30 @@ impl Watches {
     /// Whether everything up to `tip` has been searched, durably, for all that is watched.
     pub(super) fn is_done(&self, tip: u32) -> bool {
         let mut stored = self.groups.iter().filter(|group| group.members > 0);
-        stored.all(|group| group.next > tip && group.durable == group.next)
+        self.descents.is_empty() && stored.all(|group| group.next > tip && group.durable == group.next)
     }
 
     /// Whether a finding stands: its script or its output is watched, and has been searched for there.
     pub(super) fn stands(&self, touch: &Touch) -> bool {
-        let by_script = self.scripts.get(&touch.script).map(|watch| watch.group);
+        let by_script = self.scripts.get(&touch.script);
         let by_outpoint = match &touch.kind {
             TouchKind::Spent { outpoint, .. } => self.outpoints.get(outpoint),
             TouchKind::Received { .. } => None,
         };
-        let mut groups = by_script.into_iter().chain(by_outpoint.map(|watched| watched.watch.group));
-        groups.any(|group| self.has_searched(group, touch.block.height))
+        let mut watches = by_script.into_iter().chain(by_outpoint.map(|watched| &watched.watch));
+        watches.any(|watch| self.has_searched(watch, touch.block.height))
     }
 
-    /// Whether a group has been searched for at a height.
-    pub(super) fn has_searched(&self, group: GroupId, height: u32) -> bool {
-        self.groups.iter().any(|other| other.id == group && other.next > height)
+    /// Whether something has been searched for at a height.
+    pub(super) fn has_searched(&self, watch: &Watch, height: u32) -> bool {
+        let group = self.groups.iter().find(|group| group.id == watch.group);
+        group.is_some_and(|group| group.next > height)
+            && watch.descent.is_none_or(|descent| self.descents.has_searched(descent, height))
+    }
+
+    /// Whether an input may spend what a watched script receives: false only if that can't be.
+    pub(super) fn may_spend(&self, input: &TxIn) -> bool {
+        self.shapes.may_spend(input, |script| self.scripts.contains_key(script))
     }
 
     /// The group that begins at a height, which nothing need belong to yet.
@@ -240,6 +318,66 @@ impl Watches {
                 id
             }
         }
+    }
+
+    /// The descent from a height on that has not taken a step, or a new one.
+    pub(super) fn descent_from(&mut self, height: u32) -> GroupId {
+        if let Some(id) = self.descents.waiting_at(height) {
+            return id;
+        }
+        // The names below are of groups alone.
+        self.named = self.named.max(ALONE + 1);
+        let id = self.named;
+        self.named += 1;
+        self.descents.begin(Group::new(id, height), Descended::at(height));
+        id
+    }
+
+    /// Takes the next step of the descent that is first. False: none is to be taken.
+    pub(super) fn descend(&mut self) -> bool {
+        self.descents.first().is_some_and(|descent| self.is_below_groups(descent)) && self.descents.step()
+    }
+
+    /// Takes out descents that are over. Returns the scripts that belonged to them as well.
+    pub(super) fn end_descents(&mut self) -> (Vec<Descent>, Vec<ScriptBuf>) {
+        let over = self.descents.take_over();
+        let mut scripts = Vec::new();
+        if over.iter().any(|descent| descent.group.members > 0) {
+            let is_over = |id| over.iter().any(|descent| Some(descent.group.id) == id);
+            for (script, watch) in self.scripts.iter_mut().filter(|(_, watch)| is_over(watch.descent)) {
+                watch.descent = None;
+                scripts.push(script.clone());
+            }
+        }
+        (over, scripts)
+    }
+
+    /// Notes that the step of a descent is at its end.
+    pub(super) fn finish_step(&mut self, id: GroupId) {
+        self.descents.finish_step(id);
+        self.is_arranged = false;
+    }
+
+    /// Takes in a finding of what is searched for newest first.
+    pub(super) fn note_descended(&mut self, touch: &Touch) {
+        if !self.descents.is_empty() {
+            let descent = self.scripts.get(&touch.script).and_then(|watch| watch.descent);
+            self.descents.note(descent, touch);
+        }
+    }
+
+    /// Makes one of descents that have met. Returns which are gone, and what has come to others.
+    fn merge_descents(&mut self) -> Vec<MergedDescent> {
+        let mut merged = Vec::new();
+        while let Some((into, gone)) = self.descents.merge() {
+            let mut scripts = Vec::new();
+            for (script, watch) in self.scripts.iter_mut().filter(|(_, watch)| watch.descent == Some(gone)) {
+                watch.descent = Some(into);
+                scripts.push(script.clone());
+            }
+            merged.push(MergedDescent { into, gone, scripts });
+        }
+        merged
     }
 
     /// Watches these in a group. Those that are watched already leave the group in which they are.
@@ -283,6 +421,7 @@ impl Watches {
     /// Notes that something has come to a group, or left it.
     fn change(&mut self, group: GroupId) {
         self.is_arranged = false;
+        self.descents.change();
         if let Some(group) = self.group_mut(group) {
             group.is_prepared = false;
         }
@@ -318,7 +457,8 @@ impl Watches {
     /// once more.
     pub(super) fn give_up(&mut self, first: u32, last: u32) -> u32 {
         let mut low = first;
-        for group in self.groups.iter_mut().filter(|group| group.next <= last) {
+        let descents = self.descents.iter_mut().map(|descent| &mut descent.group);
+        for group in self.groups.iter_mut().chain(descents).filter(|group| group.next <= last) {
             if group.matched_to.is_some_and(|block| block.height >= first) {
                 group.matched_to = None;
                 low = low.min(group.next);
@@ -332,9 +472,12 @@ impl Watches {
         let mut any = false;
         for group in self.groups.iter_mut().filter(|group| group.next > height) {
             any = true;
-            group.next = height;
-            group.durable = group.durable.min(height);
-            group.matched_to = None;
+            group.begin_at(height);
+        }
+        if !self.descents.is_empty() {
+            any |= self.descents.go_back(height);
+            self.is_arranged = false;
+            self.void = Some(self.void.map_or(height, |void| void.min(height)));
         }
         any
     }
@@ -364,14 +507,17 @@ impl Watches {
         {
             merged.push(self.rename(place, self.groups[place].id, ALONE));
         }
+        let descents = self.merge_descents();
+        self.count_members();
         self.prepare();
         self.is_arranged = true;
-        Arranged { merged, gone }
+        Arranged { merged, gone, descents }
     }
 
     fn count_members(&mut self) {
         let mut members: BTreeMap<GroupId, usize> = BTreeMap::new();
         self.birthday = None;
+        self.shapes = Shapes::of(self.scripts.keys());
         for watch in self.scripts.values().chain(self.outpoints.values().map(|outpoint| &outpoint.watch)) {
             *members.entry(watch.group).or_default() += 1;
             self.birthday = Some(self.birthday.map_or(watch.from, |birthday| birthday.min(watch.from)));
@@ -379,6 +525,7 @@ impl Watches {
         for group in &mut self.groups {
             group.members = members.remove(&group.id).unwrap_or(0);
         }
+        self.descents.count_members(self.scripts.values());
     }
 
     /// Makes one group of the one at a place and the next, which has the older name.
@@ -414,9 +561,12 @@ impl Watches {
 
     /// Makes the queries of groups that have changed anew.
     fn prepare(&mut self) {
-        let changed = self.groups.iter().filter(|group| !group.is_prepared);
+        let descents = self.descents.iter().map(|descent| &descent.group);
+        let changed = self.groups.iter().chain(descents).filter(|group| !group.is_prepared);
         let mut wanted: BTreeMap<GroupId, Vec<&[u8]>> = changed.map(|group| (group.id, Vec::new())).collect();
-        let scripts = self.scripts.iter().map(|(script, watch)| (watch.group, script));
+        let scripts = self.scripts.iter().flat_map(|(script, watch)| {
+            [Some(watch.group), watch.descent].into_iter().flatten().map(move |group| (group, script))
+        });
         let outpoints = self.outpoints.values().map(|watched| (watched.watch.group, &watched.script));
         let spends = self.spends.iter().map(|spend| (spend.group, &spend.script));
         for (group, script) in scripts.chain(outpoints).chain(spends) {
@@ -424,7 +574,8 @@ impl Watches {
                 wanted.push(script.as_bytes());
             }
         }
-        for group in &mut self.groups {
+        let descents = self.descents.iter_mut().map(|descent| &mut descent.group);
+        for group in self.groups.iter_mut().chain(descents) {
             if let Some(scripts) = wanted.remove(&group.id) {
                 group.query = Query::new(scripts);
                 group.is_prepared = true;
@@ -440,11 +591,15 @@ impl Watches {
         positions: &Positions,
     ) {
         (self.scripts, self.outpoints) = (scripts, outpoints);
-        self.groups = positions.iter().map(|(id, next)| Group::new(*id, *next)).collect();
+        self.groups = positions.groups.iter().map(|(id, next)| Group::new(*id, *next)).collect();
         self.groups.sort_unstable_by_key(|group| group.next);
+        for (id, at) in &positions.descents {
+            self.descents.begin(Group::new(*id, at.next), *at);
+        }
         self.count_members();
         self.is_arranged = false;
-        self.named = positions.keys().next_back().map_or(0, |id| id + 1);
+        let last = positions.groups.keys().next_back().max(positions.descents.keys().next_back());
+        self.named = last.map_or(0, |id| id + 1);
     }
 }
 
@@ -456,6 +611,18 @@ impl SpendSearch {
 }
 
 impl Group {
+    /// Begins at a height.
+    pub(super) fn begin_at(&mut self, height: u32) {
+        (self.next, self.durable, self.matched_to) = (height, self.durable.min(height), None);
+    }
+
+    /// Goes back to a height, if it is above it.
+    pub(super) fn go_back(&mut self, height: u32) {
+        if self.next > height {
+            self.begin_at(height);
+        }
+    }
+
     /// The first height whose filter has not been matched, of those below which all have.
     pub(super) fn first_unmatched(&self) -> u32 {
         self.matched_to.map_or(self.next, |block| block.height + 1)

@@ -39,6 +39,11 @@ pub(super) struct Dating {
 }
 
 impl WatchOrder {
+    /// Whether it may be carried out newest first.
+    const fn is_for_scripts(&self) -> bool {
+        matches!(self, Self::Scripts { .. } | Self::Descriptors { .. })
+    }
+
     const fn from(&self) -> Option<Birthday> {
         match self {
             Self::Scripts { from, .. }
@@ -55,6 +60,10 @@ impl Client {
     /// Carries out what the application wants, as far as that is possible now.
     pub(super) fn carry_out_orders(&mut self, turn: &mut Turn<'_>) {
         while let Some(order) = self.search.orders.front() {
+            if order.is_for_scripts() && self.config.newest_first && !self.headers_are_current() {
+                // The newest are not known yet.
+                return;
+            }
             let Some(from) = (match order.from() {
                 None => Some(0),
                 Some(Birthday::Height(height)) => Some(height),
@@ -122,10 +131,30 @@ impl Client {
 
     /// The group that begins at a height. What is under way above it, up to the next group, is matched once more.
     fn begin_group(&mut self, from: u32) -> GroupId {
+        // What is searched for newest first waits until nothing is searched for from below any more.
+        let descent = self.search.watches.descending().map(|descent| (descent.start, descent.below - 1));
+        if let Some((first, last)) = descent.filter(|(_, last)| from <= *last) {
+            self.give_up_search(first, last);
+        }
         if let Some((_, end)) = self.search.watches.group_at(from) {
             self.give_up_search(from, end);
         }
         self.search.watches.group_from(from)
+    }
+
+    /// What scripts that are watched from a height on belong to: a group that begins there, or one at the tip and a descent.
+    fn begin_scripts(&mut self, from: u32) -> (GroupId, Option<GroupId>) {
+        let above = self.chain.tip_height() + 1;
+        if from >= above || !self.goes_down() {
+            return (self.begin_group(from), None);
+        }
+        let group = self.begin_group(above);
+        (group, Some(self.search.watches.descent_from(above)))
+    }
+
+    /// Whether scripts are searched for newest first: if that is wanted, and while any are.
+    fn goes_down(&self) -> bool {
+        self.config.newest_first || !self.search.watches.descents.is_empty()
     }
 
     fn watch_scripts(&mut self, turn: &mut Turn<'_>, scripts: Vec<ScriptBuf>, from: u32, only: bool) {
@@ -148,12 +177,12 @@ impl Client {
         if wanted.is_empty() {
             return;
         }
-        let watch = |script: &ScriptBuf| {
-            let origin = known.get(script).and_then(|watch| watch.origin);
-            (script.clone(), Watch { from, group: 0, origin })
-        };
-        let watches: Vec<(ScriptBuf, Watch)> = wanted.iter().map(watch).collect();
-        let group = self.begin_group(from);
+        let origins: Vec<Option<Origin>> =
+            wanted.iter().map(|script| known.get(script).and_then(|watch| watch.origin)).collect();
+        let (group, descent) = self.begin_scripts(from);
+        let watches = wanted.iter().zip(origins);
+        let watches =
+            watches.map(|(script, origin)| (script.clone(), Watch { from, group, descent, origin }));
         self.search.watches.watch(group, watches, []);
         self.watched(turn, from, goes_back, is_void, &wanted, &[]);
     }
@@ -176,9 +205,9 @@ impl Client {
         for (script, origin) in known {
             self.search.watches.set_origin(&script, origin);
         }
-        let watch = |(script, origin)| (script, Watch { from, group: 0, origin: Some(origin) });
         if !new.is_empty() {
-            let group = self.begin_group(from);
+            let (group, descent) = self.begin_scripts(from);
+            let watch = |(script, origin)| (script, Watch { from, group, descent, origin: Some(origin) });
             self.search.watches.watch(group, new.into_iter().map(watch), []);
         }
         self.watched(turn, from, goes_back, is_void, &all, &[]);
@@ -190,7 +219,7 @@ impl Client {
         let known = self.search.watches.outpoints();
         let mut wanted: BTreeMap<OutPoint, WatchedOutpoint> = BTreeMap::new();
         for WatchedOutput { outpoint, script, amount } in outputs {
-            let watch = Watch { from, group: 0, origin: None };
+            let watch = Watch { from, group: 0, descent: None, origin: None };
             let is_new =
                 known.get(&outpoint).is_none_or(|known| known.watch.from > from || known.script != script);
             if is_new && !script.is_empty() {
@@ -241,6 +270,7 @@ impl Client {
             return;
         }
         watches.unwatch(scripts, outpoints);
+        self.give_up_resolving();
         self.search.findings.forget_unwatched(&self.search.watches);
         self.search.taking_back.begin(0);
         self.synced = None;
@@ -257,17 +287,28 @@ impl Client {
         let mut outpoints: BTreeMap<u32, Vec<(OutPoint, WatchedOutpoint)>> = BTreeMap::new();
         let watches = &self.search.watches;
         for (script, watch) in watches.scripts() {
-            let low = from.max(watch.from);
-            if watches.has_searched(watch.group, low) {
+            let searched = watch.descent.map_or(0, |descent| watches.descents.searched_from(descent));
+            let low = from.max(watch.from).max(searched);
+            if watches.has_searched(watch, low) {
                 scripts.entry(low).or_default().push((script.clone(), *watch));
             }
         }
         for (outpoint, watched) in watches.outpoints() {
             let low = from.max(watched.watch.from);
-            if watches.has_searched(watched.watch.group, low) {
+            if watches.has_searched(&watched.watch, low) {
                 outpoints.entry(low).or_default().push((*outpoint, watched.clone()));
             }
         }
+        self.search_anew(turn, scripts, outpoints);
+    }
+
+    /// Searches for these once more, from the heights by which they come. What was found for them there is taken back.
+    pub(super) fn search_anew(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut scripts: BTreeMap<u32, Vec<(ScriptBuf, Watch)>>,
+        mut outpoints: BTreeMap<u32, Vec<(OutPoint, WatchedOutpoint)>>,
+    ) {
         let lows: BTreeSet<u32> = scripts.keys().chain(outpoints.keys()).copied().collect();
         let Some(&lowest) = lows.first() else { return };
         let mut moved = (Vec::new(), Vec::new());

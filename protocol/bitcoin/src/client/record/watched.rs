@@ -81,12 +81,15 @@ fn read_old_touch(key: &[u8], value: &[u8]) -> Result<Touch, Malformed> {
 
 pub(in crate::client) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8], watch: Watch) {
     let mut value = watch.from.to_be_bytes().to_vec();
-    if watch.group > 0 || watch.origin.is_some() {
+    if watch.group > 0 || watch.origin.is_some() || watch.descent.is_some() {
         value.extend_from_slice(&watch.group.to_be_bytes());
     }
     if let Some(Origin { descriptor, index }) = watch.origin {
         value.extend_from_slice(&descriptor.to_be_bytes());
         value.extend_from_slice(&index.to_be_bytes());
+    }
+    if let Some(descent) = watch.descent {
+        value.extend_from_slice(&descent.to_be_bytes());
     }
     put(batch, WATCH, script, &mut value);
 }
@@ -95,9 +98,18 @@ pub(in crate::client) fn put_watched(batch: &mut BatchWriter<'_>, script: &[u8],
 pub(in crate::client) fn watched(script: &[u8], value: &[u8]) -> Option<Watch> {
     let (numbers, rest) = unseal(script, value)?.as_chunks();
     let number = |at: usize| numbers.get(at).copied().map(u32::from_be_bytes);
-    let is_whole = rest.is_empty() && [1, 2, 4].contains(&numbers.len());
+    let (has_origin, has_descent) = match numbers.len() {
+        1 | 2 => (false, false),
+        3 => (false, true),
+        4 => (true, false),
+        5 => (true, true),
+        _ => return None,
+    };
     let origin = number(2).zip(number(3)).map(|(descriptor, index)| Origin { descriptor, index });
-    is_whole.then_some(Watch { from: number(0)?, group: number(1).unwrap_or(0), origin })
+    let origin = origin.filter(|_| has_origin);
+    let descent = number(numbers.len() - 1).filter(|_| has_descent && rest.is_empty());
+    let watch = Watch { from: number(0)?, group: number(1).unwrap_or(0), descent, origin };
+    rest.is_empty().then_some(watch)
 }
 
 /// Since when a script is watched, in the oldest format.
@@ -135,7 +147,8 @@ pub(in crate::client) fn watched_outpoint(key: &[u8], value: &[u8]) -> Option<(O
     let group = u32::from_be_bytes(reader.array().ok()?);
     let amount = amount(reader.u64().ok()?);
     let script = ScriptBuf::from_bytes(reader.rest().into());
-    Some((outpoint, WatchedOutpoint { script, amount, watch: Watch { from, group, origin: None } }))
+    let watch = Watch { from, group, descent: None, origin: None };
+    Some((outpoint, WatchedOutpoint { script, amount, watch }))
 }
 
 /// More than there can be: no amount.
