@@ -1,7 +1,7 @@
 //! The directory: made, locked, and its database recognised and set up.
 //!
 //! The lock is the system's lock on a file of its own. It goes with the process, however that ends; and unlike SQLite's
-//! exclusive mode it lets a person read a database in use.
+//! exclusive mode, which is for a new database while it is filled, it lets a person read a database in use.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -16,6 +16,8 @@ use crate::{OpenError, Options, replacement};
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) lock: Lock,
+    /// Whether it is being filled: see [`keep_log`].
+    pub(crate) is_new: bool,
 }
 
 /// The lock, until it is dropped.
@@ -54,8 +56,8 @@ pub(crate) fn open(directory: &Path, options: &Options) -> Result<Database, Open
     let path = directory.join(DATABASE);
     // Made here and not by SQLite, so that it is its owner's alone; SQLite gives the files beside it the same mode.
     private(&path).map_err(|error| OpenError::from_io(&path, &error))?;
-    let connection = connect(&path, options)?;
-    Ok(Database { connection, lock })
+    let (connection, age) = connect(&path, options)?;
+    Ok(Database { connection, lock, is_new: age == Age::New })
 }
 
 /// Makes a directory and those above it, and has the system write that down, where it can.
@@ -105,7 +107,7 @@ pub(crate) fn private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-fn connect(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+fn connect(path: &Path, options: &Options) -> Result<(Connection, Age), OpenError> {
     let refused = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     // No URI flag: a path is a path, whatever characters it has.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -114,24 +116,31 @@ fn connect(path: &Path, options: &Options) -> Result<Connection, OpenError> {
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(refused)? {
         return Err(OpenError::NoPermission { path: path.into() });
     }
-    recognise(path, &connection)?;
+    let age = recognise(path, &connection)?;
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(refused)? {
         let detail = "its header says that this version of SQLite may not write it".into();
         return Err(OpenError::Damaged { path: path.into(), detail });
     }
-    set_up(path, &connection, options)?;
-    Ok(connection)
+    set_up(path, &connection, options, age)?;
+    Ok((connection, age))
+}
+
+/// Whether a database has been used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    New,
+    Known,
 }
 
 /// Checks whose database it is, and marks an empty one as ours.
-fn recognise(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+fn recognise(path: &Path, connection: &Connection) -> Result<Age, OpenError> {
     let refused = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let number = |sql| connection.query_row(sql, (), |row| row.get::<_, i32>(0)).map_err(refused);
     let application = number("PRAGMA application_id")?;
     let schema = number("PRAGMA user_version")?;
     let path = || path.to_path_buf();
     match (application, schema) {
-        (APPLICATION_ID, SCHEMA) => Ok(()),
+        (APPLICATION_ID, SCHEMA) => Ok(Age::Known),
         (APPLICATION_ID, found) if found > SCHEMA => {
             Err(OpenError::Newer { path: path(), found, supported: SCHEMA })
         }
@@ -143,19 +152,45 @@ fn recognise(path: &Path, connection: &Connection) -> Result<(), OpenError> {
             let mark = format!(
                 "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT"
             );
-            connection.execute_batch(&mark).map_err(refused)
+            connection.execute_batch(&mark).map_err(refused).map(|()| Age::New)
         }
         _ => Err(OpenError::Foreign { path: path() }),
     }
 }
 
+/// Has SQLite keep a journal to go back by, for a new database that is being filled: nearly all that is written is new, and
+/// of what is new such a journal keeps nothing. So it is written once, where a log to go forward by has it written twice. False:
+/// it can't be done.
+///
+/// Meanwhile others can't read it: the counter by which they would know that it has changed is on the first page, which each
+/// commit would write.
+fn keep_journal(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA locking_mode = EXCLUSIVE", (), |_| Ok(()))?;
+    Ok(mode(connection, "TRUNCATE")? == "truncate")
+}
+
+/// Has SQLite write ahead to a log: a commit is one sync, and who reads does not hold it up. A new database gets it when it
+/// has been filled. False: it can't be done.
+pub(crate) fn keep_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA locking_mode = NORMAL", (), |_| Ok(()))?;
+    // A lock of before goes with the next access.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
+    Ok(mode(connection, "WAL")? == "wal")
+}
+
+fn mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    connection.query_row(&format!("PRAGMA journal_mode = {mode}"), (), |row| row.get(0))
+}
+
 /// Chooses durability before speed, and little memory.
-fn set_up(path: &Path, connection: &Connection, options: &Options) -> Result<(), OpenError> {
+fn set_up(path: &Path, connection: &Connection, options: &Options, age: Age) -> Result<(), OpenError> {
     let refused = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(refused)?;
-    if mode != "wal" {
-        let detail = "the file system lacks what SQLite's write-ahead log needs".into();
+    let is_set = match age {
+        Age::New => keep_journal(connection),
+        Age::Known => keep_log(connection),
+    };
+    if !is_set.map_err(refused)? {
+        let detail = "the file system lacks what SQLite's journals need".into();
         return Err(OpenError::Io { path: path.into(), detail });
     }
     connection

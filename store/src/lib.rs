@@ -33,7 +33,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `andon.sqlite`, `andon.sqlite-wal`, `andon.sqlite-shm` | the database, and what SQLite keeps beside it |
+//! | `andon.sqlite`, `andon.sqlite-wal`, `andon.sqlite-shm` | the database, and what SQLite keeps beside it: while a new one is filled, `andon.sqlite-journal` |
 //! | `andon.lock` | who has it locked, has the store |
 //! | `andon.sqlite.damaged`, … | the damaged one, of the last salvage: nothing reads it |
 //! | `andon.sqlite.new`, `andon.sqlite.salvaged` | of a salvage at work, or of one that was cut short |

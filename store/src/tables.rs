@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds};
 
 use andon_kernel::{Batch, Change, Order, RowsBuffer, Scan, Space};
-use rusqlite::{Connection, OptionalExtension, Result, Statement};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Statement};
 
 use crate::StoreError;
+use crate::directory::keep_log;
 use crate::error::damage;
 
 /// The tables of a database, seen through one connection.
@@ -67,6 +68,16 @@ impl<'c> Tables<'c> {
             self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row((), |_| Ok(()))?;
         }
         Ok(())
+    }
+
+    /// Has SQLite write ahead to a log from now on. False: somebody is reading.
+    pub(crate) fn end_filling(&self) -> Result<bool> {
+        match keep_log(self.connection) {
+            // It stays as it is where the file system lacks what a log needs.
+            Ok(_) => Ok(true),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies the changes of a batch, in order, within the transaction that is open.

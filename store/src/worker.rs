@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use andon_kernel::{Batch, Outbox, Output, PAGE_BYTES, RowsBuffer, Scan, Ticket};
 
@@ -21,6 +22,14 @@ const GROUP_BYTES: usize = 1 << 20;
 
 /// Pages in SQLite's log after which it is copied into the database.
 const CHECKPOINT_PAGES: i64 = 1024;
+
+/// After so long without a request a new database has been filled.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// While a new database is filled, and so many bytes of batches are in it, a group waits so long for more: each commit writes
+/// some pages once more.
+const BULK_BYTES: usize = 1 << 20;
+const LINGERING: Duration = Duration::from_millis(100);
 
 /// Bytes of pages that may wait to be collected; the thread then waits too.
 const WAITING_BYTES: usize = 4 * PAGE_BYTES;
@@ -44,6 +53,8 @@ pub(crate) struct State {
     queue: Outbox<Infallible>,
     /// Of batches that are not durable yet, in the queue or out of it.
     pub(crate) queued_bytes: usize,
+    /// Whether there are scans in the queue.
+    wants_rows: bool,
     done: VecDeque<Done>,
     done_bytes: usize,
     spare: Vec<RowsBuffer>,
@@ -71,11 +82,13 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let mut state = self.lock();
         state.check()?;
-        let idle = state.queue.is_empty();
+        let is_scan = bytes == 0;
+        let wakes = state.queue.is_empty() || is_scan;
         request(&mut state.queue);
         state.queued_bytes += bytes;
+        state.wants_rows |= is_scan;
         drop(state);
-        if idle {
+        if wakes {
             self.changed.notify_one();
         }
         Ok(())
@@ -130,9 +143,9 @@ impl<W: Fn()> Worker<W> {
 
     /// Works until the store ends or fails.
     pub(crate) fn run(self, database: Database) {
-        let Database { connection, lock } = database;
+        let Database { connection, lock, is_new } = database;
         let mut group = Group::new(Tables::new(&connection));
-        if let Err(error) = self.work(&mut group).and_then(|()| group.tables.checkpoint(1)) {
+        if let Err(error) = self.work(&mut group, is_new).and_then(|()| group.tables.checkpoint(1)) {
             self.shared.lock().fail(StoreError::from_sqlite(&error));
             (self.wake)();
         }
@@ -141,35 +154,75 @@ impl<W: Fn()> Worker<W> {
         drop(lock);
     }
 
-    fn work(&self, group: &mut Group<'_>) -> rusqlite::Result<()> {
+    fn work(&self, group: &mut Group<'_>, is_new: bool) -> rusqlite::Result<()> {
         let mut queue = Outbox::new();
-        while let Some(closing) = self.take(&mut queue) {
-            while let Some(request) = queue.pop() {
-                match request {
-                    // Nobody is left to read its rows.
-                    Output::Load(_) if closing => {}
-                    Output::Load(scan) => group.load(&scan)?,
-                    Output::Store { ticket, batch } => group.store(ticket, &batch)?,
-                    _ => unreachable!("only requests to the store are queued"),
-                }
-                if group.is_full() {
-                    self.publish(group)?;
-                }
+        let mut is_filling = is_new;
+        while let Some(closing) = self.take(&mut queue, is_filling) {
+            if queue.is_empty() {
+                is_filling = !group.tables.end_filling()?;
+            }
+            self.carry_out(group, &mut queue, closing)?;
+            if is_filling && !closing && group.is_bulk() {
+                self.linger(&mut queue);
+                self.carry_out(group, &mut queue, closing)?;
             }
             self.publish(group)?;
         }
         Ok(())
     }
 
-    /// Waits for requests and takes them all. `None`: the store ends and none is left; else whether it ends.
-    fn take(&self, queue: &mut Outbox<Infallible>) -> Option<bool> {
+    fn carry_out(
+        &self,
+        group: &mut Group<'_>,
+        queue: &mut Outbox<Infallible>,
+        closing: bool,
+    ) -> rusqlite::Result<()> {
+        while let Some(request) = queue.pop() {
+            match request {
+                // Nobody is left to read its rows.
+                Output::Load(_) if closing => {}
+                Output::Load(scan) => group.load(&scan)?,
+                Output::Store { ticket, batch } => group.store(ticket, &batch)?,
+                _ => unreachable!("only requests to the store are queued"),
+            }
+            if group.is_full() {
+                self.publish(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for more batches of a group, unless somebody waits for rows, and takes what has come.
+    fn linger(&self, queue: &mut Outbox<Infallible>) {
+        let state = self.shared.lock();
+        let goes_on =
+            |state: &mut State| !state.closing && !state.wants_rows && state.queued_bytes < GROUP_BYTES;
+        let waited = self.shared.changed.wait_timeout_while(state, LINGERING, goes_on);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.wants_rows = false;
+        mem::swap(&mut state.queue, queue);
+    }
+
+    /// Waits for requests and takes them all. `None`: the store ends and none is left; else whether it ends. There are none if
+    /// the database is being filled and nothing has come for a while.
+    fn take(&self, queue: &mut Outbox<Infallible>, is_filling: bool) -> Option<bool> {
         let mut state = self.shared.lock();
         while state.queue.is_empty() {
             if state.closing {
                 return None;
             }
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if is_filling {
+                let waited = self.shared.changed.wait_timeout(state, QUIET);
+                let (left, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = left;
+                if timeout.timed_out() {
+                    break;
+                }
+            } else {
+                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
+        state.wants_rows = false;
         mem::swap(&mut state.queue, queue);
         Some(state.closing)
     }
@@ -183,7 +236,8 @@ impl<W: Fn()> Worker<W> {
         let mut state = self.shared.lock();
         state.done.append(&mut group.done);
         state.done_bytes += mem::take(&mut group.page_bytes);
-        state.queued_bytes -= mem::take(&mut group.batch_bytes);
+        state.queued_bytes -= group.batch_bytes;
+        group.written += mem::take(&mut group.batch_bytes);
         group.spare.append(&mut state.spare);
         group.spare.truncate(KEPT_PAGES);
         drop(state);
@@ -215,11 +269,21 @@ struct Group<'c> {
     batch_bytes: usize,
     page_bytes: usize,
     spare: Vec<RowsBuffer>,
+    /// Bytes of all batches of the groups before.
+    written: usize,
 }
 
 impl<'c> Group<'c> {
     fn new(tables: Tables<'c>) -> Self {
-        Self { tables, open: false, done: VecDeque::new(), batch_bytes: 0, page_bytes: 0, spare: Vec::new() }
+        Self {
+            tables,
+            open: false,
+            done: VecDeque::new(),
+            batch_bytes: 0,
+            page_bytes: 0,
+            spare: Vec::new(),
+            written: 0,
+        }
     }
 
     fn load(&mut self, scan: &Scan<'_>) -> rusqlite::Result<()> {
@@ -239,6 +303,12 @@ impl<'c> Group<'c> {
         self.batch_bytes += cost(batch);
         self.done.push_back(Done::Stored { ticket });
         Ok(())
+    }
+
+    /// Whether it is one of many that fill a new database, and nobody waits for its rows: then it may wait for more.
+    fn is_bulk(&self) -> bool {
+        let has_rows = self.done.iter().any(|done| matches!(done, Done::Loaded { .. }));
+        self.open && self.written >= BULK_BYTES && !has_rows
     }
 
     fn is_full(&self) -> bool {

@@ -8,6 +8,8 @@ use std::error::Error;
 use std::fs;
 use std::ops::Bound::{Included, Unbounded};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use andon_kernel::Store;
 use andon_store::{OpenError, Options, SqliteStore, StoreError};
@@ -101,6 +103,33 @@ fn a_person_can_read_a_store_in_use() {
     assert_eq!(found, ("01FF".into(), "value".into()));
 }
 
+/// While a new database is filled each page is written once; then it gets its log, and nothing of it is lost.
+#[test]
+fn a_new_database_gets_its_log_when_it_has_been_filled() {
+    let directory = tempdir().unwrap();
+    let log = directory.path().join("andon.sqlite-wal");
+    let mut client = sqlite(directory.path());
+    let value = [7; 1000];
+    for number in 0..3000_u32 {
+        client.put(|batch| batch.put(SPACE, &number.to_be_bytes(), &value));
+    }
+    client.settle();
+    assert!(!log.exists());
+    // Nothing comes for a while.
+    let mut more = 0;
+    while !log.exists() {
+        thread::sleep(Duration::from_secs(3));
+        client.put(|batch| batch.put(OTHER, b"key", &value));
+        client.settle();
+        more += 1;
+        assert!(more < 20);
+    }
+    drop(client);
+    let connection = Connection::open(file(&directory)).unwrap();
+    let count: u32 = connection.query_row("SELECT count(*) FROM some_space", (), |row| row.get(0)).unwrap();
+    assert_eq!(count, 3000);
+}
+
 #[test]
 fn a_missing_directory_is_made() {
     let parent = tempdir().unwrap();
@@ -115,9 +144,15 @@ fn a_missing_directory_is_made() {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
-        for name in ["andon.sqlite", "andon.sqlite-wal", "andon.lock"] {
+        for name in ["andon.sqlite", "andon.sqlite-journal", "andon.lock"] {
             assert_eq!(mode(&path.join(name)), 0o600, "{name}");
         }
+        // A database that is not new has a log.
+        drop(client);
+        let mut client = sqlite(&path);
+        client.put(|batch| batch.put(SPACE, b"b", b"1"));
+        client.settle();
+        assert_eq!(mode(&path.join("andon.sqlite-wal")), 0o600);
     }
 }
 

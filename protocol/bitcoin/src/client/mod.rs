@@ -86,6 +86,7 @@ use queries::Queries;
 use ranges::Ranges;
 use search::Search;
 use start::Loading;
+use taking_back::TakingBack;
 use watches::GroupId;
 use watching::WatchOrder;
 
@@ -289,6 +290,9 @@ impl Client {
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.phase, Phase::Running) && self.search.taking_back == TakingBack::No {
+            self.settle(turn, true);
+        }
         for conn in self.connections() {
             turn.out.close(conn, false);
         }

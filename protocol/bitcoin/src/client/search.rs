@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
@@ -30,6 +31,11 @@ use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 
 /// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
 const MAX_WANTED: usize = 2000;
+
+/// Filters in which nothing is found, and the time that they take, after which it is stored how far the search is. So many are
+/// asked for once more if the process is killed; and each time costs some pages of the disk.
+const UNSETTLED: u32 = 2000;
+const UNSETTLED_TIME: Duration = Duration::from_secs(30);
 
 pub(super) const CFILTER: CommandName = CommandName::new("cfilter");
 pub(super) const BLOCK: CommandName = CommandName::new("block");
@@ -155,7 +161,7 @@ impl Client {
         self.ask_for_blocks(turn);
         self.ask_for_filters(turn);
         if self.search.taking_back == TakingBack::No {
-            self.settle(turn);
+            self.settle(turn, false);
             self.derive_more(turn);
         }
     }
@@ -313,14 +319,17 @@ impl Client {
         Ok(())
     }
 
-    /// Stores and tells what has been found, for each group in its blocks up to the first that is missing.
-    fn settle(&mut self, turn: &mut Turn<'_>) {
+    /// Stores and tells what has been found, for each group in its blocks up to the first that is missing; `all` of it, also
+    /// where nothing has been found and little has been searched.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>, all: bool) {
         for (group, end) in self.search.watches.ends() {
-            self.settle_group(turn, group, end);
+            self.settle_group(turn, group, end, all);
         }
     }
 
-    fn settle_group(&mut self, turn: &mut Turn<'_>, id: GroupId, end: u32) {
+    fn settle_group(&mut self, turn: &mut Turn<'_>, id: GroupId, end: u32, all: bool) {
+        let now = turn.now.instant;
+        let last = end.min(self.trusted_filter_headers().saturating_sub(1));
         let Search { watches, descriptors, findings, blocks, .. } = &mut self.search;
         let Some(group) = watches.group_mut(id) else { return };
         let Some(limit) = group.matched_to.map(|block| block.height) else { return };
@@ -347,12 +356,17 @@ impl Client {
         }
         let Some(group) = watches.group_mut(id) else { return };
         if blocks.first(before, limit).is_none() {
+            let is_due =
+                limit >= last || limit + 1 - before >= UNSETTLED || now >= group.settled_at + UNSETTLED_TIME;
+            if done.is_none() && !is_due && !all {
+                return;
+            }
             done = group.matched_to.take();
         }
         let Some(done) = done else { return };
         let next = done.height + 1;
         assert!(before < next && done.height <= end, "the search went on from where it had not been");
-        group.next = next;
+        (group.next, group.settled_at) = (next, now);
         for (outpoint, spend) in spends {
             let checked = spend.block;
             // It may have been searched for more than once: each search has its answer.

@@ -11,7 +11,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use andon_kernel::BatchWriter;
+use andon_kernel::{BatchWriter, Instant};
 use bitcoin::{Amount, OutPoint, ScriptBuf, TxIn};
 
 use super::api::{BlockId, Touch, TouchKind};
@@ -118,6 +118,8 @@ pub(super) struct Group {
     pub(super) durable: u32,
     /// The last block whose filter has been matched, above `next`.
     pub(super) matched_to: Option<BlockId>,
+    /// When `next` was given to the store last.
+    pub(super) settled_at: Instant,
     pub(super) query: Query,
     /// Scripts and outputs in it, which are stored.
     pub(super) members: usize,
@@ -634,6 +636,7 @@ impl Group {
             next,
             durable: next,
             matched_to: None,
+            settled_at: Instant::ZERO,
             query: Query::default(),
             members: 0,
             is_prepared: false,

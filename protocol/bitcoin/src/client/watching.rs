@@ -59,6 +59,10 @@ impl WatchOrder {
 impl Client {
     /// Carries out what the application wants, as far as that is possible now.
     pub(super) fn carry_out_orders(&mut self, turn: &mut Turn<'_>) {
+        if !self.search.orders.is_empty() {
+            // What it gives up is asked for once more.
+            self.settle(turn, true);
+        }
         while let Some(order) = self.search.orders.front() {
             if order.is_for_scripts() && self.config.newest_first && !self.headers_are_current() {
                 // The newest are not known yet.

@@ -163,8 +163,9 @@ pub(in crate::client) fn read_filter_headers(
     (wanted.len() as u32 == to + 1 - from).then_some(wanted)
 }
 
-/// Parts by which hashes are told apart first: one for each value of a hash's first four bits.
-const PARTS: u8 = 16;
+/// Parts by which hashes are told apart first: one for each value of a hash's first two bits. More would make a look-up faster,
+/// and have each period written to more pages.
+const PARTS: u8 = 4;
 
 /// The bytes of a hash that an entry of the index holds, after the first.
 const PREFIX: usize = 5;
@@ -180,7 +181,7 @@ pub(in crate::client) fn put_hashes(
         entries.clear();
         for (place, hash) in ((from % PERIOD) as u16..).zip(hashes.clone()) {
             let bytes = hash.as_byte_array();
-            if bytes[0] / PARTS == part {
+            if part_of(hash) == part {
                 entries.extend_from_slice(&bytes[1..=PREFIX]);
                 entries.extend_from_slice(&place.to_be_bytes());
             }
@@ -194,6 +195,10 @@ pub(in crate::client) fn put_hashes(
     }
 }
 
+fn part_of(hash: BlockHash) -> u8 {
+    hash.as_byte_array()[0] / (u8::MAX / PARTS + 1)
+}
+
 fn hashes_key(part: u8, period: u32) -> [u8; 5] {
     let mut key = [part; 5];
     key[1..].copy_from_slice(&period.to_be_bytes());
@@ -202,7 +207,7 @@ fn hashes_key(part: u8, period: u32) -> [u8; 5] {
 
 /// The keys between which the index knows of `hash`: included, excluded.
 pub(in crate::client) fn hashes_range(hash: &BlockHash) -> ([u8; 1], [u8; 1]) {
-    let part = hash.as_byte_array()[0] / PARTS;
+    let part = part_of(*hash);
     ([part], [part + 1])
 }
 
