@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod addresses;
 pub mod block;
 pub mod client;
 pub mod filter;

@@ -1,0 +1,69 @@
+//! Where a node listens, and who told of it.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+use bitcoin::hashes::{Hash, sha256};
+
+use crate::wire::{Host, NodeAddress};
+
+/// Where a node listens: what tells two nodes of the book apart. One host may have several, by port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// On which network, and where in it.
+    pub host: Host,
+    /// Zero where the network has none.
+    pub port: u16,
+}
+
+impl Location {
+    /// The socket address, in the networks that a plain socket reaches.
+    pub const fn socket_addr(&self) -> Option<SocketAddr> {
+        match self.host {
+            Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
+            _ => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Location {
+    /// An IPv4 address that is written as one of IPv6 becomes what it is.
+    fn from(address: SocketAddr) -> Self {
+        Self { host: Host::Ip(address.ip().to_canonical()), port: address.port() }
+    }
+}
+
+impl From<&NodeAddress> for Location {
+    fn from(address: &NodeAddress) -> Self {
+        Self { host: address.host, port: address.port }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V4(ip)) => write!(f, "{ip}:{}", self.port),
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            Host::Cjdns(ip) => write!(f, "cjdns [{ip}]:{}", self.port),
+            Host::TorV3(key) => write!(f, "onion {:02x?}…:{}", &key[..4], self.port),
+            Host::I2p(hash) => write!(f, "i2p {:02x?}…:{}", &hash[..4], self.port),
+        }
+    }
+}
+
+/// Who told of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A node.
+    Node(Host),
+    /// Something that has a name: a DNS seed, the fixed seeds. Each is a group of its own.
+    Named([u8; 10]),
+}
+
+impl Source {
+    /// The source of that name.
+    pub fn named(name: &str) -> Self {
+        let hash = sha256::Hash::hash(name.as_bytes());
+        Self::Named(*hash.as_byte_array().first_chunk().expect("a hash has 32 bytes"))
+    }
+}

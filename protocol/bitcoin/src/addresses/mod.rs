@@ -1,0 +1,31 @@
+//! The address book: nodes that are known, where each stands, and which to dial next.
+//!
+//! Everything here is plain data with methods that return values: time and randomness come in with each call, and what
+//! changed goes out as rows. Whoever fills a victim's book owns its connections, so who may fill what is the point of it
+//! all; the rules and the places are Bitcoin Core's, which have been attacked and mended for ten years.
+//!
+//! - [`AddressBook`]: two tables, of nodes that were heard of and of nodes that were reached. A group of sources reaches a
+//!   sixteenth of the one, a group of addresses a thirty-second of the other, and nobody without the secret can aim.
+//! - [`Grouping`]: what counts as one owner, by prefix or by a map of autonomous systems ([`AsMap`]).
+//! - [`limits`]: every number, with its reason.
+
+mod as_map;
+mod book;
+mod entry;
+mod group;
+pub mod limits;
+mod location;
+mod network;
+mod placement;
+mod rows;
+mod tables;
+
+pub use as_map::{AsMap, AsMapError};
+pub use book::{Added, AddressBook, Choice, Reached};
+pub use entry::{Entry, Places, References};
+pub use group::{Group, Grouping};
+pub use location::{Location, Source};
+pub use network::{AddressNetwork, AddressNetworks, is_routable};
+pub use placement::{Cell, Placement};
+pub use rows::{ADDRESSES, ANCHORS, BANS, Restored, Restoring, RowError};
+pub use tables::Table;

@@ -1,0 +1,11 @@
+//! The address book: its places beside Bitcoin Core's, its rules one by one, and what holds whatever happens.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod as_map;
+#[path = "../common/mod.rs"]
+mod common;
+mod networks;
+mod people;
+mod placement;
+mod rules;
+mod trie;
