@@ -269,7 +269,9 @@ impl Tables {
         self.found.remove(&self.placement.fingerprint(&entry.location));
         self.counts[table_of(&entry.places) as usize][network(&entry) as usize] -= 1;
         // What has never been stored leaves no trace: so there are never more changes than entries and rows.
-        if !self.stored.contains(&self.placement.fingerprint(&entry.location)) {
+        if self.stored.contains(&self.placement.fingerprint(&entry.location)) {
+            self.changed.insert(entry.location);
+        } else {
             self.changed.remove(&entry.location);
         }
         let Some(moved) = self.entries.get(index as usize) else { return };

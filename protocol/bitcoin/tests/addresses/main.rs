@@ -4,8 +4,11 @@
 mod as_map;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod networks;
 mod people;
 mod placement;
+mod random;
+mod rows;
 mod rules;
 mod trie;
