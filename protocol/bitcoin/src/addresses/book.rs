@@ -1,8 +1,9 @@
 //! The address book: nodes that were heard of and nodes that were reached, and the rules by which they come, go, and are
 //! chosen.
 //!
-//! The rules are Bitcoin Core's, but for two that a client needs which is not always running or connected: see
-//! [`AddressBook::resolve_collisions`].
+//! The rules are Bitcoin Core's, but for two that a client needs which is not always running or connected (see
+//! [`AddressBook::resolve_collisions`]), and for one place where its choice favours some nodes by chance (see
+//! [`AddressBook::select`]).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -285,7 +286,8 @@ impl AddressBook {
     /// Chooses a node to dial, half of the time one that was reached before, then by [`Entry::chance`]. `None`: there is
     /// none of those networks.
     ///
-    /// It takes about fifty draws at most.
+    /// Each draw takes a bucket that has such nodes, then one of those in it, all as likely as the others. It takes about
+    /// fifty draws at most.
     pub fn select(&self, choice: Choice, now: UnixTime, rng: &mut Rng) -> Option<&Entry> {
         let now = seconds(now);
         let count = |table| self.tables.count(table, choice.networks);
@@ -351,6 +353,14 @@ impl AddressBook {
         let collision = &self.collisions[rng.below(self.collisions.len() as u64) as usize];
         let cell = self.tables.tried_cell(&collision.location);
         self.tables.at(Table::Tried, cell).map(|index| self.tables.entry(index))
+    }
+
+    /// Whether a node stands in the place of one that waits for it.
+    pub fn is_to_be_tested(&self, location: &Location) -> bool {
+        let is_tried = self.entry(location).is_some_and(Entry::is_tried);
+        let cell = self.tables.tried_cell(location);
+        is_tried
+            && self.collisions.iter().any(|collision| self.tables.tried_cell(&collision.location) == cell)
     }
 
     /// How many nodes wait for the place of another.

@@ -86,14 +86,30 @@ pub const AGE_OF_UNKNOWN: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 /// A time before this one (March 1973) is none.
 pub const LEAST_TIME: u32 = 100_000_000;
 
-/// Addresses that a peer may tell unasked, in a thousandth of one a second: one in ten seconds.
-pub const GOSSIP_MILLI_RATE: u64 = 100;
+/// A peer may tell one address in this time unasked: as much as the network has news of, shared by its nodes.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Addresses that a peer may have saved up, and that one request of ours is worth.
 pub const GOSSIP_BURST: u64 = 1000;
 
 /// Nodes that are dialled for the client's work, all at once, unless the caller says otherwise.
 pub const OUTBOUND: usize = 8;
+
+/// Time between two dials, once as many have been made at once as there are to be connections.
+pub const DIAL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// After so many failures in a row, and each time as many more, the time between two dials doubles: it is us who are
+/// offline, and a phone in a tunnel shall not burn its battery.
+pub const FAILURES_TO_SLOW: u32 = 16;
+
+/// How often it doubles: up to half a minute.
+pub const MAX_SLOWINGS: u32 = 6;
+
+/// A book with fewer nodes is poor: who does not serve what is required is asked for addresses before it goes.
+pub const POOR_BOOK: usize = 1000;
+
+/// How long to wait for another look when the book had nobody to dial.
+pub const NOBODY_WAIT: Duration = Duration::from_secs(10);
 
 /// Nodes that are remembered over a restart as those to dial first: an attacker who made the client restart, and filled
 /// its book before, does not get these two.

@@ -7,25 +7,39 @@
 //! - [`AddressBook`]: two tables, of nodes that were heard of and of nodes that were reached. A group of sources reaches a
 //!   sixteenth of the one, a group of addresses a thirty-second of the other, and nobody without the secret can aim.
 //! - [`Grouping`]: what counts as one owner, by prefix or by a map of autonomous systems ([`AsMap`]).
+//! - [`Outbound`]: which connections there are to be, and with whom; [`Barred`]: with whom not; [`Anchors`]: with whom first.
+//! - [`dns_seeds`] and [`fixed_seeds`]: where the first addresses come from.
 //! - [`limits`]: every number, with its reason.
 
+mod anchors;
 mod as_map;
+mod bans;
 mod book;
 mod entry;
+mod fixed;
+mod gossip;
 mod group;
 pub mod limits;
 mod location;
 mod network;
+mod outbound;
+mod pick;
 mod placement;
 mod rows;
+mod seeds;
 mod tables;
 
+pub use anchors::{Anchor, Anchors};
 pub use as_map::{AsMap, AsMapError};
+pub use bans::{Ban, Bans, Barred, Discouraged, NoSubnet, Subnet, TooManyBans};
 pub use book::{Added, AddressBook, Choice, Reached};
 pub use entry::{Entry, Places, References};
+pub use gossip::{Allowance, Heard};
 pub use group::{Group, Grouping};
 pub use location::{Location, Source};
 pub use network::{AddressNetwork, AddressNetworks, is_routable};
+pub use outbound::{Dial, Outbound, Policy, Purpose, Required, Welcome, exponential};
 pub use placement::{Cell, Placement};
 pub use rows::{ADDRESSES, ANCHORS, BANS, Restored, Restoring, RowError};
+pub use seeds::{DnsSeed, MAX_SEED_ANSWER, SeedQuery, dns_seeds, fixed_seeds};
 pub use tables::Table;

@@ -171,15 +171,18 @@ impl Tables {
         self.refer(index, cell);
     }
 
-    /// Draws a bucket that has entries of these networks, then the first of those from a random place in it on.
+    /// Draws a bucket that has entries of these networks, each such bucket as likely as the others, then one of them in it,
+    /// each as likely as the others: a source that fills its buckets gains nothing over one with a few nodes in each.
+    ///
+    /// Bitcoin Core takes the first entry from a random place in the bucket on, so that what stands behind a gap is up to
+    /// 64 times likelier than what stands behind another entry. In the full buckets of a node that has run for months that
+    /// is the same; in those of a client they are mostly gaps.
     pub(super) fn draw(&self, table: Table, networks: AddressNetworks, rng: &mut Rng) -> Option<&Entry> {
-        let grid = self.grid(table);
-        let bucket = grid.draw_bucket(networks, rng)?;
-        let start = rng.below(BUCKET_SIZE.into()) as usize;
-        let (before, after) = bucket.cells.split_at(start);
-        let mut entries =
-            after.iter().chain(before).filter(|cell| **cell != EMPTY).map(|cell| self.entry(*cell));
-        entries.find(|entry| networks.contains(AddressNetwork::claimed(&entry.location.host)))
+        let bucket = self.grid(table).draw_bucket(networks, rng)?;
+        let is_wanted = |entry: &&Entry| networks.contains(AddressNetwork::claimed(&entry.location.host));
+        let cells = bucket.cells.iter().filter(|cell| **cell != EMPTY);
+        let mut entries = cells.map(|cell| self.entry(*cell)).filter(is_wanted);
+        entries.nth(rng.below(bucket.count(networks)) as usize)
     }
 
     /// Locations whose rows are to be written or removed, and whether they have one. Afterwards the rows are as the
@@ -318,8 +321,9 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn has(&self, networks: AddressNetworks) -> bool {
-        networks.iter().any(|network| self.counts[network as usize] > 0)
+    /// Cells that are taken by these networks.
+    fn count(&self, networks: AddressNetworks) -> u64 {
+        networks.iter().map(|network| u64::from(self.counts[network as usize])).sum()
     }
 }
 
@@ -359,7 +363,7 @@ impl Grid {
 
     /// One of the buckets that have something of these networks, each as likely as the others.
     fn draw_bucket(&self, networks: AddressNetworks, rng: &mut Rng) -> Option<&Bucket> {
-        let has = |bucket: &&Bucket| bucket.has(networks);
+        let has = |bucket: &&Bucket| bucket.count(networks) > 0;
         for _ in 0..BUCKET_DRAWS {
             let bucket = &self.0[rng.below(self.0.len() as u64) as usize];
             if let Some(bucket) = bucket.as_deref().filter(has) {

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
 mod as_map;
+mod barred;
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
+mod gossip;
 mod networks;
+mod outbound;
 mod people;
 mod placement;
 mod random;
 mod rows;
 mod rules;
+mod seeds;
 mod trie;

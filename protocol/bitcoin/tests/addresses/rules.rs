@@ -355,8 +355,7 @@ fn half_of_all_choices_were_reached_before() {
 }
 
 #[test]
-fn each_bucket_is_as_likely_as_the_others() {
-    // As many nodes as there are, each in a bucket of its own as far as may be: then each is as likely.
+fn each_bucket_is_as_likely_as_the_others_and_each_node_in_it() {
     let (mut book, mut rng) = (book(3), rng());
     for index in 0..60 {
         force(&mut book, any(index), NOW, &mut rng);
@@ -371,6 +370,10 @@ fn each_bucket_is_as_likely_as_the_others() {
     for nodes in per_bucket.values() {
         let count: u32 = nodes.iter().map(|node| chosen[node]).sum();
         assert!(count.abs_diff(expected) < expected / 4, "{count} of {expected} for {nodes:?}");
+        for node in nodes {
+            let (count, expected) = (chosen[node], count / nodes.len() as u32);
+            assert!(count.abs_diff(expected) < expected / 4, "{count} of {expected} for {node:?}");
+        }
     }
 }
 
