@@ -11,7 +11,9 @@ use bitcoin::p2p::ServiceFlags;
 use super::limits::ANCHORS as MAX_ANCHORS;
 use super::location::Location;
 use super::network::is_routable;
-use super::rows::{ANCHORS, RowError, delete, put, read_location, unseal, write_location};
+use super::rows::{
+    ANCHORS, RowError, VERSION, delete, put, read_location, read_version, unseal, write_location,
+};
 use crate::wire::Reader;
 
 /// A node to dial first.
@@ -66,6 +68,7 @@ impl Anchors {
         }
         for (number, anchor) in self.anchors.iter().enumerate() {
             let mut value = Vec::with_capacity(48);
+            value.push(VERSION);
             write_location(&anchor.location, &mut value);
             value.extend_from_slice(&anchor.services.to_u64().to_le_bytes());
             put(batch, ANCHORS, &[number as u8], value);
@@ -84,6 +87,7 @@ impl Anchors {
         // Whatever it is, it is there, and goes when others are stored.
         self.stored = MAX_ANCHORS;
         let mut reader = Reader::new(unseal(key, value)?);
+        read_version(&mut reader)?;
         let location = read_location(&mut reader)?;
         let services = ServiceFlags::from(reader.u64()?);
         let is_placed = matches!(key, [number] if usize::from(*number) < MAX_ANCHORS);

@@ -11,7 +11,7 @@ use andon_kernel::{BatchWriter, Instant, UnixTime};
 
 use super::limits::{DISCOURAGED_FOR, MAX_BANS, MAX_DISCOURAGED};
 use super::location::Location;
-use super::rows::{BANS, RowError, delete, put, read_host, unseal, write_host};
+use super::rows::{BANS, RowError, VERSION, delete, put, read_host, read_version, unseal, write_host};
 use crate::wire::{Host, Reader};
 
 /// An address, or all that begin as it does.
@@ -219,7 +219,8 @@ impl Bans {
             write_host(&subnet.host, &mut key);
             match self.bans.get(&subnet) {
                 Some(ban) => {
-                    let mut value = ban.since.as_secs().to_le_bytes().to_vec();
+                    let mut value = Vec::from([VERSION]);
+                    value.extend_from_slice(&ban.since.as_secs().to_le_bytes());
                     value.extend_from_slice(&ban.until.as_secs().to_le_bytes());
                     put(batch, BANS, &key, value);
                 }
@@ -234,6 +235,7 @@ impl Bans {
     /// If it is no ban, or one too many.
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         let mut reader = Reader::new(unseal(key, value)?);
+        read_version(&mut reader)?;
         let since = UnixTime::from_secs(reader.u64()?);
         let until = UnixTime::from_secs(reader.u64()?);
         let mut place = Reader::new(key);

@@ -111,6 +111,9 @@ pub const POOR_BOOK: usize = 1000;
 /// How long to wait for another look when the book had nobody to dial.
 pub const NOBODY_WAIT: Duration = Duration::from_secs(10);
 
+/// How often that doubles while it goes on, up to five minutes: somebody is asked for addresses each time.
+pub const MAX_NOBODY_DOUBLINGS: u32 = 5;
+
 /// Nodes that are remembered over a restart as those to dial first: an attacker who made the client restart, and filled
 /// its book before, does not get these two.
 pub const ANCHORS: usize = 2;

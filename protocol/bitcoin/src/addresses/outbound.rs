@@ -18,7 +18,7 @@ use super::book::AddressBook;
 use super::group::Group;
 use super::limits::{
     ANCHOR_AGE, ANCHORS, DIAL_INTERVAL, FAILURES_TO_SLOW, FEELER_INTERVAL, GROUPS_TO_COUNT_FAILURES,
-    MAX_SLOWINGS, NOBODY_WAIT, OUTBOUND, POOR_BOOK,
+    MAX_NOBODY_DOUBLINGS, MAX_SLOWINGS, NOBODY_WAIT, OUTBOUND, POOR_BOOK,
 };
 use super::location::Location;
 use super::network::{AddressNetwork, AddressNetworks};
@@ -146,6 +146,8 @@ pub struct Outbound {
     feeler_due: Option<Instant>,
     /// Until then there was nobody to dial.
     nobody_until: Option<Instant>,
+    /// How often in a row.
+    nobody_times: u32,
     /// Up to when dials have been made in advance of their pace.
     paced: Instant,
     /// Connections in a row that came to nothing.
@@ -173,6 +175,7 @@ impl Outbound {
             anchors,
             feeler_due: None,
             nobody_until: None,
+            nobody_times: 0,
             paced: Instant::ZERO,
             failures: 0,
         }
@@ -187,6 +190,7 @@ impl Outbound {
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
         self.nobody_until = None;
+        self.nobody_times = 0;
     }
 
     /// Notes an address of a peer that the user has configured: it is dialled by others, and its group is taken.
@@ -202,6 +206,7 @@ impl Outbound {
     /// Notes that the book has more nodes than when there was nobody to dial, or that the network is back.
     pub fn wake(&mut self) {
         self.nobody_until = None;
+        self.nobody_times = 0;
         self.failures = 0;
         self.paced = Instant::ZERO;
     }
@@ -240,6 +245,7 @@ impl Outbound {
         if let Some(purpose) = purpose.filter(|_| may_look) {
             let required = self.policy.required;
             if let Some(dial) = self.choose(purpose, required, book, barred, now, rng) {
+                self.nobody_times = 0;
                 return Some(self.dial(dial, book, now));
             }
             // Nobody serves what is required, as far as is known: others may know somebody.
@@ -250,7 +256,9 @@ impl Outbound {
             {
                 return Some(self.dial(dial, book, now));
             }
-            self.nobody_until = Some(now.instant + NOBODY_WAIT);
+            let doublings = self.nobody_times.min(MAX_NOBODY_DOUBLINGS);
+            self.nobody_until = Some(now.instant + NOBODY_WAIT * (1 << doublings));
+            self.nobody_times = self.nobody_times.saturating_add(1);
         }
         if self.policy.has_feelers && !is_short && feeler_due <= now.instant {
             self.feeler_due = Some(feeler_after(now.instant, rng));

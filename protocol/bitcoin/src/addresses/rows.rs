@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `addresses` | 0 (1 byte) | version (1), secret (32), version of the grouping (32), when a node was last reached (4) |
 //! | `addresses` | 1 (1), location | services (8), last heard of, reached, dialled, dialled so that it counted (4 each), attempts (1), source, places: 255, or how many (1) and their cells (2 each) |
-//! | `bans` | subnet: network (1), length of the prefix in bits (2), address | since, until (8 each) |
-//! | `anchors` | 0, 1… (1) | location, services (8) |
+//! | `bans` | length of the prefix in bits (2, big-endian), host | version (1), since, until (8 each) |
+//! | `anchors` | 0, 1… (1) | version (1), location, services (8) |
 //!
 //! A location is the network's number in BIP155 (1), 4, 16 or 32 bytes, and the port (2, big-endian); a source a host in the
 //! same way, or 0 and ten bytes. Numbers are little-endian. Each value ends with a checksum (4) of its key and of what comes
@@ -37,7 +37,7 @@ pub const BANS: Space = Space::new("bans");
 pub const ANCHORS: Space = Space::new("anchors");
 
 /// The version of these encodings.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 const STATE_KEY: &[u8] = &[0];
 const ENTRY_TAG: u8 = 1;
@@ -112,13 +112,15 @@ impl AddressBook {
 ///
 /// Reading is total: a row that can't be used is told of and left out, whatever it is, and the others make a sound book.
 /// If the map that addresses are grouped by is another, or the secret is lost, every node gets the place that it has now, if
-/// that is empty.
+/// that is empty. Of rows of another version none is used.
 #[derive(Debug)]
 pub struct Restoring {
     book: AddressBook,
     has_state: bool,
     /// Whether places are to be computed anew.
     replace: bool,
+    /// That of all rows, if it is not known here.
+    foreign: Option<u8>,
     restored: Restored,
 }
 
@@ -139,7 +141,7 @@ impl Restoring {
     /// Before the first row. The generator gives the secret, if the rows have none.
     pub fn new(grouping: Grouping, rng: &mut Rng) -> Self {
         let book = AddressBook::new(grouping, rng);
-        Self { book, has_state: false, replace: false, restored: Restored::default() }
+        Self { book, has_state: false, replace: false, foreign: None, restored: Restored::default() }
     }
 
     /// Takes a row.
@@ -168,10 +170,11 @@ impl Restoring {
 
     fn take_state(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         let mut reader = Reader::new(unseal(key, value)?);
-        let version = reader.u8()?;
-        if version != VERSION {
-            return Err(RowError::Version(version));
-        }
+        read_version(&mut reader).inspect_err(|error| {
+            if let RowError::Version(version) = error {
+                self.foreign = Some(*version);
+            }
+        })?;
         let salt = reader.array()?;
         let grouping: [u8; 32] = reader.array()?;
         let last_good = reader.u32()?;
@@ -190,6 +193,9 @@ impl Restoring {
     }
 
     fn take_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        if let Some(version) = self.foreign {
+            return Err(RowError::Version(version));
+        }
         // Without the secret no place is what it was.
         self.replace |= !self.has_state;
         let entry = decode(key, value)?;
@@ -327,6 +333,14 @@ pub(super) fn read_host(reader: &mut Reader<'_>) -> Result<Host, Malformed> {
         6 => Host::Cjdns(Ipv6Addr::from(reader.array::<16>()?)),
         _ => return Err(Malformed),
     })
+}
+
+/// Reads the version that a value begins with.
+pub(super) fn read_version(reader: &mut Reader<'_>) -> Result<(), RowError> {
+    match reader.u8()? {
+        VERSION => Ok(()),
+        version => Err(RowError::Version(version)),
+    }
 }
 
 /// Bytes of the checksum that ends a value.

@@ -156,7 +156,7 @@ fn nodes_serve_what_is_required() {
     // Ten of three hundred: a hundred draws for each find some of them, and nobody else.
     let mut dialled = 0;
     for _ in 0..50 {
-        case.seconds += 11;
+        case.outbound.wake();
         for dial in case.all().into_iter().filter(|dial| dial.purpose == Purpose::Peer) {
             assert!(dial.services.has(ServiceFlags::COMPACT_FILTERS));
             dialled += 1;
@@ -245,7 +245,7 @@ fn the_barred_are_not_dialled_and_the_configured_are_left_alone() {
     case.outbound.wake();
     let now: BTreeSet<_> = (0..20)
         .flat_map(|_| {
-            case.seconds += 10;
+            case.outbound.wake();
             peers(&mut case)
         })
         .collect();
@@ -394,7 +394,7 @@ fn a_book_without_filters_is_asked_for_addresses() {
     assert_eq!(case.outbound.open().map(|(_, purpose)| purpose).collect::<Vec<_>>(), [Purpose::Peer]);
     // A peer that has less, in a poor book.
     force(&mut case.book, any(100), NOW, &mut case.rng);
-    case.seconds += 10;
+    case.outbound.wake();
     let dial = case.all().into_iter().find(|dial| dial.location == any(100)).unwrap();
     assert_eq!(dial.purpose, Purpose::Peer);
     assert_eq!(case.welcome(&any(100), services(0x9)), Welcome::AskAndClose);
@@ -445,7 +445,27 @@ fn offline_it_dials_ever_less() {
 }
 
 #[test]
-fn nothing_to_dial_is_looked_at_every_ten_seconds() {
+fn nobody_is_asked_for_addresses_all_the_time() {
+    let mut case = Case::new(QUIET());
+    for index in 0..200 {
+        force(&mut case.book, any(index), NOW, &mut case.rng);
+        case.book.set_services(&any(index), services(0x9));
+    }
+    let mut asked = 0;
+    for second in 0..HOUR {
+        case.seconds = second;
+        for dial in case.all() {
+            assert_eq!(dial.purpose, Purpose::Addresses);
+            case.welcome(&dial.location, services(0x9));
+            case.ended(&dial.location);
+            asked += 1;
+        }
+    }
+    assert!((12..25).contains(&asked), "{asked} in an hour");
+}
+
+#[test]
+fn nothing_to_dial_is_looked_at_ever_less() {
     let mut case = Case::new(QUIET());
     assert_eq!(case.next(), None);
     assert_eq!(case.outbound.deadline(), Some(Instant::from_micros(10_000_000)));

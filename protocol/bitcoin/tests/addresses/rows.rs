@@ -6,6 +6,7 @@ use andon_bitcoin::addresses::{
 use andon_bitcoin::addresses::{AddressBook, Location};
 use andon_bitcoin::wire::Host;
 use andon_kernel::Rng;
+use bitcoin::hashes::{HashEngine, siphash24};
 
 use super::disk::{Disk, restore, rows_of};
 use super::people::{HOUR, NOW, any, at, book, force};
@@ -102,6 +103,23 @@ fn a_changed_row_is_left_out_and_the_others_stand() {
             assert_eq!((errors.len(), came.kept, again.len()), (0, restored.len(), restored.len()));
         }
     }
+}
+
+#[test]
+fn rows_of_another_version_are_not_used() {
+    let mut rows = rows_of(&mut some_book());
+    // As a later version would write it.
+    let (key, value) = (&rows[0].0, &rows[0].1);
+    let mut later = value[..value.len() - 4].to_vec();
+    later[0] = 2;
+    let mut engine = siphash24::HashEngine::with_keys(key.len() as u64, later.len() as u64);
+    engine.input(key);
+    engine.input(&later);
+    later.extend_from_slice(&(siphash24::Hash::from_engine_to_u64(engine) as u32).to_le_bytes());
+    rows[0].1 = later;
+    let (book, came, errors) = restore(&rows, Grouping::by_prefix());
+    assert!(book.is_empty());
+    assert_eq!((came.unusable, errors), (41, vec![RowError::Version(2); 41]));
 }
 
 #[test]
