@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn what_is_not_worth_its_place() {
-        let rows: [(&str, fn(&mut Entry), bool); 14] = [
+        type Change = fn(&mut Entry);
+        let rows: [(&str, Change, bool); 14] = [
             ("heard of yesterday", |_| (), false),
             ("heard of 30 days ago", |entry| entry.time = NOW - 30 * DAY, false),
             ("a second longer", |entry| entry.time = NOW - 30 * DAY - 1, true),

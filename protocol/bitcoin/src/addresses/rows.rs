@@ -237,7 +237,7 @@ impl Restoring {
             return Ok(());
         };
         let is_same = *tables.entry(index) == entry;
-        tables.has_row(&entry.location, is_same);
+        tables.has_row(index, is_same);
         *if is_same { &mut self.restored.kept } else { &mut self.restored.moved } += 1;
         Ok(())
     }

@@ -36,16 +36,29 @@ pub(super) struct Tables {
     pub(super) grouping: Grouping,
     pub(super) placement: Placement,
     entries: Vec<Entry>,
+    /// For each entry, what is on the disk.
+    rows: Vec<Row>,
     /// By what identifies a location.
     found: BTreeMap<u64, Index>,
     new: Grid,
     tried: Grid,
     /// Entries in each table, by network.
     counts: [[u32; NETWORKS]; 2],
-    /// Whose rows on the disk, if they have any, are not as the entries are.
-    changed: BTreeSet<Location>,
-    /// Who has a row on the disk.
-    stored: BTreeSet<u64>,
+    /// Entries that were marked as changed; some have gone since, some stand here twice.
+    changed: Vec<Location>,
+    /// How many entries are marked so.
+    marked: usize,
+    /// Who has a row and is no entry any more.
+    gone: BTreeSet<Location>,
+}
+
+/// What is on the disk of an entry.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// Whether there is a row.
+    is_there: bool,
+    /// Whether the entry has changed since, or is new.
+    is_stale: bool,
 }
 
 impl Tables {
@@ -54,12 +67,14 @@ impl Tables {
             grouping,
             placement,
             entries: Vec::new(),
+            rows: Vec::new(),
             found: BTreeMap::new(),
             new: Grid::new(NEW_BUCKETS),
             tried: Grid::new(TRIED_BUCKETS),
             counts: [[0; NETWORKS]; 2],
-            changed: BTreeSet::new(),
-            stored: BTreeSet::new(),
+            changed: Vec::new(),
+            marked: 0,
+            gone: BTreeSet::new(),
         }
     }
 
@@ -89,7 +104,7 @@ impl Tables {
         change(entry);
         debug_assert!(entry.location == before.location && entry.places == before.places);
         if *entry != before {
-            self.changed.insert(before.location);
+            self.mark(index);
         }
     }
 
@@ -137,9 +152,9 @@ impl Tables {
             panic!("one place is enough among the tried")
         };
         assert!(references.add(cell), "a place is given once, and not more than may be");
-        let (network, location) = (network(entry), entry.location);
+        let network = network(entry);
         self.new.put(cell, index, network);
-        self.changed.insert(location);
+        self.mark(index);
     }
 
     /// Empties a cell of those that were heard of. An entry without another place is removed: then indices change.
@@ -150,11 +165,12 @@ impl Tables {
             panic!("the tried have no place among the new")
         };
         references.remove(cell);
-        let (network, location, is_last) = (network(entry), entry.location, entry.references() == 0);
+        let (network, is_last) = (network(entry), entry.references() == 0);
         self.new.clear(cell, network);
-        self.changed.insert(location);
         if is_last {
             self.remove(index);
+        } else {
+            self.mark(index);
         }
     }
 
@@ -185,36 +201,60 @@ impl Tables {
         entries.nth(rng.below(bucket.count(networks)) as usize)
     }
 
-    /// Locations whose rows are to be written or removed, and whether they have one. Afterwards the rows are as the
-    /// entries are.
+    /// Locations whose rows are to be written, with what, or removed. Afterwards the rows are as the entries are.
     pub(super) fn take_changed(&mut self) -> impl Iterator<Item = (Location, Option<Entry>)> + use<'_> {
-        core::mem::take(&mut self.changed).into_iter().filter_map(|location| {
-            let entry = self.find(&location).map(|index| *self.entry(index));
-            let fingerprint = self.placement.fingerprint(&location);
-            let was_stored = match entry {
-                Some(_) => !self.stored.insert(fingerprint),
-                None => self.stored.remove(&fingerprint),
-            };
-            (entry.is_some() || was_stored).then_some((location, entry))
-        })
+        let gone = core::mem::take(&mut self.gone).into_iter().map(|location| (location, None));
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        self.marked = 0;
+        let changed = changed.into_iter().filter_map(|location| {
+            let index = self.find(&location)? as usize;
+            let row = core::mem::replace(&mut self.rows[index], Row { is_there: true, is_stale: false });
+            row.is_stale.then(|| (location, Some(self.entries[index])))
+        });
+        gone.chain(changed)
     }
 
     /// How many rows are to be written or removed.
     pub(super) fn changed(&self) -> usize {
-        self.changed.len()
+        self.marked + self.gone.len()
     }
 
     /// Notes that every row is to be written, and that none is there.
     pub(super) fn nothing_is_stored(&mut self) {
-        self.stored.clear();
+        self.gone.clear();
+        self.rows.fill(Row { is_there: false, is_stale: true });
+        self.marked = self.entries.len();
         self.changed = self.entries.iter().map(|entry| entry.location).collect();
     }
 
-    /// Notes that an entry has a row; and whether it is as the entry is.
-    pub(super) fn has_row(&mut self, location: &Location, is_same: bool) {
-        self.stored.insert(self.placement.fingerprint(location));
-        if is_same {
-            self.changed.remove(location);
+    /// Notes that an entry, which has just been added, has a row; and whether it is as the entry is.
+    pub(super) fn has_row(&mut self, index: Index, is_same: bool) {
+        let row = &mut self.rows[index as usize];
+        row.is_there = true;
+        if is_same && row.is_stale {
+            row.is_stale = false;
+            self.marked -= 1;
+            self.changed.pop_if(|location| *location == self.entries[index as usize].location);
+        }
+    }
+
+    /// Notes that the row of an entry is not as the entry is.
+    fn mark(&mut self, index: Index) {
+        let row = &mut self.rows[index as usize];
+        if core::mem::replace(&mut row.is_stale, true) {
+            return;
+        }
+        self.marked += 1;
+        self.note(index);
+    }
+
+    fn note(&mut self, index: Index) {
+        self.changed.push(self.entry(index).location);
+        // What comes and goes between two batches would add up.
+        if self.changed.len() > 2 * self.entries.len() + 64 {
+            let stale = self.entries.iter().zip(&self.rows).filter(|(_, row)| row.is_stale);
+            self.changed = stale.map(|(entry, _)| entry.location).collect();
         }
     }
 
@@ -230,12 +270,15 @@ impl Tables {
         let replaced = self.found.insert(self.placement.fingerprint(&entry.location), index);
         assert!(replaced.is_none(), "an entry is added once");
         self.counts[table as usize][network(&entry) as usize] += 1;
-        self.changed.insert(entry.location);
-        // Half as much again at most: doubling would take more than all entries of a full book at once.
+        let is_there = self.gone.remove(&entry.location);
+        // A quarter more: to double would take more at once than all entries of a full book.
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact((self.entries.len() / 4).max(64));
         }
         self.entries.push(entry);
+        self.rows.push(Row { is_there, is_stale: true });
+        self.marked += 1;
+        self.note(index);
         index
     }
 
@@ -246,7 +289,7 @@ impl Tables {
         self.counts[table_of(&entry.places) as usize][network] -= 1;
         self.counts[table_of(&places) as usize][network] += 1;
         entry.places = places;
-        self.changed.insert(entry.location);
+        self.mark(index);
     }
 
     /// Takes an entry out of all its places.
@@ -271,11 +314,11 @@ impl Tables {
         let entry = self.entries.swap_remove(index as usize);
         self.found.remove(&self.placement.fingerprint(&entry.location));
         self.counts[table_of(&entry.places) as usize][network(&entry) as usize] -= 1;
+        let row = self.rows.swap_remove(index as usize);
+        self.marked -= usize::from(row.is_stale);
         // What has never been stored leaves no trace: so there are never more changes than entries and rows.
-        if self.stored.contains(&self.placement.fingerprint(&entry.location)) {
-            self.changed.insert(entry.location);
-        } else {
-            self.changed.remove(&entry.location);
+        if row.is_there {
+            self.gone.insert(entry.location);
         }
         let Some(moved) = self.entries.get(index as usize) else { return };
         self.found.insert(self.placement.fingerprint(&moved.location), index);
