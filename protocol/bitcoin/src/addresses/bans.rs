@@ -42,7 +42,13 @@ impl Subnet {
     }
 
     /// All addresses that have their first `prefix` bits in common with `ip`. `None`: it has fewer.
+    ///
+    /// IPv4 addresses that are written as ones of IPv6 are what they are.
     pub fn new(ip: IpAddr, prefix: u8) -> Option<Self> {
+        let (ip, prefix) = match (ip, ip.to_canonical()) {
+            (IpAddr::V6(_), short @ IpAddr::V4(_)) if (96..=128).contains(&prefix) => (short, prefix - 96),
+            _ => (ip, prefix),
+        };
         let host = Host::Ip(ip);
         (u16::from(prefix) <= bits(&host)).then(|| Self::of(&host, prefix.into()))
     }
