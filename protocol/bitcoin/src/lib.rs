@@ -19,4 +19,5 @@ pub mod fixture;
 pub mod headers;
 pub mod points;
 pub mod server;
+pub mod transport;
 pub mod wire;

@@ -12,7 +12,7 @@ pub const MAX_PAYLOAD: u32 = 4_000_000;
 const HEADER: usize = 24;
 
 /// Memory that a reader keeps between messages.
-const KEPT_BYTES: usize = 4096;
+pub(crate) const KEPT_BYTES: usize = 4096;
 
 /// A message as it came: its name and its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,12 @@ pub struct Frame<'a> {
     unchecked: Option<[u8; 4]>,
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    /// One that needs no checksum: its transport vouches for it.
+    pub(crate) const fn authentic(command: CommandName, payload: &'a [u8]) -> Self {
+        Self { command, payload, unchecked: None }
+    }
+
     /// Holds the contents against the checksum, if [`FrameReader::next_unless`] has left that out.
     ///
     /// # Errors
@@ -133,14 +138,19 @@ impl FrameReader {
 
     fn fill(&mut self, length: usize, input: &mut &[u8]) {
         let (taken, rest) = input.split_at(length.saturating_sub(self.tail.len()).min(input.len()));
-        let wanted = self.tail.len() + taken.len();
-        if wanted > self.tail.capacity() {
-            // Twice as much as before, so that it is moved a few times only; but no more than the frame will take.
-            let room = self.tail.len().saturating_mul(2).min(length).max(wanted);
-            self.tail.reserve_exact(room - self.tail.len());
-        }
+        make_room(&mut self.tail, taken.len(), length);
         self.tail.extend_from_slice(taken);
         *input = rest;
+    }
+}
+
+/// Makes room in `tail` for bytes that have come, of a message that claims `length` bytes in all: twice as much as before, so
+/// that it is moved a few times only, but no more than the message will take.
+pub(crate) fn make_room(tail: &mut Vec<u8>, came: usize, length: usize) {
+    let wanted = tail.len() + came;
+    if wanted > tail.capacity() {
+        let room = tail.len().saturating_mul(2).min(length).max(wanted);
+        tail.reserve_exact(room - tail.len());
     }
 }
 

@@ -268,7 +268,8 @@ impl<'a> Message<'a> {
         write_frame(out, magic, self.command(), |out| self.write_payload(out));
     }
 
-    fn write_payload(&self, out: &mut Vec<u8>) {
+    /// Appends its contents.
+    pub(crate) fn write_payload(&self, out: &mut Vec<u8>) {
         match self {
             Self::GetAddr | Self::SendAddrV2 | Self::SendHeaders | Self::Verack | Self::WtxidRelay => {}
             Self::Addr(addresses) => address::write_v1(addresses, out),

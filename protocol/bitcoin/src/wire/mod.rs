@@ -1,4 +1,5 @@
-//! Frames and messages of Bitcoin's peer-to-peer protocol, in transport version 1, shared by the client and the server.
+//! Messages of Bitcoin's peer-to-peer protocol, and the frames of transport version 1, shared by the client and the server.
+//! [`transport`](crate::transport) has what goes over a connection.
 //!
 //! Decoding borrows from the bytes that came and allocates nothing by a length that a peer claims. What a message
 //! means, and whether it is allowed, is decided elsewhere.
@@ -12,6 +13,7 @@ mod version;
 pub use address::{Host, MAX_ADDRESSES, NodeAddress};
 pub use codec::{Item, Items, Malformed, Reader, write_compact_size};
 pub use frame::{Frame, FrameError, FrameReader, MAX_PAYLOAD, write_frame};
+pub(crate) use frame::{KEPT_BYTES, make_room};
 pub use message::{
     FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG,
     INV_WTX, Inventory, MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message,
