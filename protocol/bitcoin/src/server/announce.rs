@@ -23,7 +23,7 @@ impl Session<'_> {
         pending.extend_from_slice(news);
         // One more than can be told as headers is as good as any number.
         pending.drain(..pending.len().saturating_sub(MAX_HEADERS + 1));
-        self.proceed(&[])
+        self.proceed(&mut [])
     }
 
     pub(super) fn announce(&mut self) {

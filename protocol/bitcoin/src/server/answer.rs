@@ -46,14 +46,13 @@ impl Session<'_> {
             Answer::Filters { stop, next_height } => {
                 let chain = &self.shared.chain;
                 let Some(index) = chain.ancestor(stop, next_height) else { return Ok(None) };
-                let Self { out, peer, conn, .. } = self;
                 let block = chain.block(index);
                 let message = Message::CFilter {
                     filter_type: FILTER_TYPE_BASIC,
                     block_hash: block.hash,
                     filter: &block.filter,
                 };
-                peer.unflushed += super::session::write(out, *conn, self.shared.magic, &message);
+                super::session::write(self.out, self.conn, self.peer, &message);
                 Ok((index != stop).then_some(Answer::Filters { stop, next_height: next_height + 1 }))
             }
         }
@@ -207,11 +206,8 @@ impl Session<'_> {
         {
             return Err(Reason::Refused(Refusal::BlockTooDeep));
         }
-        let Self { out, peer, conn, .. } = self;
-        let mut write = |bytes: &[u8]| {
-            let message = Message::Block(bytes);
-            peer.unflushed += super::session::write(out, *conn, self.shared.magic, &message);
-        };
+        let mut write =
+            |bytes: &[u8]| super::session::write(self.out, self.conn, self.peer, &Message::Block(bytes));
         if is_stripped && block.has_witness {
             write(&block.stripped())
         } else {

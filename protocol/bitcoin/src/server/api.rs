@@ -11,7 +11,8 @@ use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Block, BlockHash, Network};
 
 use super::ChainError;
-use crate::wire::{FrameError, NodeAddress};
+use crate::transport::{TransportError, TransportVersion};
+use crate::wire::NodeAddress;
 
 /// How a server is built. [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     /// What the server says it serves, and does. Without `COMPACT_FILTERS` it gives no filters; with
     /// `NETWORK_LIMITED` and without `NETWORK` no blocks deeper than 290.
     pub services: ServiceFlags,
+    /// Whether it takes encrypted connections (BIP324) beside others.
+    pub encryption: bool,
     /// Whether it says that it takes transactions. It keeps none; without this, a peer that sends one is disconnected.
     pub relay: bool,
     /// The lowest fee rate that peers hear of, in satoshis for 1000 virtual bytes. Told if [`relay`](Self::relay).
@@ -56,6 +59,7 @@ impl Config {
                 | ServiceFlags::WITNESS
                 | ServiceFlags::COMPACT_FILTERS
                 | ServiceFlags::NETWORK_LIMITED,
+            encryption: true,
             relay: true,
             fee_filter: 1000,
             addresses: Vec::new(),
@@ -99,6 +103,8 @@ pub enum Event {
         user_agent: String,
         /// As the peer says.
         services: ServiceFlags,
+        /// As the peer began.
+        transport: TransportVersion,
     },
     /// A peer is gone.
     PeerDisconnected {
@@ -152,7 +158,7 @@ pub enum Reason {
     /// It sent nothing for too long, or took nothing of what it was sent.
     Inactive,
     /// It sent bytes that can't be read on.
-    Frame(FrameError),
+    Transport(TransportError),
     /// It speaks a version of the protocol that is too old.
     ObsoleteVersion(u32),
     /// It left a ping unanswered.
@@ -188,11 +194,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(disconnect) => disconnect.fmt(f),
-            Self::Frame(FrameError::TooLong(length)) => write!(f, "a message of {length} bytes"),
-            Self::Frame(FrameError::WrongMagic(magic)) => {
-                write!(f, "bytes of another network: {magic:02x?}")
-            }
-            Self::Frame(FrameError::WrongChecksum(command)) => write!(f, "a wrong checksum of {command}"),
+            Self::Transport(error) => error.fmt(f),
             Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
             Self::Inactive => f.write_str("it sent or took nothing for too long"),
             Self::ObsoleteVersion(version) => write!(f, "obsolete version {version}"),

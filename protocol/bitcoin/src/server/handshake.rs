@@ -145,6 +145,7 @@ impl Session<'_> {
             remote: self.peer.remote,
             user_agent: self.peer.user_agent.clone(),
             services: self.peer.services,
+            transport: self.peer.writer.version().expect("messages have come, in one version"),
         });
         if common >= SEND_CMPCT_SINCE {
             self.send(&Message::SendCmpct { high_bandwidth: false, version: COMPACT_BLOCKS });

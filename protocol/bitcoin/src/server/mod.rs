@@ -2,11 +2,11 @@
 //!
 //! [`Server`] is a machine that only listens. Towards its peers it does what Bitcoin Core 28 does with default
 //! settings and `-blockfilterindex -peerblockfilters`: the same answers in the same order, the same limits, the same
-//! silences and the same disconnects (BIP31, 130, 133, 155, 157, 339, and the first protocol).
+//! silences and the same disconnects (BIP31, 130, 133, 155, 157, 324, 339, and the first protocol).
 //!
 //! What it does not do: it has no mempool and relays no transactions and no addresses; it takes no blocks from peers;
 //! it knows no bloom filters, no compact blocks (who asks for one gets the whole block, as for an old one), and does
-//! not answer `getblocks`; it bans nobody. Transport is version 1.
+//! not answer `getblocks`; it bans nobody.
 //!
 //! Answers are made in slices: once 256 KiB are on their way to a peer, the server neither reads from it nor makes
 //! more for it until those have been handed to the socket. So what waits for a peer is bounded by a slice and a
@@ -33,6 +33,8 @@ use andon_kernel::{ConnId, Input, Instant, Link, Machine, Now, Outbox, Rng, Time
 use addresses::Addresses;
 use peer::{Alarm, Peer};
 use session::{Session, Shared};
+
+use crate::transport::{Shape, respond, unencrypted};
 
 /// Serves a chain.
 #[derive(Debug)]
@@ -69,7 +71,13 @@ impl Server {
             out.event(Event::PeerDisconnected { peer: conn, remote, connected: false, reason });
             return;
         }
-        self.peers.insert(conn, Peer::new(remote, self.shared.magic, now));
+        let Shared { config, magic, rng, .. } = &self.shared;
+        let halves = if config.encryption {
+            respond(*magic, rng.fork_indexed("transport", conn.as_u64()), Shape::default())
+        } else {
+            unencrypted(*magic)
+        };
+        self.peers.insert(conn, Peer::new(remote, halves, now));
         self.timers.set((conn, Alarm::Handshake), now + self.shared.config.handshake_timeout);
         self.timers.set((conn, Alarm::Inactivity), now + self.shared.config.inactivity_timeout);
     }

@@ -9,13 +9,14 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::answer::Answer;
 use super::chain::BlockIndex;
-use crate::wire::FrameReader;
+use crate::transport::{Reader, Writer};
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) remote: SocketAddr,
-    pub(super) reader: FrameReader,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
     /// What came behind the request that is being answered.
     pub(super) backlog: Vec<u8>,
     pub(super) phase: Phase,
@@ -80,10 +81,11 @@ impl Alarm {
 }
 
 impl Peer {
-    pub(super) fn new(remote: SocketAddr, magic: [u8; 4], now: Instant) -> Self {
+    pub(super) fn new(remote: SocketAddr, (reader, writer): (Reader, Writer), now: Instant) -> Self {
         Self {
             remote,
-            reader: FrameReader::new(magic),
+            reader,
+            writer,
             backlog: Vec::new(),
             phase: Phase::New,
             user_agent: String::new(),

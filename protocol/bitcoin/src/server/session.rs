@@ -5,7 +5,8 @@ use andon_kernel::{ConnId, Instant, Now, Outbox, Rng, Timers};
 use super::addresses::Addresses;
 use super::peer::{Alarm, Peer};
 use super::{Chain, Config, Event, Reason};
-use crate::wire::{FrameError, FrameReader, Message};
+use crate::transport::{Incoming, Reader, TransportError, unencrypted};
+use crate::wire::{FrameError, Message};
 
 /// Bytes under way to a peer after which no more are made.
 const SLICE: usize = 256 * 1024;
@@ -31,7 +32,7 @@ pub(super) struct Session<'a> {
 }
 
 impl Session<'_> {
-    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    pub(super) fn received(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         self.peer.last_received = self.now.instant;
         if self.peer.backlog.is_empty() {
             return self.proceed(bytes);
@@ -39,15 +40,15 @@ impl Session<'_> {
         // Only bytes that were read before the driver heard of the pause can come here.
         let mut backlog = core::mem::take(&mut self.peer.backlog);
         backlog.extend_from_slice(bytes);
-        self.proceed(&backlog)
+        self.proceed(&mut backlog)
     }
 
     pub(super) fn drained(&mut self) -> Result<(), Reason> {
         self.peer.last_drained = self.now.instant;
         self.peer.unflushed = 0;
         self.peer.waiting_since = None;
-        let backlog = core::mem::take(&mut self.peer.backlog);
-        self.proceed(&backlog)?;
+        let mut backlog = core::mem::take(&mut self.peer.backlog);
+        self.proceed(&mut backlog)?;
         if self.peer.is_paused && self.peer.waiting_since.is_none() {
             self.peer.is_paused = false;
             self.out.pause(self.conn, false);
@@ -56,19 +57,35 @@ impl Session<'_> {
     }
 
     /// Does all that can be done now: finishes the answer, tells the news, reads on.
-    pub(super) fn proceed(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    pub(super) fn proceed(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         // The reader lends what it holds while the rest of the peer changes.
-        let empty = FrameReader::new(self.shared.magic);
+        let (empty, _) = unencrypted(self.shared.magic);
         let mut reader = core::mem::replace(&mut self.peer.reader, empty);
-        let result = self.proceed_with(&mut reader, bytes);
+        let mut input = Incoming::new(bytes);
+        let mut result = self.shake_hands(&mut reader, &mut input);
+        if result.is_ok() {
+            result = self.proceed_with(&mut reader, &mut input);
+        }
         self.peer.reader = reader;
         result
     }
 
-    fn proceed_with(&mut self, reader: &mut FrameReader, mut input: &[u8]) -> Result<(), Reason> {
+    /// Does what a connection begins with.
+    fn shake_hands(&mut self, reader: &mut Reader, input: &mut Incoming<'_>) -> Result<(), Reason> {
+        let Self { peer, out, conn, .. } = self;
+        let mut result = Ok(());
+        out.send(*conn, |out| {
+            let start = out.len();
+            result = reader.shake_hands(input, &mut peer.writer, out);
+            peer.unflushed += out.len() - start;
+        });
+        result.map_err(Reason::Transport)
+    }
+
+    fn proceed_with(&mut self, reader: &mut Reader, input: &mut Incoming<'_>) -> Result<(), Reason> {
         loop {
             if self.peer.waiting_since.is_some() {
-                self.peer.backlog.extend_from_slice(input);
+                self.peer.backlog.extend_from_slice(input.rest());
                 return Ok(());
             }
             if self.peer.unflushed >= SLICE {
@@ -80,12 +97,12 @@ impl Session<'_> {
             } else if !self.peer.news.is_empty() && self.peer.is_connected() {
                 self.announce();
             } else {
-                match reader.next(&mut input) {
+                match reader.next(input) {
                     Ok(Some(frame)) => self.message(frame)?,
                     Ok(None) => return Ok(()),
                     // As Bitcoin Core: the message is dropped, the peer stays.
-                    Err(FrameError::WrongChecksum(_)) => {}
-                    Err(error) => return Err(Reason::Frame(error)),
+                    Err(TransportError::Frame(FrameError::WrongChecksum(_))) => {}
+                    Err(error) => return Err(Reason::Transport(error)),
                 }
             }
         }
@@ -102,7 +119,7 @@ impl Session<'_> {
     }
 
     pub(super) fn send(&mut self, message: &Message<'_>) {
-        self.peer.unflushed += write(self.out, self.conn, self.shared.magic, message);
+        write(self.out, self.conn, self.peer, message);
     }
 
     pub(super) fn alarm(&mut self, alarm: Alarm) -> Result<(), Reason> {
@@ -139,7 +156,7 @@ impl Session<'_> {
             return Ok(());
         };
         self.peer.ping.is_due = true;
-        self.proceed(&[])
+        self.proceed(&mut [])
     }
 
     pub(super) fn send_ping(&mut self) {
@@ -173,13 +190,11 @@ impl Session<'_> {
     }
 }
 
-/// Sends a message; returns its length with its header.
-pub(super) fn write(out: &mut Outbox<Event>, conn: ConnId, magic: [u8; 4], message: &Message<'_>) -> usize {
-    let mut written = 0;
+/// Sends a message, and counts its bytes until they have left.
+pub(super) fn write(out: &mut Outbox<Event>, conn: ConnId, peer: &mut Peer, message: &Message<'_>) {
     out.send(conn, |buffer| {
         let start = buffer.len();
-        message.write(buffer, magic);
-        written = buffer.len() - start;
+        peer.writer.write(message, buffer);
+        peer.unflushed += buffer.len() - start;
     });
-    written
 }

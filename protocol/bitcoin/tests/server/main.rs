@@ -5,7 +5,10 @@ mod announce;
 mod answers;
 #[path = "../common/mod.rs"]
 mod common;
+mod encrypted;
 mod flow;
 mod handshake;
 mod hostile;
+#[path = "../transport/pair.rs"]
+mod pair;
 mod table;

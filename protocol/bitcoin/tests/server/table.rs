@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use andon_bitcoin::server::{Chain, Command, Config, Event, Reason, Server};
+use andon_bitcoin::transport::initiate;
 use andon_bitcoin::wire::{
     FrameReader, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WTX, Inventory, Message, Version,
 };
@@ -17,6 +18,7 @@ use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Block, BlockHash, Network};
 
 use crate::common;
+use crate::pair::{Side, by, shaped};
 
 pub(crate) const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
 
@@ -35,9 +37,20 @@ struct Seen {
     sent: Vec<u8>,
     flushes: u32,
     closed: bool,
+    /// Whether what it is sent is not looked at.
+    deaf: bool,
+    /// The peer's end, if it is encrypted.
+    side: Option<Side>,
 }
 
+/// Of a server that takes no encrypted connections: then what comes before a version is read as well.
 pub(crate) fn config() -> Config {
+    let mut config = encrypting();
+    config.encryption = false;
+    config
+}
+
+pub(crate) fn encrypting() -> Config {
     Config::new(Network::Regtest, [7; 32])
 }
 
@@ -89,12 +102,22 @@ impl Table {
                 Output::Send { conn, bytes } => {
                     let seen = self.conns.get_mut(&conn).unwrap();
                     seen.sent.extend_from_slice(bytes);
+                    let mut show = |command, payload: &[u8]| {
+                        lines.push(describe(&Message::decode(command, payload).unwrap(), &self.names));
+                    };
+                    if seen.deaf {
+                        continue;
+                    }
+                    if let Some(side) = &mut seen.side {
+                        assert_eq!(side.receive(&mut bytes.to_vec()), None);
+                        side.read.drain(..).for_each(|(command, payload)| show(command, &payload));
+                        continue;
+                    }
                     let mut reader = FrameReader::new(MAGIC);
                     let mut rest = bytes;
                     let frame = reader.next(&mut rest).unwrap().unwrap();
                     assert!(rest.is_empty(), "each message is sent on its own");
-                    let message = Message::decode(frame.command, frame.payload).unwrap();
-                    lines.push(describe(&message, &self.names));
+                    show(frame.command, frame.payload);
                 }
                 Output::Pause { paused, .. } => lines.push(if paused { "pause" } else { "resume" }.into()),
                 Output::Flush { conn } => {
@@ -141,6 +164,34 @@ impl Table {
         (conn, lines)
     }
 
+    /// An encrypted connection, its keys agreed on and nothing said.
+    pub(crate) fn accept_encrypted(&mut self, garbage: u16, piece: usize) -> ConnId {
+        let (conn, _) = self.accept();
+        let mut sent = Vec::new();
+        let halves = initiate(MAGIC, by(self.accepted), shaped(garbage), &mut sent);
+        self.conns.get_mut(&conn).unwrap().side = Some(Side::new(halves, sent));
+        assert_eq!(self.carry(conn, piece), [""; 0]);
+        conn
+    }
+
+    /// Carries what an encrypted peer sends, in pieces.
+    pub(crate) fn carry(&mut self, conn: ConnId, piece: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(side) = &mut self.conns.get_mut(&conn).unwrap().side
+            && !side.sent.is_empty()
+        {
+            for piece in std::mem::take(&mut side.sent).chunks(piece) {
+                lines.extend(self.receive(conn, piece));
+            }
+        }
+        lines
+    }
+
+    /// The end of an encrypted peer.
+    pub(crate) fn side(&mut self, conn: ConnId) -> &mut Side {
+        self.conns.get_mut(&conn).unwrap().side.as_mut().unwrap()
+    }
+
     /// A connection with its handshake done.
     pub(crate) fn connect(&mut self) -> ConnId {
         let (conn, lines) = self.accept();
@@ -153,6 +204,12 @@ impl Table {
     /// Bytes from a peer, once.
     pub(crate) fn receive(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<String> {
         self.input(Input::Received { conn, bytes: &mut bytes.to_vec() })
+    }
+
+    /// Bytes from a peer that does not read what it is sent.
+    pub(crate) fn receive_raw(&mut self, conn: ConnId, bytes: &[u8]) -> Vec<String> {
+        self.conns.get_mut(&conn).unwrap().deaf = true;
+        self.receive(conn, bytes)
     }
 
     pub(crate) fn drain(&mut self, conn: ConnId) -> Vec<String> {
@@ -168,7 +225,13 @@ impl Table {
 
     /// A message from a peer that takes all it is sent: what is said about the flow is left out.
     pub(crate) fn ask(&mut self, conn: ConnId, message: &Message<'_>) -> Vec<String> {
-        let mut lines = self.receive(conn, &bytes(message));
+        let mut lines = match &mut self.conns.get_mut(&conn).unwrap().side {
+            Some(side) => {
+                side.write(message);
+                self.carry(conn, usize::MAX)
+            }
+            None => self.receive(conn, &bytes(message)),
+        };
         while self.waits(conn) {
             lines.extend(self.drain(conn));
         }

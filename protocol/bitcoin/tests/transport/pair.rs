@@ -1,5 +1,6 @@
 //! Two sides of one connection, without anything between them.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use andon_bitcoin::transport::{
