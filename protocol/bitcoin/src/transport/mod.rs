@@ -4,12 +4,13 @@
 //! A [`Reader`] and a [`Writer`] are the two halves of one connection. Bytes that come go through
 //! [`Reader::shake_hands`], which does nothing once the handshake is over, and then, message by message, through
 //! [`Reader::next`]. Both own no socket and no randomness: keys and garbage are drawn from the generator that they are
-//! given.
+//! given. A connection through a proxy has [`Socks5`] before both.
 
 mod cipher;
 mod handshake;
 mod names;
 mod packets;
+mod socks5;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,6 +22,7 @@ use andon_kernel::Rng;
 use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message};
 use handshake::{Handshake, MAX_GARBAGE, Step};
 use packets::{PacketReader, PacketWriter};
+pub use socks5::{ProxyFailure, ProxyTarget, Socks5};
 
 /// A version of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
