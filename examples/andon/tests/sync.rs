@@ -14,6 +14,9 @@ use common::{
 };
 use serde_json::Value;
 
+/// Bytes that an encrypted handshake has at most, beside what is said.
+const GARBAGE: u64 = 4200;
+
 fn node() -> Node {
     Node::start(blocks(0..290))
 }
@@ -47,7 +50,12 @@ fn finds_exactly_what_is_there_and_goes_on_from_there() {
     let second = second.last();
     assert_eq!(lasting(&first), lasting(&second));
     let bytes = |summary: &Value| summary["bytes_received"].as_u64().unwrap();
-    assert!(bytes(&first) > 50_000 && bytes(&second) < 2_000, "{} then {}", bytes(&first), bytes(&second));
+    assert!(
+        bytes(&first) > 50_000 && bytes(&second) < 2_000 + GARBAGE,
+        "{} then {}",
+        bytes(&first),
+        bytes(&second)
+    );
 }
 
 #[test]

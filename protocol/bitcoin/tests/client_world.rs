@@ -6,7 +6,9 @@ mod world;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Birthday, BlockId, Command, Config, Endpoint, Event, Reason, Touch, TouchKind};
+use andon_bitcoin::client::{
+    self, Birthday, BlockId, Command, Config, Endpoint, Event, Reason, Touch, TouchKind, TransportVersion,
+};
 use andon_bitcoin::fixture::{Fixture, FixtureBlock, regtest};
 use andon_bitcoin::server::{self, Chain, Server};
 use bitcoin::block::{Header, Version};
@@ -98,6 +100,41 @@ fn finds_every_payment_of_the_fixture() {
         assert_eq!(received(&world.client.events), expected(&fixture), "in pieces of {piece} bytes");
         assert_eq!(expected(&fixture).len(), 76);
         assert_eq!(disconnects(&world), []);
+    }
+}
+
+/// Whatever the transport, everything is found; and what goes over the links are other bytes.
+#[test]
+fn each_transport_carries_the_fixture() {
+    use client::Encryption::{Off, Preferred, Required};
+    let fixture = regtest();
+    for (encryption, knows, version) in [
+        (Preferred, true, TransportVersion::V2),
+        (Required, true, TransportVersion::V2),
+        (Preferred, false, TransportVersion::V1),
+        (Off, true, TransportVersion::V1),
+        (Off, false, TransportVersion::V1),
+    ] {
+        for piece in [1, 100, 100_000] {
+            let one = server(0, blocks(&fixture.chain), |config| config.encryption = knows);
+            let mut config = config(1);
+            config.encryption = encryption;
+            let mut world = World::new(3, config, vec![one]);
+            world.piece = piece;
+            world.command(watch(&fixture));
+            world.run_until("the sync", |world| synced(world).is_some());
+            assert_eq!(received(&world.client.events), expected(&fixture));
+            assert_eq!(disconnects(&world), []);
+            let told = world.client.events.iter().find_map(|event| match event {
+                Event::PeerConnected { transport, .. } => Some(*transport),
+                _ => None,
+            });
+            let heard = world.servers[0].events.iter().find_map(|event| match event {
+                server::Event::PeerConnected { transport, .. } => Some(*transport),
+                _ => None,
+            });
+            assert_eq!((told, heard), (Some(version), Some(version)), "{encryption:?}, {knows}");
+        }
     }
 }
 
@@ -209,10 +246,12 @@ fn a_restart_on_a_stale_tip_takes_the_branch_back() {
 fn a_second_run_asks_for_no_more_than_it_must() {
     let fixture = regtest();
     let servers = vec![server(0, blocks(&fixture.chain), |_| {})];
-    let mut world = World::new(13, config(1), servers);
+    // Garbage of a random length would count.
+    let config = Config { encryption: client::Encryption::Off, ..config(1) };
+    let mut world = World::new(13, config.clone(), servers);
     world.command(watch(&fixture));
     world.run_until("the sync", |world| synced(world).is_some());
-    world.restart(config(1));
+    world.restart(config);
     world.command(watch(&fixture));
     world.run_until("the second sync", |world| synced(world).is_some());
     let bytes = world.client.events.iter().rev().find_map(|event| match event {

@@ -53,7 +53,8 @@ impl Pair {
         let blocks = core.blocks_from(0);
         let hashes = blocks.iter().map(|block| block.block_hash()).collect();
         let (common, best) = blocks.split_at(Self::FORK as usize + 1);
-        let config = Config::new(Network::Regtest, [6; 32]);
+        let mut config = Config::new(Network::Regtest, [6; 32]);
+        config.encryption = false;
         let ours = Node::start_with(config, [common, &stale].concat());
         ours.command(Command::Reorganise { fork_height: Self::FORK as u32, blocks: best.to_vec() });
         // The version that it answers with tells when it has done so.

@@ -12,6 +12,9 @@ use crate::miner::{Lock, Miner};
 use crate::ours::Ours;
 use crate::view::{assert_as_core_knows, found, told};
 
+/// Bytes that an encrypted handshake has at most, beside what is said.
+const GARBAGE: u64 = 4200;
+
 #[test]
 fn finds_from_genesis_on_what_core_knows() {
     let Some(node) = Bitcoind::start() else { return };
@@ -63,8 +66,8 @@ fn a_second_run_costs_little_and_a_later_one_only_what_is_new() {
         bytes(&third),
         bytes(&fourth)
     );
-    assert!(bytes(&first) > 30_000 && bytes(&second) < 2_000 && bytes(&fourth) < 2_000);
-    assert!(bytes(&third) < 15_000);
+    assert!(bytes(&first) > 30_000 && bytes(&second) < 2_000 + GARBAGE && bytes(&fourth) < 2_000 + GARBAGE);
+    assert!(bytes(&third) < 15_000 + GARBAGE);
 }
 
 /// Scripts of every type, paid and spent by a real wallet's transactions, far apart: both ways find the same.

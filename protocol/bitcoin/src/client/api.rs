@@ -16,6 +16,7 @@ use super::config::Endpoint;
 use super::descriptors::{Descriptor, Lookahead};
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
+pub use crate::transport::{ProxyFailure, TransportVersion};
 
 /// What an application asks of the client.
 #[derive(Clone, Debug)]
@@ -214,6 +215,8 @@ pub enum Event {
         services: ServiceFlags,
         /// The height of its chain, as the peer says.
         height: u32,
+        /// Whether the connection is encrypted.
+        transport: TransportVersion,
     },
     /// A peer could not be reached, or is gone. It will be dialled again.
     PeerDisconnected {
@@ -525,6 +528,14 @@ pub enum Reason {
     Connection(Disconnect),
     /// The host name has no address, or the look-up failed.
     Unresolved,
+    /// The connection to the proxy ended before it stood, or could not be opened.
+    ProxyUnreachable(Disconnect),
+    /// The proxy did not connect.
+    Proxy(ProxyFailure),
+    /// An onion service can be reached through a proxy only.
+    OnionWithoutProxy,
+    /// It closed the encrypted connection without a word, and no other is allowed: it may not know encryption.
+    EncryptionRefused,
     /// It closed the connection without a word: it may be of another network, full, or have banned us.
     ClosedBeforeVersion,
     /// It broke the protocol.
@@ -552,6 +563,12 @@ impl fmt::Display for Reason {
         match self {
             Self::Connection(disconnect) => disconnect.fmt(f),
             Self::Unresolved => f.write_str("the host name has no address"),
+            Self::ProxyUnreachable(disconnect) => write!(f, "the proxy can't be reached: {disconnect}"),
+            Self::Proxy(failure) => write!(f, "the proxy did not connect: {failure}"),
+            Self::OnionWithoutProxy => f.write_str("an onion service can be reached through a proxy only"),
+            Self::EncryptionRefused => f.write_str(
+                "it closed the encrypted connection without a word (it knows no encryption, is full, or banned us)",
+            ),
             Self::ClosedBeforeVersion => f.write_str(
                 "it closed the connection without a word (of another network, full, or it banned us)",
             ),

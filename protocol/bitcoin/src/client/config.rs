@@ -40,6 +40,14 @@ pub struct Config {
     pub filter_header_quorum: u8,
     /// The peers to connect to. More can be added by [`Command::AddPeer`](super::Command::AddPeer).
     pub peers: Vec<Endpoint>,
+    /// Whether connections are encrypted (BIP324).
+    pub encryption: Encryption,
+    /// Whether encrypted connections carry decoys: one before each message, of a random length up to this many bytes, which
+    /// hides how long messages are and how many.
+    pub decoys: Option<u16>,
+    /// The proxy that all connections go through. Then nothing goes around it: nobody else is dialled, and host names are
+    /// looked up there.
+    pub proxy: Option<Proxy>,
     /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
     pub user_agent: String,
     /// How long a peer may take from the dial to the end of the handshake.
@@ -82,6 +90,9 @@ impl Config {
             known_filter_headers: Vec::new(),
             filter_header_quorum: 2,
             peers: Vec::new(),
+            encryption: Encryption::Preferred,
+            decoys: None,
+            proxy: None,
             user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
             // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
             handshake_timeout: Duration::from_secs(60),
@@ -99,6 +110,47 @@ impl Config {
             retry_delay: Duration::from_secs(5),
         }
     }
+}
+
+/// Whether connections are encrypted (BIP324). Nobody can read them then, or change them without ending them; who the peer is
+/// it does not prove.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// Yes, but a peer that closes an encrypted connection without a word, as one does that does not know them, is dialled
+    /// again at once without; if it answers, for a day only so.
+    #[default]
+    Preferred,
+    /// Always. A peer that does not know it can't be used.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// A SOCKS5 proxy (RFC 1928): Tor, say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it is. No name: looking it up would go around it.
+    pub address: SocketAddr,
+    /// How to log in.
+    pub login: ProxyLogin,
+}
+
+/// How to log in to a proxy (RFC 1929).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyLogin {
+    /// Not at all.
+    #[default]
+    None,
+    /// With these, of 1 to 255 bytes each.
+    Password {
+        /// The user's name.
+        username: String,
+        /// In the clear.
+        password: String,
+    },
+    /// With random ones, others for each connection: Tor then leads each over a circuit of its own, so that nobody can tell
+    /// that they are of one client. The proxy must take any.
+    Isolate,
 }
 
 /// Which filters are kept on the disk. Those of mainnet have 25 KB each today, 13 GB in all.
@@ -133,7 +185,8 @@ pub enum Start {
 pub enum Endpoint {
     /// `203.0.113.5:8333`, `[2001:db8::1]:8333`.
     Address(SocketAddr),
-    /// `node.example.org:8333`. All its addresses stand for one peer.
+    /// `node.example.org:8333`. All its addresses stand for one peer. Through a proxy also an onion service:
+    /// 56 letters and digits, and `.onion`.
     Host {
         /// Without the port.
         name: String,
@@ -177,8 +230,34 @@ impl Endpoint {
         if labels.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(EndpointError::Host);
         }
+        if onion(labels).is_some_and(|service| !is_onion_service(service)) {
+            return Err(EndpointError::Onion);
+        }
         Ok(Self::Host { name: name.into(), port })
     }
+
+    /// Whether it is an onion service, which only Tor can reach (RFC 7686).
+    pub fn is_onion(&self) -> bool {
+        match self {
+            Self::Address(_) => false,
+            Self::Host { name, .. } => onion(name.strip_suffix('.').unwrap_or(name)).is_some(),
+        }
+    }
+}
+
+/// What stands before `.onion`, if a name ends with it.
+fn onion(name: &str) -> Option<&str> {
+    let (service, last) = name.rsplit_once('.').unwrap_or(("", name));
+    last.eq_ignore_ascii_case("onion").then_some(service)
+}
+
+/// Whether the last label is an onion service's of version 3, the only one there is: 35 bytes in base 32, the last of which
+/// says 3.
+fn is_onion_service(name: &str) -> bool {
+    let label = name.rsplit('.').next().unwrap_or(name);
+    label.len() == 56
+        && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'2'..=b'7'))
+        && label.ends_with(['d', 'D'])
 }
 
 /// The port that nodes of a network listen on unless told otherwise.
@@ -209,6 +288,8 @@ pub enum EndpointError {
     Host,
     /// The port is not a number from 1 to 65535.
     Port,
+    /// It ends with `.onion`, and no onion service has such a name.
+    Onion,
 }
 
 impl fmt::Display for EndpointError {
@@ -216,6 +297,7 @@ impl fmt::Display for EndpointError {
         f.write_str(match self {
             Self::Host => "neither an IP address nor a host name",
             Self::Port => "the port is not a number from 1 to 65535",
+            Self::Onion => "no onion address (56 letters and digits, and .onion)",
         })
     }
 }

@@ -54,8 +54,14 @@ pub enum Misbehaviour {
     UndecodableFilter,
     /// A block whose transactions are not those its header names.
     WrongBlock,
-    /// More bytes without being asked than a peer may send.
+    /// More bytes without being asked than a peer may send; decoys of encrypted connections are among them.
     Flooding,
+    /// No end of the garbage in the encrypted handshake (BIP324), within the 4095 bytes that it may have.
+    EndlessGarbage,
+    /// An encrypted packet that is not what its sender sealed.
+    ForgedPacket,
+    /// An unencrypted answer to an encrypted handshake.
+    UnencryptedAnswer,
 }
 
 impl fmt::Display for Misbehaviour {
@@ -98,6 +104,9 @@ impl fmt::Display for Misbehaviour {
                 f.write_str("it sent a block whose transactions are not those its header names")
             }
             Self::Flooding => f.write_str("it sent too much that was not asked for"),
+            Self::EndlessGarbage => f.write_str("its encrypted handshake has no end"),
+            Self::ForgedPacket => f.write_str("an encrypted packet was changed"),
+            Self::UnencryptedAnswer => f.write_str("it answered an encrypted handshake without encryption"),
         }
     }
 }

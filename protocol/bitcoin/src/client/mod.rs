@@ -3,6 +3,7 @@
 //! | part | owns |
 //! |---|---|
 //! | `dial` | the given peers: who is dialled, and when again |
+//! | `connecting` | how a connection begins: the proxy, the version of the transport |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
 //! | `ranges` | headers between known blocks, from several peers at once |
@@ -31,6 +32,7 @@ mod blocks;
 mod cache;
 mod checkpoints;
 mod config;
+mod connecting;
 mod descents;
 mod descriptors;
 mod dial;
@@ -78,7 +80,7 @@ pub use misbehaviour::Misbehaviour;
 use agreement::Agreement;
 use ascent::Ascent;
 use checkpoints::Checkpoints;
-use dial::{TargetId, Targets};
+use dial::{TargetId, Targets, Unencrypted};
 use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
 use peer::Peer;
@@ -116,6 +118,7 @@ pub struct Client {
     phase: Phase,
     targets: Targets,
     peers: BTreeMap<ConnId, Peer>,
+    unencrypted: Unencrypted,
     /// Peers that were asked for something in this turn.
     asked: BTreeSet<ConnId>,
     chain: HeaderChain,
@@ -221,6 +224,7 @@ impl Client {
             phase: Phase::New,
             targets: Targets::default(),
             peers: BTreeMap::new(),
+            unencrypted: Unencrypted::default(),
             asked: BTreeSet::new(),
             chain,
             ranges: Ranges::default(),
@@ -345,11 +349,11 @@ impl Client {
 
     /// Sends a message.
     fn send(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: &Message<'_>) {
-        let magic = self.magic;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
         let mut sent = 0;
         turn.out.send(conn, |bytes| {
             let before = bytes.len();
-            message.write(bytes, magic);
+            peer.writer.write(message, bytes);
             sent = bytes.len() - before;
         });
         self.bytes_sent += sent as u64;

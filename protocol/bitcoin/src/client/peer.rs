@@ -9,9 +9,9 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::agreement::Dissent;
 use super::api::BlockId;
-use super::dial::TargetId;
+use super::dial::{Remote, TargetId};
 use super::pace::Pace;
-use crate::wire::FrameReader;
+use crate::transport::{Reader, Socks5, Writer, unencrypted};
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
 /// addresses need far less.
@@ -35,7 +35,22 @@ const MAX_LATE_BLOCKS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) target: TargetId,
-    pub(super) reader: FrameReader,
+    /// Where the connection goes, whatever is between.
+    pub(super) remote: Remote,
+    /// Whether it begins encrypted.
+    pub(super) encrypts: bool,
+    /// Whether it is one without encryption because one with it was closed without a word.
+    pub(super) fell_back: bool,
+    /// Whether it stands; with a proxy: to there.
+    pub(super) connected: bool,
+    /// What is said to the proxy, until that has connected.
+    pub(super) socks: Option<Socks5>,
+    /// Whether anything has come from the peer itself.
+    pub(super) spoke: bool,
+    /// Whether our `version` was sent.
+    pub(super) introduced: bool,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
     pub(super) handshake: Handshake,
     /// In our `version`.
     pub(super) nonce: u64,
@@ -86,7 +101,7 @@ pub(super) struct Peer {
 /// How far a handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
-    /// Our `version` is sent, the peer's has not come.
+    /// The peer's `version` has not come.
     Version,
     /// Its `verack` has not come.
     Verack,
@@ -118,10 +133,20 @@ pub(super) enum Headers {
 }
 
 impl Peer {
-    pub(super) fn new(target: TargetId, magic: [u8; 4], nonce: u64, now: Now) -> Self {
+    /// One that is dialled.
+    pub(super) fn new(target: TargetId, remote: Remote, magic: [u8; 4], nonce: u64, now: Now) -> Self {
+        let (reader, writer) = unencrypted(magic);
         Self {
             target,
-            reader: FrameReader::new(magic),
+            remote,
+            encrypts: false,
+            fell_back: false,
+            connected: false,
+            socks: None,
+            spoke: false,
+            introduced: false,
+            reader,
+            writer,
             handshake: Handshake::Version,
             nonce,
             services: ServiceFlags::NONE,

@@ -1,19 +1,19 @@
-//! Connections from the dial to the end: the handshake (BIP155, BIP339 between `version` and `verack`), messages to
+//! Connections from the first message to the end: the handshake (BIP155, BIP339 between `version` and `verack`), messages to
 //! the parts they concern, pings (BIP31), and answers that do not come.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
-use andon_kernel::{ConnId, Disconnect, Ticket};
+use andon_kernel::ConnId;
 use bitcoin::p2p::ServiceFlags;
 
-use super::dial::{Added, Next, TargetId, is_of_the_address};
+use super::dial::{Added, Next, Remote, TargetId, is_of_the_address};
 use super::filters::Unanswered;
-use super::peer::{Handshake, Headers, Peer, Pong};
+use super::peer::{Handshake, Headers, Pong};
 use super::search::{BLOCK, CFILTER};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
-use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message, PROTOCOL_VERSION, Version};
+use crate::transport::{Incoming, TransportError, unencrypted};
+use crate::wire::{CommandName, Frame, FrameError, Message, PROTOCOL_VERSION};
 
 /// The oldest version of the protocol that a peer may speak: with `sendheaders` (BIP130) and witnesses.
 const LEAST_PROTOCOL: u32 = 70013;
@@ -43,72 +43,6 @@ impl Client {
         }
     }
 
-    /// Tries to reach a peer.
-    pub(super) fn dial(&mut self, turn: &mut Turn<'_>, target: TargetId) {
-        match self.targets.endpoint(target) {
-            Endpoint::Address(addr) => {
-                let addr = *addr;
-                self.connect(turn, target, addr);
-            }
-            Endpoint::Host { name, port } => {
-                let ticket = self.names.ticket();
-                turn.out.resolve(ticket, name, *port);
-                self.targets.resolving(target, ticket);
-            }
-        }
-    }
-
-    fn connect(&mut self, turn: &mut Turn<'_>, target: TargetId, addr: SocketAddr) {
-        let conn = self.names.conn();
-        turn.out.connect(conn, addr);
-        let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
-        self.peers.insert(conn, Peer::new(target, self.magic, nonce, turn.now));
-        self.timers.set(Timer::Handshake(conn), turn.now.instant + self.config.handshake_timeout);
-    }
-
-    pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
-        if let Some(target) = self.targets.resolved(ticket, addrs) {
-            self.after_failure(turn, target, false, Reason::Unresolved);
-        }
-    }
-
-    pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let Some(peer) = self.peers.get(&conn) else {
-            // It takes no connections from others.
-            if conn.is_accepted() {
-                turn.out.close(conn, false);
-            }
-            return;
-        };
-        let user_agent = self.user_agent().clone();
-        let version = Version {
-            protocol: PROTOCOL_VERSION,
-            services: ServiceFlags::NONE,
-            time: turn.now.unix.as_secs() as i64,
-            nonce: peer.nonce,
-            user_agent: user_agent.as_bytes(),
-            start_height: 0,
-            relay: false,
-        };
-        self.send(turn, conn, &Message::Version(version));
-    }
-
-    pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Disconnect) {
-        let Some(peer) = self.peers.get(&conn) else { return };
-        let silent = peer.handshake == Handshake::Version && self.heard_nothing(conn);
-        let reason = match reason {
-            Disconnect::ClosedByPeer | Disconnect::Reset if silent => Reason::ClosedBeforeVersion,
-            other => Reason::Connection(other),
-        };
-        self.forget_peer(turn, conn, reason);
-    }
-
-    fn heard_nothing(&self, conn: ConnId) -> bool {
-        self.peers
-            .get(&conn)
-            .is_some_and(|peer| peer.services == ServiceFlags::NONE && peer.reader.pending() == 0)
-    }
-
     /// Ends a connection.
     pub(super) fn drop_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
         if self.peers.contains_key(&conn) {
@@ -117,7 +51,7 @@ impl Client {
         }
     }
 
-    fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
+    pub(super) fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
         timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
@@ -136,9 +70,15 @@ impl Client {
     }
 
     /// Tries a peer's next address, or tells that it has failed and tries it again later.
-    fn after_failure(&mut self, turn: &mut Turn<'_>, target: TargetId, connected: bool, reason: Reason) {
+    pub(super) fn after_failure(
+        &mut self,
+        turn: &mut Turn<'_>,
+        target: TargetId,
+        connected: bool,
+        reason: Reason,
+    ) {
         match self.targets.next(target, self.config.retry_delay) {
-            Next::Dial(addr) => self.connect(turn, target, addr),
+            Next::Dial(addr) => self.connect(turn, target, Remote::Address(addr)),
             Next::Wait(delay) => {
                 let endpoint = self.targets.endpoint(target).clone();
                 turn.out.event(Event::PeerDisconnected { endpoint, connected, reason });
@@ -147,34 +87,44 @@ impl Client {
         }
     }
 
-    pub(super) fn received(&mut self, turn: &mut Turn<'_>, conn: ConnId, bytes: &[u8]) {
-        self.bytes_received += bytes.len() as u64;
+    pub(super) fn received(&mut self, turn: &mut Turn<'_>, conn: ConnId, bytes: &mut [u8]) {
+        let came = bytes.len();
+        self.bytes_received += came as u64;
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.heard = turn.now.instant;
-        peer.pace.received(turn.now.instant, bytes.len());
-        // The reader is out of its peer while the frames that it lends are looked at.
-        let mut reader = core::mem::replace(&mut peer.reader, FrameReader::new(self.magic));
-        let mut rest = bytes;
+        peer.pace.received(turn.now.instant, came);
+        let mut input = Incoming::new(bytes);
+        if let Err(reason) = self.open_up(turn, conn, &mut input) {
+            return self.drop_peer(turn, conn, reason);
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        // The reader is out of its peer while the messages that it lends are looked at.
+        let mut reader = core::mem::replace(&mut peer.reader, unencrypted(self.magic).0);
         let fault = loop {
-            match reader.next_unless(&mut rest, is_proven) {
+            match reader.next_unless(&mut input, is_proven) {
                 Ok(Some(frame)) => {
                     if let Err(reason) = self.frame(turn, conn, frame) {
                         // One that is wrong may have been changed on its way.
-                        break Some(frame.check().map_or_else(of_frame, |()| reason));
+                        break Some(
+                            frame.check().map_or_else(|error| of_transport(error.into()), |()| reason),
+                        );
                     }
                 }
                 Ok(None) => break None,
-                Err(error) => break Some(of_frame(error)),
+                Err(error) => break Some(of_transport(error)),
             }
         };
         if let Some(reason) = fault {
             return self.drop_peer(turn, conn, reason);
         }
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            if reader.pending() > 0 {
-                peer.note_bytes(bytes.len());
-            }
-            peer.reader = reader;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if reader.pending() > 0 {
+            peer.note_bytes(came);
+        }
+        let for_nothing = reader.take_passed_over();
+        peer.reader = reader;
+        if for_nothing > 0 && !peer.charge(for_nothing, turn.now.instant) {
+            self.drop_peer(turn, conn, Reason::Misbehaved(Misbehaviour::Flooding));
         }
     }
 
@@ -210,6 +160,9 @@ impl Client {
             return Err(Reason::MissingServices(missing));
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.fell_back {
+            self.unencrypted.remember(peer.remote, turn.now.instant);
+        }
         peer.handshake = Handshake::Verack;
         peer.services = version.services;
         peer.claimed = version.start_height.max(0) as u32;
@@ -239,6 +192,7 @@ impl Client {
             user_agent: peer.user_agent.clone(),
             services: peer.services,
             height: peer.claimed,
+            transport: peer.writer.version().expect("messages have come, in one version"),
         };
         turn.out.event(event);
         self.targets.succeeded(peer.target);
@@ -409,11 +363,16 @@ fn is_proven(command: CommandName) -> bool {
     [CFILTER, BLOCK].contains(&command)
 }
 
-fn of_frame(error: FrameError) -> Reason {
+/// What it is that a connection can't be read on.
+pub(super) fn of_transport(error: TransportError) -> Reason {
     Reason::Misbehaved(match error {
-        FrameError::WrongMagic(magic) => Misbehaviour::WrongNetwork(magic),
-        FrameError::TooLong(length) => Misbehaviour::MessageTooLong(length),
-        FrameError::WrongChecksum(command) => Misbehaviour::WrongChecksum(command),
+        TransportError::Frame(FrameError::WrongMagic(magic)) => Misbehaviour::WrongNetwork(magic),
+        TransportError::Frame(FrameError::TooLong(length)) => Misbehaviour::MessageTooLong(length),
+        TransportError::Frame(FrameError::WrongChecksum(command)) => Misbehaviour::WrongChecksum(command),
+        TransportError::NoTerminator => Misbehaviour::EndlessGarbage,
+        TransportError::Forged => Misbehaviour::ForgedPacket,
+        TransportError::Unencrypted => Misbehaviour::UnencryptedAnswer,
+        TransportError::OwnKey => return Reason::SelfConnection,
     })
 }
 

@@ -26,7 +26,7 @@ pub struct Config {
     /// What the server says it serves, and does. Without `COMPACT_FILTERS` it gives no filters; with
     /// `NETWORK_LIMITED` and without `NETWORK` no blocks deeper than 290.
     pub services: ServiceFlags,
-    /// Whether it takes encrypted connections (BIP324) beside others.
+    /// Whether it takes encrypted connections (BIP324) beside others, and says so (`P2P_V2`).
     pub encryption: bool,
     /// Whether it says that it takes transactions. It keeps none; without this, a peer that sends one is disconnected.
     pub relay: bool,

@@ -116,9 +116,13 @@ impl Session<'_> {
 
         let nonce = self.shared.rng.u64();
         let user_agent = self.shared.config.user_agent.clone();
+        let mut services = self.shared.config.services;
+        if self.shared.config.encryption {
+            services.add(ServiceFlags::P2P_V2);
+        }
         self.send(&Message::Version(Version {
             protocol: PROTOCOL_VERSION,
-            services: self.shared.config.services,
+            services,
             time: i64::try_from(self.now.unix.as_secs()).unwrap_or(i64::MAX),
             nonce,
             user_agent: user_agent.as_bytes(),

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use andon_bitcoin::client::{Client, Command, Config, Endpoint, Event, Reason};
+use andon_bitcoin::client::{Client, Command, Config, Encryption, Endpoint, Event, Reason};
 use andon_bitcoin::fixture::{Fixture, regtest};
 use andon_bitcoin::wire::{
     FILTER_TYPE_BASIC, FilterRequest, FrameReader, Message, PROTOCOL_VERSION, Version,
@@ -69,7 +69,14 @@ impl Desk {
         Self::with(config)
     }
 
-    pub(crate) fn with(config: Config) -> Self {
+    /// Its peers are played by hand, so nothing is encrypted.
+    pub(crate) fn with(mut config: Config) -> Self {
+        config.encryption = Encryption::Off;
+        Self::encrypting(config)
+    }
+
+    /// As configured.
+    pub(crate) fn encrypting(config: Config) -> Self {
         let magic = config.network.magic().to_bytes();
         let mut desk = Self {
             magic,

@@ -9,13 +9,17 @@ pub(crate) mod chain;
 mod disk;
 pub(crate) mod filter_headers;
 pub(crate) mod peer;
+pub(crate) mod proxy;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use andon_bitcoin::client::{BlockId, Client, Command, Config, Endpoint, Event, Import, Progress, Reason};
-use andon_bitcoin::wire::{FrameReader, Message};
+use andon_bitcoin::client::{
+    BlockId, Client, Command, Config, Encryption, Endpoint, Event, Import, Progress, Reason,
+};
+use andon_bitcoin::wire::Message;
 use andon_kernel::{
     Checked, ConnId, Disconnect, Effect, Input, Instant, Link, MemoryStore, Now, Rng, Shell, Space, UnixTime,
 };
@@ -28,6 +32,8 @@ pub(crate) use disk::Disk;
 pub(crate) use peer::Peer;
 
 use peer::Answer;
+use proxy::Proxy;
+use wire::Wire;
 
 pub(crate) const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
 
@@ -43,6 +49,10 @@ pub(crate) struct Lab {
     pub(crate) begin: u64,
     pub(crate) config: Config,
     pub(crate) peers: Vec<Peer>,
+    /// Between the client and its peers, if there is one.
+    pub(crate) proxy: Option<Proxy>,
+    /// Whom the client dialled.
+    pub(crate) dialled: Vec<SocketAddr>,
     /// All but progress, of this run of the client.
     pub(crate) events: Vec<Event>,
     pub(crate) progress: Progress,
@@ -91,7 +101,9 @@ struct Line {
     /// Whether the client knows that it is.
     connected: bool,
     stalled: bool,
-    reader: FrameReader,
+    wire: Wire,
+    /// How far the proxy is that stands before the peer.
+    proxy: Option<proxy::Stage>,
     /// When what was sent last to the client arrives.
     arrives: Instant,
     /// When the peer has sent what it was to send.
@@ -123,9 +135,13 @@ fn asked(chain: &Chain, message: &Message<'_>) -> Option<Asked> {
     }
 }
 
-/// The configuration of a client of so many peers.
+/// The configuration of a client of so many peers. Nothing is encrypted, for tests count bytes; unless `LAB_ENCRYPTION` is set,
+/// to see what depends on that.
 pub(crate) fn config(peers: usize) -> Config {
     let mut config = Config::new(Network::Regtest, [3; 32]);
+    if std::env::var_os("LAB_ENCRYPTION").is_none() {
+        config.encryption = Encryption::Off;
+    }
     config.peers = (0..peers).map(endpoint).collect();
     config
 }
@@ -146,6 +162,8 @@ impl Lab {
             begin: BEGIN,
             config,
             peers,
+            proxy: None,
+            dialled: Vec::new(),
             events: Vec::new(),
             progress: Progress::default(),
             synced: None,
@@ -360,11 +378,18 @@ impl Lab {
 
     fn tell_peer(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(line) = self.lines.get_mut(&conn).filter(|line| line.open && !line.stalled) else { return };
+        if let Some(stage) = line.proxy {
+            return self.tell_proxy(conn, stage, bytes);
+        }
         let peer = line.peer;
+        let idle = line.idle;
+        let Some(came) = line.wire.receive(bytes.to_vec()) else { return self.hang_up(conn) };
+        if !came.answer.is_empty() {
+            self.send_bytes(conn, came.answer);
+        }
         let mut answers = Vec::new();
-        let mut rest = bytes;
-        while let Some(frame) = line.reader.next(&mut rest).expect("the client sends frames") {
-            let message = Message::decode(frame.command, frame.payload).expect("it sends what it can read");
+        for (command, payload) in came.messages {
+            let message = Message::decode(command, &payload).expect("it sends what it can read");
             if std::env::var_os("LAB_TRACE").is_some() {
                 eprintln!(
                     "{:?} -> {peer} {} {:?}",
@@ -384,7 +409,7 @@ impl Lab {
             }
             if let Some(asked) = asked(&self.peers[peer].chain, &message) {
                 self.asked.push((self.now, peer, asked));
-                self.waits.push(line.idle.since(self.now));
+                self.waits.push(idle.since(self.now));
             }
             self.peers[peer].on(&message, &mut answers);
         }
@@ -411,9 +436,16 @@ impl Lab {
                 bytes.len()
             );
         }
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        let bytes = line.wire.write(bytes);
+        self.send_bytes(conn, bytes);
+    }
+
+    /// Sends bytes as they are.
+    fn send_bytes(&mut self, conn: ConnId, bytes: Vec<u8>) {
         let jitter = Duration::from_micros(self.rng.below(self.jitter.as_micros() as u64 + 1));
         let Some(peer) = self.lines.get(&conn).filter(|line| line.open).map(|line| line.peer) else { return };
-        let own = self.peers[peer].rate;
+        let own = self.peers.get(peer).and_then(|peer| peer.rate);
         let rate = own.map(|rate| rate as u64).or(self.rate);
         for piece in bytes.chunks(own.unwrap_or(bytes.len())) {
             let Some(line) = self.lines.get_mut(&conn) else { return };
@@ -553,18 +585,22 @@ impl Lab {
     }
 
     fn connect(&mut self, conn: ConnId, addr: SocketAddr) {
-        let peer = usize::from(addr.port() - 30_000);
+        self.dialled.push(addr);
         let at = self.now + self.latency * 2;
-        if !self.peers.get(peer).is_some_and(|peer| peer.up) {
+        let proxied = addr == proxy::address();
+        let peer = if proxied { usize::MAX } else { usize::from(addr.port() - 30_000) };
+        let up =
+            if proxied { self.proxy.is_some() } else { self.peers.get(peer).is_some_and(|peer| peer.up) };
+        if !up {
             return self.push(at, Delivery::Refused(conn));
         }
-        let reader = FrameReader::new(MAGIC);
         let line = Line {
             peer,
+            wire: Wire::new(conn, self.peers.get(peer).is_some_and(|peer| peer.knows_encryption)),
+            proxy: proxied.then_some(proxy::Stage::Method),
             open: true,
             connected: false,
             stalled: false,
-            reader,
             arrives: Instant::ZERO,
             idle: Instant::ZERO,
         };

@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) claims: Option<i32>,
     /// Whether it can be reached.
     pub(crate) up: bool,
+    /// Whether it takes encrypted connections beside others.
+    pub(crate) knows_encryption: bool,
     /// Bytes a second that it sends, if it is slower than the others: what takes longer than a second comes in pieces.
     pub(crate) rate: Option<usize>,
     /// Heights whose filters it leaves out.
@@ -101,6 +103,7 @@ impl Peer {
             chain: chain.clone(),
             claims: None,
             up: true,
+            knows_encryption: true,
             rate: None,
             leaves_out: Vec::new(),
             lacks: Vec::new(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    Birthday, BlockId, Client, Command, Config, Endpoint, Event, HeaderQuery, Import, ImportError, Reason,
-    Touch,
+    Birthday, BlockId, Client, Command, Config, Encryption, Endpoint, Event, HeaderQuery, Import,
+    ImportError, Reason, Touch,
 };
 use andon_bitcoin::wire::{FrameReader, INV_BLOCK, Inventory, Message, PROTOCOL_VERSION, Version};
 use andon_kernel::{Checked, ConnId, Disconnect, Effect, Input, Instant, Link, Now, Shell, UnixTime};
@@ -51,6 +51,7 @@ impl Room {
     /// A client that has started on what the shelf holds, with a peer for each ledger.
     pub(crate) fn new(mut config: Config, shelf: Shelf, peers: &[&Arc<Ledger>]) -> Self {
         config.peers = (0..peers.len()).map(endpoint).collect();
+        config.encryption = Encryption::Off;
         let magic = config.network.magic().to_bytes();
         let mut room = Self {
             shell: Shell::new(Checked::new(Client::new(config)), shelf),

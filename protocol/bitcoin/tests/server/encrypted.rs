@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::wire::{FilterRequest, INV_WITNESS_BLOCK, Inventory, Message};
+use andon_bitcoin::wire::{FilterRequest, FrameReader, INV_WITNESS_BLOCK, Inventory, Message};
 use andon_kernel::ConnId;
+use bitcoin::p2p::ServiceFlags;
 
 use crate::common;
-use crate::table::{Table, encrypting, get_headers, version, zero};
+use crate::table::{MAGIC, Table, encrypting, get_headers, version, zero};
 
 fn server(blocks: u32) -> Table {
     Table::with(encrypting(), common::blocks(blocks))
@@ -106,4 +107,18 @@ fn encryption_that_goes_wrong_has_a_name() {
     let lines = table.receive(conn, &[1; 64]);
     assert_eq!(lines, ["close", "gone before: bytes of another network: [01, 01, 01, 01]"]);
     assert_eq!(table.sent(conn), [0; 0]);
+}
+
+#[test]
+fn it_says_that_it_encrypts() {
+    for (mut table, expected) in
+        [(server(1), encrypting().services | ServiceFlags::P2P_V2), (Table::new(1), encrypting().services)]
+    {
+        let conn = table.connect();
+        let mut sent = table.sent(conn);
+        let mut frames = FrameReader::new(MAGIC);
+        let frame = frames.next(&mut sent).unwrap().unwrap();
+        let Ok(Message::Version(version)) = Message::decode(frame.command, frame.payload) else { panic!() };
+        assert_eq!(version.services, expected);
+    }
 }

@@ -1,0 +1,231 @@
+//! How a connection begins: the dial, the proxy (SOCKS5), the version of the transport (BIP324), our `version`.
+//!
+//! With a proxy nothing goes around it: nobody else is dialled, and no name is looked up.
+
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::net::SocketAddr;
+
+use andon_kernel::{ConnId, Disconnect, Ticket};
+use bitcoin::p2p::ServiceFlags;
+
+use super::dial::{Remote, TargetId};
+use super::peer::Peer;
+use super::session::of_transport;
+use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
+use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
+use crate::wire::{Message, PROTOCOL_VERSION, Version};
+
+impl Client {
+    /// Tries to reach a peer.
+    pub(super) fn dial(&mut self, turn: &mut Turn<'_>, target: TargetId) {
+        let endpoint = self.targets.endpoint(target);
+        match endpoint {
+            Endpoint::Address(addr) => {
+                let addr = *addr;
+                self.connect(turn, target, Remote::Address(addr));
+            }
+            Endpoint::Host { .. } if self.config.proxy.is_some() => {
+                self.connect(turn, target, Remote::Name(target));
+            }
+            Endpoint::Host { .. } if endpoint.is_onion() => {
+                self.after_failure(turn, target, false, Reason::OnionWithoutProxy);
+            }
+            Endpoint::Host { name, port } => {
+                let ticket = self.names.ticket();
+                turn.out.resolve(ticket, name, *port);
+                self.targets.resolving(target, ticket);
+            }
+        }
+    }
+
+    pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
+        if let Some(target) = self.targets.resolved(ticket, addrs) {
+            self.after_failure(turn, target, false, Reason::Unresolved);
+        }
+    }
+
+    /// Dials, and begins as the peer is known to take it.
+    pub(super) fn connect(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Remote) {
+        let encrypts = match self.config.encryption {
+            Encryption::Preferred => !self.unencrypted.has(remote, turn.now.instant),
+            Encryption::Required => true,
+            Encryption::Off => false,
+        };
+        let peer = self.dial_remote(turn, target, remote);
+        peer.encrypts = encrypts;
+    }
+
+    fn dial_remote(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Remote) -> &mut Peer {
+        let addr = match (&self.config.proxy, remote) {
+            (Some(proxy), _) => proxy.address,
+            (None, Remote::Address(addr)) => addr,
+            (None, Remote::Name(_)) => unreachable!("only a proxy is given names"),
+        };
+        let conn = self.names.conn();
+        turn.out.connect(conn, addr);
+        let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
+        self.timers.set(Timer::Handshake(conn), turn.now.instant + self.config.handshake_timeout);
+        let peer = Peer::new(target, remote, self.magic, nonce, turn.now);
+        self.peers.entry(conn).or_insert(peer)
+    }
+
+    pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            // It takes no connections from others.
+            if conn.is_accepted() {
+                turn.out.close(conn, false);
+            }
+            return;
+        };
+        peer.connected = true;
+        if self.config.proxy.is_none() {
+            self.begin(turn, conn);
+        } else if let Err(failure) = self.open_proxy(turn, conn) {
+            self.drop_peer(turn, conn, Reason::Proxy(failure));
+        }
+    }
+
+    /// Asks the proxy for the peer.
+    fn open_proxy(&mut self, turn: &mut Turn<'_>, conn: ConnId) -> Result<(), ProxyFailure> {
+        let (Some(proxy), Some(peer)) = (&self.config.proxy, self.peers.get_mut(&conn)) else {
+            return Ok(());
+        };
+        let target = match (peer.remote, self.targets.endpoint(peer.target)) {
+            (Remote::Address(addr), _) | (Remote::Name(_), &Endpoint::Address(addr)) => {
+                ProxyTarget::Address(addr)
+            }
+            (Remote::Name(_), Endpoint::Host { name, port }) => ProxyTarget::Host(name, *port),
+        };
+        let fresh;
+        let login = match &proxy.login {
+            ProxyLogin::None => None,
+            ProxyLogin::Password { username, password } => Some((username.as_str(), password.as_str())),
+            ProxyLogin::Isolate => {
+                // Connections of different logins share no circuit (Tor's IsolateSOCKSAuth).
+                let drawn: [u8; 32] = self.rng.fork_indexed("proxy", conn.as_u64()).bytes();
+                fresh = drawn.iter().fold(alloc::string::String::new(), |mut text, byte| {
+                    // Writing to a string does not fail.
+                    let _ = write!(text, "{byte:02x}");
+                    text
+                });
+                Some(fresh.split_at(32))
+            }
+        };
+        let mut opened = Ok(());
+        let sent = send(turn, conn, |out| match Socks5::open(target, login, out) {
+            Ok(socks) => peer.socks = Some(socks),
+            Err(failure) => opened = Err(failure),
+        });
+        self.bytes_sent += sent;
+        opened
+    }
+
+    /// Says the first word to a peer that can be reached.
+    fn begin(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if !peer.encrypts {
+            return self.introduce(turn, conn);
+        }
+        let rng = self.rng.fork_indexed("transport", conn.as_u64());
+        let shape = Shape { decoys: self.config.decoys, ..Shape::default() };
+        let sent = send(turn, conn, |out| (peer.reader, peer.writer) = initiate(self.magic, rng, shape, out));
+        self.bytes_sent += sent;
+    }
+
+    /// Takes from the front of `input` what comes before messages, and says what it asks for.
+    ///
+    /// # Errors
+    /// If the connection does not come about.
+    pub(super) fn open_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        input: &mut Incoming<'_>,
+    ) -> Result<(), Reason> {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if let Some(socks) = &mut peer.socks {
+            let mut opened = Ok(false);
+            self.bytes_sent += send(turn, conn, |out| opened = socks.received(input, out));
+            if !opened.map_err(Reason::Proxy)? {
+                return Ok(());
+            }
+            peer.socks = None;
+            self.begin(turn, conn);
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if input.rest().is_empty() {
+            return Ok(());
+        }
+        peer.spoke = true;
+        if !peer.encrypts {
+            return Ok(());
+        }
+        let mut shaken = Ok(());
+        self.bytes_sent += send(turn, conn, |out| {
+            shaken = peer.reader.shake_hands(input, &mut peer.writer, out);
+        });
+        shaken.map_err(of_transport)?;
+        if !peer.introduced && peer.writer.version() == Some(TransportVersion::V2) {
+            self.introduce(turn, conn);
+        }
+        Ok(())
+    }
+
+    /// Sends our `version`.
+    fn introduce(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.introduced = true;
+        let nonce = peer.nonce;
+        let user_agent = self.user_agent().clone();
+        let version = Version {
+            protocol: PROTOCOL_VERSION,
+            services: ServiceFlags::NONE,
+            time: turn.now.unix.as_secs() as i64,
+            nonce,
+            user_agent: user_agent.as_bytes(),
+            start_height: 0,
+            relay: false,
+        };
+        self.send(turn, conn, &Message::Version(version));
+    }
+
+    pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Disconnect) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let without_a_word = !peer.spoke && matches!(reason, Disconnect::ClosedByPeer | Disconnect::Reset);
+        let reason = if self.config.proxy.is_some() && !peer.connected {
+            Reason::ProxyUnreachable(reason)
+        } else if peer.socks.is_some() {
+            Reason::Proxy(ProxyFailure::Closed)
+        } else if without_a_word && peer.connected && peer.encrypts {
+            if self.config.encryption == Encryption::Preferred {
+                return self.fall_back(turn, conn);
+            }
+            Reason::EncryptionRefused
+        } else if without_a_word {
+            Reason::ClosedBeforeVersion
+        } else {
+            Reason::Connection(reason)
+        };
+        self.forget_peer(turn, conn, reason);
+    }
+
+    /// Dials a peer again that has closed an encrypted connection without a word, now without encryption: so do nodes that
+    /// do not know it.
+    fn fall_back(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(Peer { target, remote, .. }) = self.peers.remove(&conn) else { return };
+        self.timers.cancel(Timer::Handshake(conn));
+        self.dial_remote(turn, target, remote).fell_back = true;
+    }
+}
+
+/// Sends what `write` appends; returns how many bytes.
+fn send(turn: &mut Turn<'_>, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    let mut sent = 0;
+    turn.out.send(conn, |out| {
+        let before = out.len();
+        write(out);
+        sent = out.len() - before;
+    });
+    sent as u64
+}
