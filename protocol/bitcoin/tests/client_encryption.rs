@@ -178,12 +178,40 @@ fn a_handshake_that_stops_ends_in_time() {
         assert_eq!(peer.receive_in(&sent(&mut desk), 0), None);
         assert_eq!(peer.sent.len(), 64 + 30 + 16 + 20);
         desk.bytes(conn, &peer.sent[..length]);
-        desk.pass(Duration::from_secs(59));
+        // Behind the key the end of the garbage comes soon, or never; sixteen bytes could have been it.
+        let (limit, expected) = match length {
+            0..64 | 110.. => (60, Reason::HandshakeTimeout),
+            64..80 => (15, Reason::HandshakeTimeout),
+            _ => (15, Reason::ForeignHandshake),
+        };
+        desk.pass(Duration::from_secs(limit - 1));
         assert_eq!(desk.farewell(), None, "{length} bytes");
         desk.pass(Duration::from_secs(2));
-        assert_eq!(desk.farewell(), Some(Reason::HandshakeTimeout), "{length} bytes");
+        assert_eq!(desk.farewell(), Some(expected), "{length} bytes");
         assert_eq!(desk.closed, [conn]);
     }
+    // A peer of another network derives other keys.
+    let (mut desk, conn) = preferring();
+    desk.connect(conn);
+    let other = Network::Signet.magic().to_bytes();
+    let mut peer = Side::new(respond(other, by(1), shaped(30)), Vec::new());
+    assert_eq!(peer.receive_in(&sent(&mut desk), 0), None);
+    desk.bytes(conn, &peer.sent);
+    desk.pass(Duration::from_secs(16));
+    assert_eq!(desk.farewell(), Some(Reason::ForeignHandshake));
+    // Who takes its time between key and garbage, and then goes on, has as long as any other.
+    let (mut desk, conn) = preferring();
+    desk.connect(conn);
+    let mut peer = Side::new(respond(MAGIC, by(1), shaped(30)), Vec::new());
+    assert_eq!(peer.receive_in(&sent(&mut desk), 0), None);
+    let said = std::mem::take(&mut peer.sent);
+    desk.bytes(conn, &said[..64]);
+    desk.pass(Duration::from_secs(14));
+    desk.bytes(conn, &said[64..]);
+    desk.pass(Duration::from_secs(45));
+    assert_eq!(desk.farewell(), None);
+    desk.pass(Duration::from_secs(2));
+    assert_eq!(desk.farewell(), Some(Reason::HandshakeTimeout));
 }
 
 #[test]

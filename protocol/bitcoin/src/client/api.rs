@@ -548,6 +548,9 @@ pub enum Reason {
     SelfConnection,
     /// It did not finish the handshake in time.
     HandshakeTimeout,
+    /// It went on with an encrypted handshake in a way that does not fit ours, and did not finish it in time: as a peer of
+    /// another network does.
+    ForeignHandshake,
     /// It did not answer a ping, and sent nothing else.
     PingTimeout,
     /// It did not answer a request for headers.
@@ -579,6 +582,9 @@ impl fmt::Display for Reason {
             }
             Self::SelfConnection => f.write_str("it is ourselves"),
             Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
+            Self::ForeignHandshake => {
+                f.write_str("its encrypted handshake does not fit ours (it may be of another network)")
+            }
             Self::PingTimeout => f.write_str("it did not answer a ping"),
             Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
             Self::OtherChain => f.write_str("it is on another chain, which branches off below our start"),

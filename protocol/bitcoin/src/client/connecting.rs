@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
@@ -15,6 +16,10 @@ use super::session::of_transport;
 use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
 use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
 use crate::wire::{Message, PROTOCOL_VERSION, Version};
+
+/// How long after its key a peer may take until the end of its garbage, 4 KB at most: it has all that it needs for that. Only
+/// one of another network does not come to it, and whoever named that should not wait for long.
+const END_OF_GARBAGE: Duration = Duration::from_secs(15);
 
 impl Client {
     /// Tries to reach a peer.
@@ -65,8 +70,9 @@ impl Client {
         let conn = self.names.conn();
         turn.out.connect(conn, addr);
         let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
-        self.timers.set(Timer::Handshake(conn), turn.now.instant + self.config.handshake_timeout);
-        let peer = Peer::new(target, remote, self.magic, nonce, turn.now);
+        let mut peer = Peer::new(target, remote, self.magic, nonce, turn.now);
+        peer.handshake_until = turn.now.instant + self.config.handshake_timeout;
+        self.timers.set(Timer::Handshake(conn), peer.handshake_until);
         self.peers.entry(conn).or_insert(peer)
     }
 
@@ -161,11 +167,18 @@ impl Client {
         if !peer.encrypts {
             return Ok(());
         }
+        let waited = peer.reader.garbage_without_end().is_some();
         let mut shaken = Ok(());
         self.bytes_sent += send(turn, conn, |out| {
             shaken = peer.reader.shake_hands(input, &mut peer.writer, out);
         });
         shaken.map_err(of_transport)?;
+        let waits = peer.reader.garbage_without_end().is_some();
+        if waits != waited {
+            let soon = turn.now.instant + END_OF_GARBAGE;
+            let until = if waits { soon.min(peer.handshake_until) } else { peer.handshake_until };
+            self.timers.set(Timer::Handshake(conn), until);
+        }
         if !peer.introduced && peer.writer.version() == Some(TransportVersion::V2) {
             self.introduce(turn, conn);
         }
@@ -208,6 +221,15 @@ impl Client {
             Reason::Connection(reason)
         };
         self.forget_peer(turn, conn, reason);
+    }
+
+    /// Lets a peer go that has not finished the handshake in time.
+    pub(super) fn handshake_timed_out(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        // Enough for the end alone, and it was not that.
+        let foreign = self.peers.get(&conn).and_then(|peer| peer.reader.garbage_without_end());
+        let foreign = foreign.is_some_and(|bytes| bytes >= 16);
+        let reason = if foreign { Reason::ForeignHandshake } else { Reason::HandshakeTimeout };
+        self.drop_peer(turn, conn, reason);
     }
 
     /// Dials a peer again that has closed an encrypted connection without a word, now without encryption: so do nodes that

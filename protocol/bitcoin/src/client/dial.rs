@@ -181,5 +181,6 @@ pub(super) fn is_of_the_address(reason: &Reason) -> bool {
             | Reason::ClosedBeforeVersion
             | Reason::EncryptionRefused
             | Reason::HandshakeTimeout
+            | Reason::ForeignHandshake
     )
 }

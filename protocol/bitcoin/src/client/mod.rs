@@ -330,7 +330,7 @@ impl Client {
         while let Some(timer) = self.timers.expire(turn.now.instant) {
             match timer {
                 Timer::Dial(target) => self.dial(turn, target),
-                Timer::Handshake(conn) => self.drop_peer(turn, conn, Reason::HandshakeTimeout),
+                Timer::Handshake(conn) => self.handshake_timed_out(turn, conn),
                 // They come behind the filters and blocks that it was asked for before; whether it sends those is watched.
                 Timer::Headers(conn) if self.search.is_waiting_for(conn) => {
                     self.timers.set(timer, turn.now.instant + headers::HEADERS_TIMEOUT);

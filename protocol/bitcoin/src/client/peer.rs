@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) connected: bool,
     /// What is said to the proxy, until that has connected.
     pub(super) socks: Option<Socks5>,
+    /// When it must have finished the handshake.
+    pub(super) handshake_until: Instant,
     /// Whether anything has come from the peer itself.
     pub(super) spoke: bool,
     /// Whether our `version` was sent.
@@ -143,6 +145,7 @@ impl Peer {
             fell_back: false,
             connected: false,
             socks: None,
+            handshake_until: now.instant,
             spoke: false,
             introduced: false,
             reader,

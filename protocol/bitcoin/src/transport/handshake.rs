@@ -75,6 +75,10 @@ impl Handshake {
         self.received.len()
     }
 
+    pub(super) fn garbage_without_end(&self) -> Option<usize> {
+        matches!(self.stage, Stage::Garbage { .. }).then_some(self.received.len())
+    }
+
     /// Takes what belongs to the handshake from the front of `input`, one stage at a time, and appends what it sends.
     pub(super) fn step(
         &mut self,

@@ -195,6 +195,14 @@ impl Reader {
         }
     }
 
+    /// Whether the peer's key has come and the end of its garbage has not: how many bytes have come behind the key.
+    pub fn garbage_without_end(&self) -> Option<usize> {
+        match &self.0 {
+            Reading::Handshake(handshake) => handshake.garbage_without_end(),
+            Reading::Frames(_) | Reading::Packets(_) => None,
+        }
+    }
+
     /// Bytes that came for nothing since this was asked last: decoys, and messages without a name that is known.
     pub fn take_passed_over(&mut self) -> usize {
         match &mut self.0 {
