@@ -10,6 +10,7 @@ use bitcoin::{BlockHash, Network, Work};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::birthday::Birthday;
+use crate::connection::ConnectionArguments;
 use crate::error::Error;
 use crate::system;
 
@@ -142,9 +143,12 @@ pub(crate) struct SyncArguments {
     /// A node to connect to, and nobody else; repeat it, or separate several by commas
     ///
     /// The node must serve compact block filters (Bitcoin Core: -blockfilterindex=1 -peerblockfilters=1). Without a port
-    /// it is the network's: 8333, testnet 18333, testnet4 48333, signet 38333, regtest 18444.
+    /// it is the network's: 8333, testnet 18333, testnet4 48333, signet 38333, regtest 18444. Through a --proxy it can be an
+    /// onion service.
     #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
     #[command(flatten)]
     pub(crate) watch: WatchArguments,
     /// Where to begin to search: a block height, or a day as YYYY-MM-DD (UTC)
@@ -320,7 +324,7 @@ With --json each line is an object. Its field \"event\" says which:
   repaired           what, kept: what was kept had a fault; headers are
                      sound up to the block kept
   migrated           from: the data was in this older format
-  peer_connected     peer, user_agent, height
+  peer_connected     peer, user_agent, height, transport (v1 or v2)
   peer_disconnected  peer, connected (whether it had been), reason
   peer_withholds     peer, claimed_height: it may be syncing itself
   heavier_below_start

@@ -19,11 +19,12 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
             json!({"event": "started", "network": network_name(network), "tip": block(tip), "checked": checked})
         }
         Event::Failed(_) => return None,
-        Event::PeerConnected { endpoint, user_agent, height, .. } => json!({
+        Event::PeerConnected { endpoint, user_agent, height, transport, .. } => json!({
             "event": "peer_connected",
             "peer": endpoint.to_string(),
             "user_agent": user_agent,
             "height": height,
+            "transport": transport.to_string(),
         }),
         Event::PeerDisconnected { endpoint, connected, reason } => json!({
             "event": "peer_disconnected",

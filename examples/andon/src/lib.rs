@@ -5,6 +5,7 @@
 mod archive;
 mod arguments;
 mod birthday;
+mod connection;
 mod demo;
 mod error;
 mod export;

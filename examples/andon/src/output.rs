@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Count, Decision, Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{Count, Decision, Event, Progress, Touch, TouchKind, TransportVersion};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use bitcoin::Network;
@@ -92,9 +92,13 @@ impl Output {
                     grouped(*checked)
                 ));
             }
-            Event::PeerConnected { endpoint, user_agent, height, .. } => {
+            Event::PeerConnected { endpoint, user_agent, height, transport, .. } => {
                 let user_agent = printable(user_agent);
-                self.news(&format!("Connected to {endpoint} ({user_agent}), at height {}", grouped(*height)));
+                let encrypted = if *transport == TransportVersion::V2 { ", encrypted" } else { "" };
+                self.news(&format!(
+                    "Connected to {endpoint} ({user_agent}{encrypted}), at height {}",
+                    grouped(*height)
+                ));
             }
             Event::PeerWithholds { endpoint, claimed } => self.warning(&format!(
                 "the peer {endpoint} claims {} blocks and shows fewer: it may be syncing itself",

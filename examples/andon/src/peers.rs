@@ -88,8 +88,8 @@ impl Peers {
         kinds.dedup();
         let what = match failures[..] {
             [(endpoint, reason)] => {
-                let verb =
-                    if matches!(kinds[..], ["unreachable" | "unresolved"]) { "reached" } else { "used" };
+                let unreached = matches!(kinds[..], ["unreachable" | "unresolved" | "proxy" | "no_proxy"]);
+                let verb = if unreached { "reached" } else { "used" };
                 format!("the peer {endpoint} can't be {verb}: {}", describe(reason, self.network))
             }
             _ => failures.iter().fold(
@@ -127,6 +127,14 @@ impl Peers {
             "unresolved" => {
                 "check the spelling of the host name, and that this machine can look names up".into()
             }
+            "proxy" => {
+                "check the --proxy: its address, that it runs, its name and password, and that it can reach the peer"
+                    .into()
+            }
+            "no_proxy" => "give the --proxy of a Tor that runs, such as 127.0.0.1:9050".into(),
+            "unencrypted" => {
+                "let it be reached without encryption, by --transport prefer-v2, or give another --peer".into()
+            }
             "other_network" => format!(
                 "check that the node is of {name}, or give the --network that it is of; each network has a port of its \
                  own"
@@ -155,7 +163,12 @@ fn reason_kind(reason: &Reason) -> &'static str {
     match reason {
         Reason::Connection(_) | Reason::HandshakeTimeout => "unreachable",
         Reason::Unresolved => "unresolved",
-        Reason::ClosedBeforeVersion | Reason::Misbehaved(Misbehaviour::WrongNetwork(_)) => "other_network",
+        Reason::ProxyUnreachable(_) | Reason::Proxy(_) => "proxy",
+        Reason::OnionWithoutProxy => "no_proxy",
+        Reason::EncryptionRefused => "unencrypted",
+        Reason::ClosedBeforeVersion
+        | Reason::ForeignHandshake
+        | Reason::Misbehaved(Misbehaviour::WrongNetwork(_)) => "other_network",
         Reason::MissingServices(_) => "missing_services",
         Reason::OtherChain | Reason::Misbehaved(Misbehaviour::ContradictsKnownBlock(_)) => "other_chain",
         _ => "peer",

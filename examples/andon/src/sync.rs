@@ -31,6 +31,7 @@ pub(crate) fn run<R: Runtime>(
 ) -> Result<End, Error> {
     let network = arguments.data.network();
     let peers = parse_peers(&arguments.peers, network)?;
+    let (encryption, proxy) = arguments.connection.parse()?;
     let watch = Watch::parse(&arguments.watch, network)?;
     let data_dir = arguments.data.directory()?;
     let (scripts, descriptors) = (watch.scripts().len(), watch.descriptors().0.len());
@@ -54,6 +55,7 @@ pub(crate) fn run<R: Runtime>(
     }
     let mut config = Config::new(network, system::seed()?);
     config.peers = peers;
+    (config.encryption, config.proxy) = (encryption, proxy);
     config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
     config.filter_cache = arguments.keep_filters.unwrap_or_default();

@@ -45,6 +45,24 @@ fn wrong_arguments_are_named() {
             &[&["sync", "--minimum-work", "much"][..], &script, &peer].concat(),
             "invalid value 'much' for '--minimum-work",
         ),
+        (&[&["sync", "--peer", "short.onion"][..], &script].concat(), "no onion address"),
+        (
+            &[&["sync", "--transport", "v3"][..], &script, &peer].concat(),
+            "invalid value 'v3' for '--transport",
+        ),
+        (
+            &[&["sync", "--proxy", "tor.example:9050"][..], &script, &peer].concat(),
+            "no IP address with a port, such as 127.0.0.1:9050",
+        ),
+        (
+            &[&["sync", "--proxy", "me@127.0.0.1:1"][..], &script, &peer].concat(),
+            "a name and a password of 1 to 255 bytes",
+        ),
+        (
+            &[&["sync", "--proxy", "me:x@127.0.0.1:1", "--proxy-isolation"][..], &script, &peer].concat(),
+            "leave one of them out",
+        ),
+        (&[&["sync", "--proxy-isolation"][..], &script, &peer].concat(), "--proxy <"),
         (&["headers"], "requires a subcommand"),
         (&["headers", "shred"], "unrecognized subcommand 'shred'"),
         (&["headers", "show", "tip"], "neither a block height nor a block hash of 64 hex digits"),

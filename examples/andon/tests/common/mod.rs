@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "it is a part of tests")]
 
 pub(crate) mod file;
+pub(crate) mod proxy;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
