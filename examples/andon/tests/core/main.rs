@@ -29,4 +29,5 @@ mod rpc;
 mod served;
 mod storms;
 mod sync;
+mod transport;
 mod view;
