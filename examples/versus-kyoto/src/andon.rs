@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Birthday, Client, Command, Config, Endpoint, Event, Start, TouchKind};
+use andon_bitcoin::client::{
+    Birthday, Client, Command, Config, Encryption, Endpoint, Event, Start, TouchKind,
+};
 use andon_store::SqliteStore;
 use bitcoin::{Network, OutPoint};
 
@@ -24,6 +26,8 @@ pub(crate) fn run(goal: &Goal, directory: &Path, started: Instant) -> Result<(),
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(Network::Regtest, seed);
     config.peers.extend(goal.peers.iter().copied().map(Endpoint::Address));
+    // As Kyoto, which does not encrypt connections to peers that it knows nothing of.
+    config.encryption = Encryption::Off;
     if let Some(start) = &goal.start {
         config.start = Start::Point(start.0.clone());
     }
