@@ -226,3 +226,33 @@ fn names_are_short_long_or_none() {
     assert_eq!(ours.read, expected);
     assert_eq!(ours.passed_over - before, passed_over);
 }
+
+/// Whatever comes, in whatever pieces, ends in an error with a name or in waiting, and what is kept meanwhile is bounded.
+#[test]
+fn anything_may_come() {
+    let mut rng = Rng::new([6; 32]);
+    for round in 0..600 {
+        let mut sent = Vec::new();
+        let halves = match round % 3 {
+            0 => initiate(MAGIC, by(round), Shape::default(), &mut sent),
+            1 => respond(MAGIC, by(round), Shape::default()),
+            // One that has shaken hands.
+            _ => {
+                let (mut ours, mut theirs) = pair(round, quiet());
+                exchange(&mut ours, &mut theirs, 0);
+                (ours.reader, ours.writer)
+            }
+        };
+        let mut side = Side::new(halves, sent);
+        let mut bytes = vec![0; rng.below(9000) as usize + 1];
+        rng.fill(&mut bytes);
+        if rng.below(2) == 0 {
+            let prefix = [MAGIC.as_slice(), b"version\0\0\0\0\0"].concat();
+            let length = (rng.below(17) as usize).min(bytes.len());
+            bytes[..length].copy_from_slice(&prefix[..length]);
+        }
+        let error = side.receive_in(&bytes, rng.below(300) as usize);
+        assert!(side.pending() <= bytes.len(), "{error:?}");
+        assert!(side.read.is_empty(), "nothing of it is a message");
+    }
+}
