@@ -88,6 +88,11 @@ impl Bitcoind {
         Some(Self { executable, directory, arguments: all, rpc, address, child })
     }
 
+    /// What it has logged, of which much depends on its arguments.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("regtest/debug.log")).unwrap()
+    }
+
     /// Ends the node in order.
     pub(crate) fn stop(&mut self) {
         self.call("stop", json!([]));

@@ -11,6 +11,7 @@
 mod common;
 
 mod bitcoind;
+mod checkpoints;
 mod comparison;
 mod deep;
 mod differential;

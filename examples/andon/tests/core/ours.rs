@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -25,6 +26,11 @@ impl Ours {
         let ours = Self { home };
         ours.watch(watched);
         ours
+    }
+
+    /// Where it is.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Watches these from the next run on, and nothing else.
