@@ -28,8 +28,8 @@ const QUIET: Duration = Duration::from_secs(2);
 
 /// While a new database is filled, and so many bytes of batches are in it, a group waits so long for more: each commit writes
 /// some pages once more.
-const BULK_BYTES: usize = 1 << 20;
-const LINGERING: Duration = Duration::from_millis(100);
+const BULK_BYTES: usize = 1 << 18;
+const LINGERING: Duration = Duration::from_millis(250);
 
 /// Bytes of pages that may wait to be collected; the thread then waits too.
 const WAITING_BYTES: usize = 4 * PAGE_BYTES;

@@ -678,7 +678,7 @@ fn a_question_that_meets_damage_is_answered_after_the_repair() {
         // The index: made anew, and nothing is lost.
         for period in 0..LONG / PERIOD {
             let hash = ledger.block(period * PERIOD + 1000).hash;
-            let part = hash.as_byte_array()[0] / 16;
+            let part = hash.as_byte_array()[0] / 64;
             let at = [&[part][..], &key(period)].concat();
             let mut shelf = present.clone();
             harm.befall(&mut shelf, "hashes", &at);
@@ -912,14 +912,14 @@ fn random_damage(seed: u64) {
         drop(room.export(from, 2000));
         room.sync(tip);
     }
-    for part in 0..16_u8 {
-        let height = (0..=tip).find(|height| ledger.block(*height).hash.as_byte_array()[0] / 16 == part);
+    for part in 0..4_u8 {
+        let height = (0..=tip).find(|height| ledger.block(*height).hash.as_byte_array()[0] / 64 == part);
         let hash = ledger.branch(1, 2, u64::from(part)).tip().hash;
         room.look(HeaderQuery::Hash(hash));
         room.look(HeaderQuery::Hash(ledger.block(height.unwrap()).hash));
         // One that is in the chain is at hand: one that is not makes the client look.
         let mut bytes = hash.to_byte_array();
-        bytes[0] = part * 16 + 1;
+        bytes[0] = part * 64 + 1;
         room.look(HeaderQuery::Hash(bitcoin::BlockHash::from_byte_array(bytes)));
         room.sync(tip);
     }

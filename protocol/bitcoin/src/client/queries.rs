@@ -10,7 +10,7 @@ use bitcoin::block::Header;
 
 use super::api::{BlockId, Event, HeaderQuery, Import, ImportError};
 use super::record::{self, StoredHeader};
-use super::{Client, Turn};
+use super::{Client, Then, Turn};
 use crate::headers::{PERIOD, Stop};
 use crate::wire::MAX_HEADERS;
 
@@ -193,6 +193,10 @@ impl Client {
                 let mut last = None;
                 for (key, value) in rows.iter() {
                     let Some(period) = record::hash_heights(key, value, &hash, &mut heights) else {
+                        // The repair makes those anew that there are to be: this one may be of blocks that are gone.
+                        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                            record::delete(batch, record::HASHES, key);
+                        });
                         self.ask_after_repair(turn, Order::Find(query), INDEX_DAMAGED);
                         return true;
                     };
