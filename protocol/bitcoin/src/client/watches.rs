@@ -479,7 +479,9 @@ impl Watches {
         if !self.descents.is_empty() {
             any |= self.descents.go_back(height);
             self.is_arranged = false;
-            self.void = Some(self.void.map_or(height, |void| void.min(height)));
+            if any {
+                self.void = Some(self.void.map_or(height, |void| void.min(height)));
+            }
         }
         any
     }
