@@ -18,6 +18,7 @@ pub mod filter;
 pub mod fixture;
 pub mod headers;
 pub mod points;
+mod rows;
 pub mod server;
 pub mod transport;
 pub mod wire;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use andon_bitcoin::client::{Birthday, Command, Config, Event, Touch, TouchKind, WatchedOutput};
-use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
+use andon_kernel::Space;
 use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash;
 use bitcoin::key::{Secp256k1, UntweakedPublicKey};
@@ -17,6 +17,7 @@ use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::taproot::{LeafVersion, TaprootBuilder};
 use bitcoin::{Amount, Block, OutPoint, PubkeyHash, ScriptBuf, WPubkeyHash, Witness};
 use lab::chain::{filter_of, script};
+use lab::damage::change;
 use lab::{Asked, Chain, Lab, Peer, config};
 
 /// Blocks of a step at most.
@@ -340,15 +341,6 @@ fn what_goes_upwards_comes_first() {
             assert_settled(&lab);
         }
     }
-}
-
-fn change(store: &mut MemoryStore, write: impl FnOnce(&mut BatchWriter<'_>)) {
-    let mut outbox: Outbox<()> = Outbox::new();
-    outbox.store(Names::default().ticket(), write);
-    let Some(Output::Store { ticket, batch }) = outbox.pop() else { panic!("it was put there") };
-    store.restart();
-    let Ok(()) = store.store(ticket, batch);
-    store.restart();
 }
 
 /// What is remembered, or how far it is, is damaged: it is searched for anew.

@@ -13,12 +13,13 @@ use andon_bitcoin::client::{
     Birthday, Command, Config, Derivation, Descriptor, DescriptorError, Event, FilterCache, Lookahead,
     TouchKind, WatchedOutput,
 };
-use andon_kernel::{BatchWriter, MemoryStore, Names, Outbox, Output, Space, Store};
+use andon_kernel::Space;
 use bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
 use bitcoin::consensus::deserialize;
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Block, CompressedPublicKey, Network, OutPoint, ScriptBuf, Witness};
 use lab::chain::{filter_of, script};
+use lab::damage::change;
 use lab::{Asked, Chain, Lab, Peer, config};
 
 const TIP: u32 = 6000;
@@ -477,15 +478,6 @@ fn filters_of_blocks_that_have_gone_are_not_searched() {
 }
 
 const FILTERS: Space = Space::new("filters");
-
-fn change(store: &mut MemoryStore, write: impl FnOnce(&mut BatchWriter<'_>)) {
-    let mut outbox: Outbox<()> = Outbox::new();
-    outbox.store(Names::default().ticket(), write);
-    let Some(Output::Store { ticket, batch }) = outbox.pop() else { panic!("it was put there") };
-    store.restart();
-    let Ok(()) = store.store(ticket, batch);
-    store.restart();
-}
 
 #[test]
 fn filters_that_are_damaged_on_the_disk_are_asked_of_peers() {

@@ -17,7 +17,6 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use andon_kernel::{BatchWriter, Rng, Space};
-use bitcoin::hashes::{HashEngine, siphash24};
 use bitcoin::p2p::ServiceFlags;
 
 use super::book::AddressBook;
@@ -27,6 +26,7 @@ use super::location::{Location, Source};
 use super::network::is_routable;
 use super::placement::{Cell, Placement};
 use super::tables::Table;
+use crate::rows;
 use crate::wire::{Host, Malformed, Reader};
 
 /// Nodes, and what their places are computed from.
@@ -343,28 +343,14 @@ pub(super) fn read_version(reader: &mut Reader<'_>) -> Result<(), RowError> {
     }
 }
 
-/// Bytes of the checksum that ends a value.
-const SEAL: usize = 4;
-
-/// The checksum of a row: against what happens to disks, not against people.
-fn seal(key: &[u8], value: &[u8]) -> [u8; SEAL] {
-    let mut engine = siphash24::HashEngine::with_keys(key.len() as u64, value.len() as u64);
-    engine.input(key);
-    engine.input(value);
-    (siphash24::Hash::from_engine_to_u64(engine) as u32).to_le_bytes()
-}
-
 /// A value without its checksum.
 pub(super) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], RowError> {
-    let (value, end) = value.split_last_chunk().ok_or(RowError::Damaged)?;
-    if seal(key, value) == *end { Ok(value) } else { Err(RowError::Damaged) }
+    rows::unseal(key, value).ok_or(RowError::Damaged)
 }
 
 /// Puts a row, with its checksum.
 pub(super) fn put(batch: &mut BatchWriter<'_>, space: Space, key: &[u8], mut value: Vec<u8>) {
-    let seal = seal(key, &value);
-    value.extend_from_slice(&seal);
-    batch.put(space, key, &value);
+    rows::put(batch, space, key, &mut value);
 }
 
 /// Removes a row.

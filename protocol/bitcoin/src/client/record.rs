@@ -39,7 +39,7 @@ use alloc::vec::Vec;
 use andon_kernel::{BatchWriter, Space};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{Decodable, Encodable};
-use bitcoin::hashes::{Hash, HashEngine, siphash24};
+use bitcoin::hashes::Hash;
 use bitcoin::p2p::Magic;
 use bitcoin::{BlockHash, Network, Work};
 
@@ -47,6 +47,7 @@ use super::api::BlockId;
 use super::descents::Descended;
 use super::watches::{GroupId, Positions};
 use crate::headers::Lineage;
+use crate::rows::{SEAL, put, unseal};
 use crate::wire::{Malformed, Reader};
 
 pub(super) use chain::{
@@ -90,30 +91,6 @@ const NEXT_KEY: &[u8] = b"next";
 const DESCENT_KEY: &[u8] = b"descent";
 const SWITCH_KEY: &[u8] = b"switch";
 const MIGRATED_KEY: &[u8] = b"migrated";
-
-/// Bytes of the checksum that ends a value.
-const SEAL: usize = 4;
-
-/// The checksum of a row: against what happens to disks, not against people.
-fn seal(key: &[u8], value: &[u8]) -> [u8; SEAL] {
-    let mut engine = siphash24::HashEngine::with_keys(key.len() as u64, value.len() as u64);
-    engine.input(key);
-    engine.input(value);
-    (siphash24::Hash::from_engine_to_u64(engine) as u32).to_le_bytes()
-}
-
-/// Puts a row, with its checksum.
-fn put(batch: &mut BatchWriter<'_>, space: Space, key: &[u8], value: &mut Vec<u8>) {
-    let seal = seal(key, value);
-    value.extend_from_slice(&seal);
-    batch.put(space, key, value);
-}
-
-/// A value without its checksum. `None`: it is not what was put.
-fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
-    let (value, end) = value.split_last_chunk()?;
-    (seal(key, value) == *end).then_some(value)
-}
 
 /// The key of a height; of the first of several rows at that height.
 pub(super) fn height_key(height: u32) -> [u8; 4] {

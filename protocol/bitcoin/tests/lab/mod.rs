@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 pub(crate) mod chain;
+pub(crate) mod damage;
 #[path = "../world/disk.rs"]
 mod disk;
 pub(crate) mod filter_headers;
