@@ -205,12 +205,12 @@ fn a_peer_that_comes_again_and_again_votes_once() {
 fn a_network_votes_once() {
     let at = |text: &str| Endpoint::parse(text, bitcoin::Network::Regtest).unwrap();
     for (second, decision) in [
-        ("203.0.113.5:30001", Decision::Open),
+        ("203.0.114.5:30001", Decision::Open),
         ("[::ffff:203.0.1.1]:30001", Decision::Open),
         ("203.9.113.5:30001", Decision::Replaced),
     ] {
         let mut config = config(0);
-        config.peers = vec![at("198.51.100.7:30002"), at("203.0.1.9:30000"), at(second)];
+        config.peers = vec![at("198.52.100.7:30002"), at("203.0.1.9:30000"), at(second)];
         let peers = vec![Peer::new(&adding()), Peer::new(&adding()), Peer::new(&honest())];
         let mut lab = Lab::new(config, peers);
         lab.command(Command::Watch { scripts: vec![script(1)], from: Birthday::Height(1) });

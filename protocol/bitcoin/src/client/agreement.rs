@@ -13,7 +13,6 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use andon_kernel::ConnId;
 use bitcoin::FilterHeader;
@@ -22,8 +21,9 @@ use super::api::{BlockId, Decision, Event, Reason};
 use super::config::Endpoint;
 use super::dial::TargetId;
 use super::dispute::Dispute;
-use super::peer::{Headers, Peer};
+use super::peer::{Headers, Origin, Peer};
 use super::{Client, Misbehaviour, Then, Turn, record};
+use crate::addresses::{Group, Grouping, Location, is_routable};
 use crate::points;
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Message};
 
@@ -65,9 +65,10 @@ pub(super) struct Dissent {
 
 /// Peers that have one vote together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    V4([u8; 2]),
-    V6([u8; 4]),
+enum Voter {
+    /// Those whose addresses one owner may have many of.
+    Group(Group),
+    /// One that was given by name, or is of this machine or a private network.
     Own(TargetId),
 }
 
@@ -248,10 +249,10 @@ impl Client {
         let next = self.filter_headers.next();
         if trusted < next && self.agreement.dispute.is_none() {
             // What each group has said, and could say.
-            let mut groups: BTreeMap<Group, (u32, u32)> = BTreeMap::new();
+            let mut groups: BTreeMap<Voter, (u32, u32)> = BTreeMap::new();
             for peer in self.peers.values().filter(|peer| peer.is_of_one_mind() && is_waited_for(peer)) {
                 let Some(best) = peer.best.and_then(|best| self.chain.common(best)) else { continue };
-                let (agrees, shown) = groups.entry(self.group(peer)).or_default();
+                let (agrees, shown) = groups.entry(self.voter(peer)).or_default();
                 *agrees = peer.agrees.max(*agrees);
                 *shown = (best + 1).max(*shown);
             }
@@ -290,7 +291,7 @@ impl Client {
             // What was decided is on its way, and nobody has named it anew.
             return;
         }
-        let mut votes: BTreeMap<Group, Option<FilterHeader>> = BTreeMap::new();
+        let mut votes: BTreeMap<Voter, Option<FilterHeader>> = BTreeMap::new();
         for peer in self.peers.values().filter(|peer| is_waited_for(peer)) {
             let vote = match peer.dissent {
                 Some(dissent) if dissent.height == height => dissent.theirs,
@@ -299,7 +300,7 @@ impl Client {
                 Some(_) => ours,
                 None => continue,
             };
-            let group = votes.entry(self.group(peer)).or_insert(Some(vote));
+            let group = votes.entry(self.voter(peer)).or_insert(Some(vote));
             // Who says both says nothing.
             *group = group.filter(|before| *before == vote);
         }
@@ -348,8 +349,8 @@ impl Client {
         }
     }
 
-    fn group(&self, peer: &Peer) -> Group {
-        group(self.targets.endpoint(peer.target), peer.target)
+    fn voter(&self, peer: &Peer) -> Voter {
+        voter(peer.origin, &peer.endpoint, &self.config.grouping)
     }
 
     /// Drops the filter headers from this height on, and what was found with them: they were not the right ones.
@@ -425,30 +426,18 @@ fn is_waited_for(peer: &Peer) -> bool {
     peer.is_ready() && (shown || peer.agrees > 0) && (peer.passed_over.is_none() || lags)
 }
 
-fn group(endpoint: &Endpoint, target: TargetId) -> Group {
-    let Endpoint::Address(address) = endpoint else { return Group::Own(target) };
-    let v4 = |address: Ipv4Addr| {
-        let [first, second, ..] = address.octets();
-        match address.is_loopback() || address.is_private() || address.is_link_local() {
-            true => Group::Own(target),
-            false => Group::V4([first, second]),
+fn voter(origin: Origin, endpoint: &Endpoint, grouping: &Grouping) -> Voter {
+    let host = match (origin, endpoint) {
+        (Origin::Given(target), Endpoint::Host { .. }) => return Voter::Own(target),
+        (Origin::Given(target), Endpoint::Address(address)) => {
+            let host = Location::from(*address).host;
+            if !is_routable(&host) {
+                return Voter::Own(target);
+            }
+            host
         }
     };
-    let v6 = |address: Ipv6Addr| match address.to_ipv4_mapped() {
-        Some(address) => v4(address),
-        None if address.is_loopback() || is_local(address) => Group::Own(target),
-        None => Group::V6(*address.octets().first_chunk().expect("an address has 16 bytes")),
-    };
-    match address.ip() {
-        IpAddr::V4(address) => v4(address),
-        IpAddr::V6(address) => v6(address),
-    }
-}
-
-/// Whether an address is of one site (`fc00::/7`) or of one link (`fe80::/10`).
-fn is_local(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    first & 0xfe == 0xfc || (first == 0xfe && second & 0xc0 == 0x80)
+    Voter::Group(grouping.of(&host))
 }
 
 #[cfg(test)]
@@ -461,12 +450,12 @@ mod tests {
     #[test]
     fn addresses_of_one_network_are_one_group() {
         let endpoints = [
-            ("203.0.113.5:8333", 0),
+            ("203.0.114.5:8333", 0),
             ("203.0.7.1:8334", 0),
             ("[::ffff:203.0.9.9]:8333", 0),
             ("203.1.113.5:8333", 3),
-            ("[2001:db8::1]:8333", 4),
-            ("[2001:db8:7::2]:8333", 4),
+            ("[2001:dc8::1]:8333", 4),
+            ("[2001:dc8:7::2]:8333", 4),
             ("[2001:db9::1]:8333", 6),
             ("127.0.0.1:8333", 7),
             ("127.0.0.1:8334", 8),
@@ -486,7 +475,7 @@ mod tests {
         for (text, same) in endpoints {
             targets.add(&Endpoint::parse(text, bitcoin::Network::Bitcoin).unwrap());
             let target = *targets.ids().last().unwrap();
-            groups.push(group(targets.endpoint(target), target));
+            groups.push(voter(Origin::Given(target), targets.endpoint(target), &Grouping::by_prefix()));
             let first = groups.iter().position(|group| group == groups.last().unwrap());
             assert_eq!(first, Some(same), "{text}");
         }

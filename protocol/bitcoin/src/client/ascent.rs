@@ -397,7 +397,7 @@ impl Client {
 
     fn report_heavier(&mut self, turn: &mut Turn<'_>, conn: ConnId, height: u32, work: Work) {
         let Some(peer) = self.peers.get(&conn) else { return };
-        let endpoint = self.targets.endpoint(peer.target).clone();
+        let endpoint = peer.endpoint.clone();
         turn.out.event(Event::HeavierBelowStart { endpoint, height, work });
         // It serves another chain: nothing of it is of use here.
         self.drop_peer(turn, conn, super::Reason::OtherChain);

@@ -10,6 +10,7 @@ use core::time::Duration;
 use bitcoin::{FilterHeader, Network, Work};
 
 use super::api::{Birthday, BlockId};
+use crate::addresses::Grouping;
 use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
@@ -34,10 +35,13 @@ pub struct Config {
     /// of them one peer is believed, and one that contradicts them is let go.
     pub known_filter_headers: Vec<(u32, FilterHeader)>,
     /// How many peers must name the same filter headers above those that are known, before filters are searched with them.
-    /// They are counted by group: peers whose addresses have the first 16 bits (IPv4) or 32 bits (IPv6) in common have one
-    /// vote together; a host name is a group of its own, and so is each address and port of this machine and of private
-    /// networks. Where fewer groups are connected, as many are enough; zero is one.
+    /// They are counted by group, as [`grouping`](Self::grouping) has it: peers whose addresses have the first 16 bits (IPv4)
+    /// or 32 bits (IPv6) in common have one vote together; a host name is a group of its own, and so is each address and port
+    /// of this machine and of private networks. Where fewer groups are connected, as many are enough; zero is one.
     pub filter_header_quorum: u8,
+    /// What counts as one owner's of addresses: of each group one node of the address book is connected at a time, and peers
+    /// of one group have one vote together. By the first bits of addresses, or by a map of autonomous systems.
+    pub grouping: Grouping,
     /// The peers to connect to. More can be added by [`Command::AddPeer`](super::Command::AddPeer).
     pub peers: Vec<Endpoint>,
     /// Whether connections are encrypted (BIP324).
@@ -89,6 +93,7 @@ impl Config {
             known_blocks: Vec::new(),
             known_filter_headers: Vec::new(),
             filter_header_quorum: 2,
+            grouping: Grouping::by_prefix(),
             peers: Vec::new(),
             encryption: Encryption::Preferred,
             decoys: None,

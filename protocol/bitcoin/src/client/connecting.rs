@@ -10,8 +10,8 @@ use core::time::Duration;
 use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
-use super::dial::{Remote, TargetId};
-use super::peer::Peer;
+use super::dial::TargetId;
+use super::peer::{Origin, Peer};
 use super::session::of_transport;
 use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
 use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
@@ -28,10 +28,11 @@ impl Client {
         match endpoint {
             Endpoint::Address(addr) => {
                 let addr = *addr;
-                self.connect(turn, target, Remote::Address(addr));
+                self.connect_given(turn, target, Endpoint::Address(addr));
             }
             Endpoint::Host { .. } if self.config.proxy.is_some() => {
-                self.connect(turn, target, Remote::Name(target));
+                let endpoint = endpoint.clone();
+                self.connect_given(turn, target, endpoint);
             }
             Endpoint::Host { .. } if endpoint.is_onion() => {
                 self.after_failure(turn, target, false, Reason::OnionWithoutProxy);
@@ -50,30 +51,50 @@ impl Client {
         }
     }
 
+    /// Dials a peer that was given, at this one of its addresses.
+    pub(super) fn connect_given(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Endpoint) {
+        let endpoint = self.targets.endpoint(target).clone();
+        self.connect(turn, Origin::Given(target), endpoint, remote);
+    }
+
     /// Dials, and begins as the peer is known to take it.
-    pub(super) fn connect(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Remote) {
+    pub(super) fn connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        origin: Origin,
+        endpoint: Endpoint,
+        remote: Endpoint,
+    ) {
         let encrypts = match self.config.encryption {
-            Encryption::Preferred => !self.unencrypted.has(remote, turn.now.instant),
+            Encryption::Preferred => !self.unencrypted.has(&remote, turn.now.instant),
             Encryption::Required => true,
             Encryption::Off => false,
         };
-        let peer = self.dial_remote(turn, target, remote);
-        peer.encrypts = encrypts;
+        if let Some(peer) = self.dial_remote(turn, origin, endpoint, remote) {
+            peer.encrypts = encrypts;
+        }
     }
 
-    fn dial_remote(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Remote) -> &mut Peer {
-        let addr = match (&self.config.proxy, remote) {
+    /// `None`: only a proxy is given names.
+    fn dial_remote(
+        &mut self,
+        turn: &mut Turn<'_>,
+        origin: Origin,
+        endpoint: Endpoint,
+        remote: Endpoint,
+    ) -> Option<&mut Peer> {
+        let addr = match (&self.config.proxy, &remote) {
             (Some(proxy), _) => proxy.address,
-            (None, Remote::Address(addr)) => addr,
-            (None, Remote::Name(_)) => unreachable!("only a proxy is given names"),
+            (None, Endpoint::Address(addr)) => *addr,
+            (None, Endpoint::Host { .. }) => return None,
         };
         let conn = self.names.conn();
         turn.out.connect(conn, addr);
         let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
-        let mut peer = Peer::new(target, remote, self.magic, nonce, turn.now);
+        let mut peer = Peer::new(origin, endpoint, remote, self.magic, nonce, turn.now);
         peer.handshake_until = turn.now.instant + self.config.handshake_timeout;
         self.timers.set(Timer::Handshake(conn), peer.handshake_until);
-        self.peers.entry(conn).or_insert(peer)
+        Some(self.peers.entry(conn).or_insert(peer))
     }
 
     pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
@@ -97,11 +118,9 @@ impl Client {
         let (Some(proxy), Some(peer)) = (&self.config.proxy, self.peers.get_mut(&conn)) else {
             return Ok(());
         };
-        let target = match (peer.remote, self.targets.endpoint(peer.target)) {
-            (Remote::Address(addr), _) | (Remote::Name(_), &Endpoint::Address(addr)) => {
-                ProxyTarget::Address(addr)
-            }
-            (Remote::Name(_), Endpoint::Host { name, port }) => ProxyTarget::Host(name, *port),
+        let target = match &peer.remote {
+            Endpoint::Address(addr) => ProxyTarget::Address(*addr),
+            Endpoint::Host { name, port } => ProxyTarget::Host(name, *port),
         };
         let fresh;
         let login = match &proxy.login {
@@ -235,9 +254,11 @@ impl Client {
     /// Dials a peer again that has closed an encrypted connection without a word, now without encryption: so do nodes that
     /// do not know it.
     fn fall_back(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let Some(Peer { target, remote, .. }) = self.peers.remove(&conn) else { return };
+        let Some(Peer { origin, endpoint, remote, .. }) = self.peers.remove(&conn) else { return };
         self.timers.cancel(Timer::Handshake(conn));
-        self.dial_remote(turn, target, remote).fell_back = true;
+        if let Some(peer) = self.dial_remote(turn, origin, endpoint, remote) {
+            peer.fell_back = true;
+        }
     }
 }
 

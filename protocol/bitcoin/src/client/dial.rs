@@ -23,34 +23,28 @@ const MAX_DOUBLINGS: u32 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TargetId(u32);
 
-/// Where a connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Remote {
-    Address(SocketAddr),
-    /// To a peer whose host name the proxy knows.
-    Name(TargetId),
-}
-
 /// How long a peer that does not encrypt is remembered: it may learn to.
 const UNENCRYPTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Peers that are remembered not to encrypt, at most. The oldest is forgotten.
 const MAX_UNENCRYPTED: usize = 2048;
 
-/// Peers that closed encrypted connections without a word and took unencrypted ones, and until when that is remembered.
+/// Where peers are that closed encrypted connections without a word and took unencrypted ones, and until when that is
+/// remembered.
 #[derive(Debug, Default)]
-pub(super) struct Unencrypted(BTreeMap<Remote, Instant>);
+pub(super) struct Unencrypted(BTreeMap<Endpoint, Instant>);
 
 impl Unencrypted {
-    pub(super) fn has(&self, remote: Remote, now: Instant) -> bool {
-        self.0.get(&remote).is_some_and(|until| now < *until)
+    pub(super) fn has(&self, remote: &Endpoint, now: Instant) -> bool {
+        self.0.get(remote).is_some_and(|until| now < *until)
     }
 
-    pub(super) fn remember(&mut self, remote: Remote, now: Instant) {
+    pub(super) fn remember(&mut self, remote: Endpoint, now: Instant) {
         self.0.insert(remote, now + UNENCRYPTED_FOR);
         if self.0.len() > MAX_UNENCRYPTED
-            && let Some((&oldest, _)) = self.0.iter().min_by_key(|(_, until)| **until)
+            && let Some((oldest, _)) = self.0.iter().min_by_key(|(_, until)| **until)
         {
+            let oldest = oldest.clone();
             self.0.remove(&oldest);
         }
     }

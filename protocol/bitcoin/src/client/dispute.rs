@@ -409,7 +409,7 @@ impl Client {
         omission: Option<Omission>,
     ) {
         let Some(peer) = self.peers.get(&conn) else { return };
-        let endpoint = self.targets.endpoint(peer.target).clone();
+        let endpoint = peer.endpoint.clone();
         turn.out.event(Event::FalseFilter { endpoint, block, filter_hash, omission });
         self.drop_peer(turn, conn, Reason::Misbehaved(Misbehaviour::FalseFilterHeader(block.height)));
     }

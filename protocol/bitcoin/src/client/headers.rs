@@ -247,10 +247,7 @@ impl Client {
         }
         let shown = peer.best.map_or(0, |best| best.height);
         if peer.claimed > shown && peer.claimed > tip.height {
-            let event = Event::PeerWithholds {
-                endpoint: self.targets.endpoint(peer.target).clone(),
-                claimed: peer.claimed,
-            };
+            let event = Event::PeerWithholds { endpoint: peer.endpoint.clone(), claimed: peer.claimed };
             turn.out.event(event);
             self.withhold(turn, conn);
         } else {

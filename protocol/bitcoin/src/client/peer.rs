@@ -9,7 +9,8 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::agreement::Dissent;
 use super::api::BlockId;
-use super::dial::{Remote, TargetId};
+use super::config::Endpoint;
+use super::dial::TargetId;
 use super::pace::Pace;
 use crate::transport::{Reader, Socks5, Writer, unencrypted};
 
@@ -34,9 +35,11 @@ const MAX_LATE_BLOCKS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) target: TargetId,
-    /// Where the connection goes, whatever is between.
-    pub(super) remote: Remote,
+    pub(super) origin: Origin,
+    /// Where it is, as it was given.
+    pub(super) endpoint: Endpoint,
+    /// Where the connection goes, whatever is between: for a name that was looked up, one of its addresses.
+    pub(super) remote: Endpoint,
     /// Whether it begins encrypted.
     pub(super) encrypts: bool,
     /// Whether it is one without encryption because one with it was closed without a word.
@@ -100,6 +103,13 @@ pub(super) struct Peer {
     allowance_at: Instant,
 }
 
+/// Whose peer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The application's.
+    Given(TargetId),
+}
+
 /// How far a handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
@@ -136,10 +146,18 @@ pub(super) enum Headers {
 
 impl Peer {
     /// One that is dialled.
-    pub(super) fn new(target: TargetId, remote: Remote, magic: [u8; 4], nonce: u64, now: Now) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        endpoint: Endpoint,
+        remote: Endpoint,
+        magic: [u8; 4],
+        nonce: u64,
+        now: Now,
+    ) -> Self {
         let (reader, writer) = unencrypted(magic);
         Self {
-            target,
+            origin,
+            endpoint,
             remote,
             encrypts: false,
             fell_back: false,

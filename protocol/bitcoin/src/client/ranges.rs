@@ -318,7 +318,7 @@ impl Client {
         }
         self.withhold(turn, conn);
         if let Some(peer) = self.peers.get(&conn).filter(|peer| peer.claimed > self.chain.tip_height()) {
-            let endpoint = self.targets.endpoint(peer.target).clone();
+            let endpoint = peer.endpoint.clone();
             turn.out.event(Event::PeerWithholds { endpoint, claimed: peer.claimed });
         }
     }

@@ -7,9 +7,9 @@ use core::time::Duration;
 use andon_kernel::ConnId;
 use bitcoin::p2p::ServiceFlags;
 
-use super::dial::{Added, Next, Remote, TargetId, is_of_the_address};
+use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::filters::Unanswered;
-use super::peer::{Handshake, Headers, Pong};
+use super::peer::{Handshake, Headers, Origin, Pong};
 use super::search::{BLOCK, CFILTER};
 use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
 use crate::transport::{Incoming, TransportError, unencrypted};
@@ -61,12 +61,16 @@ impl Client {
         self.ascent_lost(turn, conn);
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
-        if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
-            self.targets.misbehaved(peer.target);
-        } else if !is_of_the_address(&reason) {
-            self.targets.forget_addresses(peer.target);
+        match peer.origin {
+            Origin::Given(target) => {
+                if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
+                    self.targets.misbehaved(target);
+                } else if !is_of_the_address(&reason) {
+                    self.targets.forget_addresses(target);
+                }
+                self.after_failure(turn, target, peer.is_ready(), reason);
+            }
         }
-        self.after_failure(turn, peer.target, peer.is_ready(), reason);
     }
 
     /// Tries a peer's next address, or tells that it has failed and tries it again later.
@@ -78,7 +82,7 @@ impl Client {
         reason: Reason,
     ) {
         match self.targets.next(target, self.config.retry_delay) {
-            Next::Dial(addr) => self.connect(turn, target, Remote::Address(addr)),
+            Next::Dial(addr) => self.connect_given(turn, target, Endpoint::Address(addr)),
             Next::Wait(delay) => {
                 let endpoint = self.targets.endpoint(target).clone();
                 turn.out.event(Event::PeerDisconnected { endpoint, connected, reason });
@@ -161,7 +165,7 @@ impl Client {
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if peer.fell_back {
-            self.unencrypted.remember(peer.remote, turn.now.instant);
+            self.unencrypted.remember(peer.remote.clone(), turn.now.instant);
         }
         peer.handshake = Handshake::Verack;
         peer.services = version.services;
@@ -188,14 +192,16 @@ impl Client {
         peer.handshake = Handshake::Done;
         let event = Event::PeerConnected {
             peer: conn,
-            endpoint: self.targets.endpoint(peer.target).clone(),
+            endpoint: peer.endpoint.clone(),
             user_agent: peer.user_agent.clone(),
             services: peer.services,
             height: peer.claimed,
             transport: peer.writer.version().expect("messages have come, in one version"),
         };
         turn.out.event(event);
-        self.targets.succeeded(peer.target);
+        match peer.origin {
+            Origin::Given(target) => self.targets.succeeded(target),
+        }
         self.timers.cancel(Timer::Handshake(conn));
         self.timers.set(Timer::Ping(conn), turn.now.instant + self.config.ping_interval);
         self.send(turn, conn, &Message::SendHeaders);
@@ -291,7 +297,7 @@ impl Client {
         let (pong, serial) = peer.take_pong(nonce);
         let unanswered = serial.and_then(|serial| self.search.filters.unanswered(conn, serial));
         if let Some(Unanswered::LeftOut(block)) = unanswered {
-            let endpoint = self.targets.endpoint(peer.target).clone();
+            let endpoint = peer.endpoint.clone();
             turn.out.event(Event::FilterLeftOut { endpoint, block });
         }
         let no_block = serial.is_some_and(|serial| self.search.blocks.is_unanswered(conn, serial));
