@@ -11,6 +11,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::birthday::Birthday;
 use crate::connection::ConnectionArguments;
+use crate::discovery::DiscoveryArguments;
 use crate::error::Error;
 use crate::system;
 
@@ -140,13 +141,15 @@ impl DataArguments {
 pub(crate) struct SyncArguments {
     #[command(flatten)]
     pub(crate) data: DataArguments,
-    /// A node to connect to, and nobody else; repeat it, or separate several by commas
+    /// A node to connect to, and nobody else unless --discover is given; repeat it, or separate several by commas
     ///
     /// The node must serve compact block filters (Bitcoin Core: -blockfilterindex=1 -peerblockfilters=1). Without a port
     /// it is the network's: 8333, testnet 18333, testnet4 48333, signet 38333, regtest 18444. Through a --proxy it can be an
     /// onion service.
     #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) discovery: DiscoveryArguments,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
     #[command(flatten)]

@@ -57,6 +57,7 @@ pub(crate) fn run<R: Runtime>(output: &mut Output, interrupt: &Interrupt) -> Res
     step(output, "first_sync");
 
     let mut config = client::Config::new(Network::Regtest, system::seed()?);
+    config.discovery = None;
     config.peers = vec![Endpoint::Address(node.address)];
     let watch = Watch::of_scripts(fixture.watch_scripts.iter().map(|&script| script.to_owned()));
     let birthday = client::Birthday::Height(0);

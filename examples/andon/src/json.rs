@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{BlockId, Count, Decision, Derivation, Event, Progress, Touch, TouchKind};
+use andon_bitcoin::client::{
+    BlockId, Count, Decision, Derivation, Event, PeerPurpose, Progress, Touch, TouchKind,
+};
 use bitcoin::Network;
 use serde_json::{Value, json};
 
@@ -12,6 +14,16 @@ use crate::progress::Part;
 use crate::summary::Summary;
 use crate::watch::address;
 
+const fn purpose_name(purpose: PeerPurpose) -> &'static str {
+    match purpose {
+        PeerPurpose::Configured => "configured",
+        PeerPurpose::Found => "found",
+        PeerPurpose::Feeler => "feeler",
+        PeerPurpose::Addresses => "addresses",
+        _ => "other",
+    }
+}
+
 /// An event as an object; `None` for what is told in another way (failures end the program).
 pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
     Some(match event {
@@ -19,16 +31,18 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
             json!({"event": "started", "network": network_name(network), "tip": block(tip), "checked": checked})
         }
         Event::Failed(_) => return None,
-        Event::PeerConnected { endpoint, user_agent, height, transport, .. } => json!({
+        Event::PeerConnected { endpoint, purpose, user_agent, height, transport, .. } => json!({
             "event": "peer_connected",
             "peer": endpoint.to_string(),
+            "purpose": purpose_name(*purpose),
             "user_agent": user_agent,
             "height": height,
             "transport": transport.to_string(),
         }),
-        Event::PeerDisconnected { endpoint, connected, reason } => json!({
+        Event::PeerDisconnected { endpoint, purpose, connected, reason } => json!({
             "event": "peer_disconnected",
             "peer": endpoint.to_string(),
+            "purpose": purpose_name(*purpose),
             "connected": connected,
             "reason": reason.to_string(),
         }),
@@ -38,6 +52,11 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::FilterLeftOut { endpoint, block: left_out } => {
             json!({"event": "filter_left_out", "peer": endpoint.to_string(), "block": block(left_out)})
         }
+        Event::Banned { subnet, until } => {
+            json!({"event": "banned", "subnet": subnet.to_string(), "until": until.as_secs()})
+        }
+        Event::BanRefused { subnet } => json!({"event": "ban_refused", "subnet": subnet.to_string()}),
+        Event::BanLifted { subnet } => json!({"event": "ban_lifted", "subnet": subnet.to_string()}),
         Event::Repaired { what, kept } => json!({"event": "repaired", "what": what, "kept": block(kept)}),
         Event::Migrated { from } => json!({"event": "migrated", "from": from}),
         Event::HeavierBelowStart { endpoint, height, work } => json!({

@@ -7,6 +7,7 @@ mod arguments;
 mod birthday;
 mod connection;
 mod demo;
+mod discovery;
 mod error;
 mod export;
 mod findings;

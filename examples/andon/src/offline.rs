@@ -116,6 +116,7 @@ pub(crate) fn run<R: Runtime, T>(
     work: impl FnOnce(&mut Offline<'_>) -> Result<T, Halt>,
 ) -> Result<T, Halt> {
     let mut config = Config::new(network, system::seed()?);
+    config.discovery = None;
     config.start = start;
     let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
         .map_err(|error| store::start_error(error, network, data_dir))?;

@@ -174,8 +174,13 @@ impl Output {
                     bars.finish();
                 }
             }
+            Event::Banned { subnet, .. } => {
+                self.warning(&format!("{subnet} is banned for a day: it vouched for a false filter"));
+            }
             Event::Started { .. }
             | Event::Failed(_)
+            | Event::BanRefused { .. }
+            | Event::BanLifted { .. }
             | Event::PeerDisconnected { .. }
             | Event::Header { .. }
             | Event::Exported { .. }

@@ -1,4 +1,4 @@
-//! Which of the given peers are there, and what to say of those that are not.
+//! Which of the given peers are there, and what to say of those that are not; how many others were found.
 
 use std::fmt::Write;
 
@@ -14,6 +14,10 @@ use crate::error::Error;
 pub(crate) struct Peers {
     network: Network,
     given: Vec<Given>,
+    /// Whether others are looked for.
+    discovers: bool,
+    /// How many others are connected.
+    found: usize,
     ever_connected: bool,
 }
 
@@ -27,17 +31,25 @@ struct Given {
 
 impl Peers {
     /// None of them has been reached yet.
-    pub(crate) fn new(network: Network, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    pub(crate) fn new(
+        network: Network,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        discovers: bool,
+    ) -> Self {
         let given = |endpoint| Given { endpoint, connected: false, reason: None };
-        Self { network, given: endpoints.into_iter().map(given).collect(), ever_connected: false }
+        let given = endpoints.into_iter().map(given).collect();
+        Self { network, given, discovers, found: 0, ever_connected: false }
     }
 
     /// A peer finished the handshake.
     pub(crate) fn connected(&mut self, endpoint: &Endpoint) {
         self.ever_connected = true;
-        if let Some(given) = self.find(endpoint) {
-            given.connected = true;
-            given.reason = None;
+        match self.find(endpoint) {
+            Some(given) => {
+                given.connected = true;
+                given.reason = None;
+            }
+            None => self.found += 1,
         }
     }
 
@@ -49,7 +61,11 @@ impl Peers {
         reason: &Reason,
     ) -> Option<String> {
         let network = self.network;
-        let given = self.find(endpoint)?;
+        let Some(given) = self.find(endpoint) else {
+            // Others take its place: that is no news.
+            self.found = self.found.saturating_sub(usize::from(connected));
+            return None;
+        };
         let known = given.reason.as_ref() == Some(reason);
         given.connected = false;
         given.reason = Some(reason.clone());
@@ -66,7 +82,7 @@ impl Peers {
 
     /// How many are connected.
     pub(crate) fn count(&self) -> usize {
-        self.given.iter().filter(|given| given.connected).count()
+        self.given.iter().filter(|given| given.connected).count() + self.found
     }
 
     /// Whether a handshake was ever finished.
@@ -76,7 +92,7 @@ impl Peers {
 
     /// Whether each of them has failed and none was ever reached: then something is wrong with what was given.
     pub(crate) fn all_failed(&self) -> bool {
-        !self.ever_connected && self.given.iter().all(|given| given.reason.is_some())
+        !self.ever_connected && !self.discovers && self.given.iter().all(|given| given.reason.is_some())
     }
 
     /// The error for when all have failed.

@@ -75,7 +75,7 @@ impl<'a> Session<'a> {
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let network = config.network;
-        let peers = Peers::new(network, config.peers.iter().cloned());
+        let peers = Peers::new(network, config.peers.iter().cloned(), config.discovery.is_some());
         let start = match &config.start {
             Start::Genesis => 0,
             Start::Before(Birthday::Height(height)) => {
@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
                 self.peers.connected(endpoint);
                 self.moved();
             }
-            Event::PeerDisconnected { endpoint, connected, reason } => {
+            Event::PeerDisconnected { endpoint, connected, reason, .. } => {
                 if *connected {
                     // From here on it may take as long as before any peer was there.
                     self.moved();

@@ -31,6 +31,8 @@ pub(crate) fn run<R: Runtime>(
 ) -> Result<End, Error> {
     let network = arguments.data.network();
     let peers = parse_peers(&arguments.peers, network)?;
+    let discovery = arguments.discovery.parse(&peers, network)?;
+    let grouping = arguments.discovery.grouping()?;
     let (encryption, proxy) = arguments.connection.parse()?;
     let watch = Watch::parse(&arguments.watch, network)?;
     let data_dir = arguments.data.directory()?;
@@ -54,7 +56,7 @@ pub(crate) fn run<R: Runtime>(
         );
     }
     let mut config = Config::new(network, system::seed()?);
-    config.peers = peers;
+    (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
     (config.encryption, config.proxy) = (encryption, proxy);
     config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
@@ -126,7 +128,7 @@ fn timed_out(session: &Session<'_>, limit: Duration, asks_for_work: bool) -> Err
             "what was done so far is kept: run it again, with more peers if you know any; --timeout makes it wait longer",
         ),
         0 => Error::new("no_peer", format!("no peer has answered for {limit}{reasons}"))
-            .help("check the peers; --timeout makes it wait longer"),
+            .help("check the peers, or the network; --timeout makes it wait longer"),
         count => {
             let connected = counted(count as u64, "connected peer");
             let work = if asks_for_work { "its chain may have less work than --minimum-work asks for; or " } else { "" };
@@ -148,12 +150,6 @@ fn parse_peers(texts: &[String], network: Network) -> Result<Vec<Endpoint>, Erro
         if !peers.contains(&peer) {
             peers.push(peer);
         }
-    }
-    if peers.is_empty() {
-        return Err(Error::usage("no peer was given").help(
-            "name a node that serves compact block filters: --peer HOST[:PORT] (this version does not look for peers \
-             by itself)",
-        ));
     }
     Ok(peers)
 }

@@ -25,6 +25,7 @@ pub(crate) fn run(goal: &Goal, directory: &Path, started: Instant) -> Result<(),
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(Network::Regtest, seed);
+    config.discovery = None;
     config.peers.extend(goal.peers.iter().copied().map(Endpoint::Address));
     // As Kyoto, which does not encrypt connections to peers that it knows nothing of.
     config.encryption = Encryption::Off;

@@ -17,6 +17,7 @@ use pair::{MAGIC, Side, by, shaped};
 /// A client of one peer, which prefers encryption unless it is said otherwise.
 fn desk_of(encryption: Encryption) -> (Desk, ConnId) {
     let mut config = Config::new(Network::Regtest, [9; 32]);
+    config.discovery = None;
     assert_eq!(config.encryption, Encryption::Preferred, "it is the default");
     config.peers = vec![Endpoint::Address(peer_address(0))];
     config.encryption = encryption;
@@ -326,6 +327,7 @@ fn decoys_do_no_harm_until_they_are_a_flood() {
 fn keys_repeat_with_their_seed_and_with_nothing_else() {
     let first_words = |seed: u8| {
         let mut config = Config::new(Network::Regtest, [seed; 32]);
+        config.discovery = None;
         config.peers = (0..3).map(|index| Endpoint::Address(peer_address(index))).collect();
         let mut desk = Desk::encrypting(config);
         for conn in desk.dialled.clone() {

@@ -166,6 +166,7 @@ fn a_peer_that_closes_without_a_word_is_told_apart() {
 fn durations_of_nothing_and_of_ages_do_no_harm() {
     for duration in [Duration::ZERO, Duration::MAX] {
         let mut config = Config::new(Network::Regtest, [1; 32]);
+        config.discovery = None;
         config.peers = vec![Endpoint::Address(peer_address(0))];
         config.handshake_timeout = duration;
         config.stall_timeout = duration;
@@ -190,6 +191,7 @@ fn durations_of_nothing_and_of_ages_do_no_harm() {
 fn peers_are_given_before_and_after_the_start_is_over() {
     let address = |index| Endpoint::Address(peer_address(index));
     let mut config = Config::new(Network::Regtest, [1; 32]);
+    config.discovery = None;
     config.peers = vec![address(0), address(1), address(0)];
     // By hand, so that a peer can be given while what is stored is being read.
     let mut client = Checked::new(Client::new(config));

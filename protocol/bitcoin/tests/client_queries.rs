@@ -30,7 +30,7 @@ fn edges() -> Vec<u32> {
 }
 
 fn config() -> Config {
-    Config::new(Network::Regtest, [3; 32])
+    Config { discovery: None, ..Config::new(Network::Regtest, [3; 32]) }
 }
 
 fn chain() -> &'static Arc<Ledger> {

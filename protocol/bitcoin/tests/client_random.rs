@@ -106,6 +106,7 @@ fn signature(spent: &ScriptBuf) -> ScriptBuf {
 
 fn config(servers: usize, filter_cache: FilterCache, newest_first: bool) -> Config {
     let mut config = Config::new(Network::Regtest, [4; 32]);
+    config.discovery = None;
     config.peers = (0..servers).map(|server| Endpoint::Address(address(server))).collect();
     config.retry_delay = Duration::from_millis(300);
     config.filter_cache = filter_cache;

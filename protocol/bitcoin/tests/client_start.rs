@@ -34,7 +34,7 @@ fn chain() -> &'static Arc<Ledger> {
 }
 
 fn config(start: Start) -> Config {
-    Config { start, ..Config::new(Network::Regtest, [3; 32]) }
+    Config { start, discovery: None, ..Config::new(Network::Regtest, [3; 32]) }
 }
 
 /// A user's own start: the headers from one height to another, with the work that they have.
@@ -96,7 +96,7 @@ fn with(below: &[Header], above: &[Header], base: u32) -> Arc<Ledger> {
 
 /// The block that a client without peers starts with on an empty store.
 fn begins(network: Network, start: Start) -> BlockId {
-    let config = Config { start, ..Config::new(network, [3; 32]) };
+    let config = Config { start, discovery: None, ..Config::new(network, [3; 32]) };
     let room = Room::new(config, Shelf::new(), &[]);
     let (tip, checked) = room.started().unwrap_or_else(|| panic!("{}", room.story()));
     assert_eq!(checked, None);
@@ -566,7 +566,7 @@ fn a_store_moves_to_a_lower_point_and_to_no_higher_one() {
         let mut at = last;
         for (index, expected) in [(last, last), (2, 2), (last, 2), (3, 2), (1, 1), (2, 1), (0, 0), (last, 0)]
         {
-            let config = Config { start: birthday(index), ..Config::new(network, [3; 32]) };
+            let config = Config { start: birthday(index), discovery: None, ..Config::new(network, [3; 32]) };
             let room = Room::new(config, shelf, &[]);
             let tip = room.started().unwrap().0;
             assert_eq!(tip.height, points[expected].height, "{network}: from {at} by {index}");
@@ -678,6 +678,7 @@ fn mainnet_is_taken_from_a_start_point() {
     let with = |start, ledger: &Ledger| Config {
         start,
         known_filter_headers: vec![(225_000, ledger.filter_headers(225_000, 225_000)[0])],
+        discovery: None,
         ..Config::new(Network::Bitcoin, [3; 32])
     };
     let mainnet = |start| with(start, &ledger);

@@ -31,7 +31,7 @@ const PERIOD: u32 = 2016;
 const ROW: u32 = 16;
 
 fn config() -> Config {
-    Config::new(Network::Regtest, [8; 32])
+    Config { discovery: None, ..Config::new(Network::Regtest, [8; 32]) }
 }
 
 fn scripts() -> Vec<ScriptBuf> {
@@ -541,7 +541,8 @@ fn format(version: u32) -> Vec<u8> {
 fn data_of_another_network_or_a_newer_format_is_named() {
     let (_, present) = short();
     for network in [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet] {
-        let room = Room::new(Config::new(network, [8; 32]), present.clone(), &[]);
+        let room =
+            Room::new(Config { discovery: None, ..Config::new(network, [8; 32]) }, present.clone(), &[]);
         assert_eq!(room.failure(), Some(Failure::OtherNetwork { found: Network::Regtest }));
         same(&room.end().dump(), &present.dump(), "nothing is changed");
     }
@@ -578,7 +579,8 @@ fn a_store_without_its_records_is_taken_up_if_it_begins_as_the_chain_does() {
 
     // What begins otherwise is not this client's to remove.
     for start in [Network::Testnet4, Network::Signet] {
-        let room = Room::new(Config::new(start, [8; 32]), recordless.clone(), &[]);
+        let room =
+            Room::new(Config { discovery: None, ..Config::new(start, [8; 32]) }, recordless.clone(), &[]);
         assert!(matches!(room.failure(), Some(Failure::Damaged { .. })), "{:?}", room.failure());
         same(&room.end().dump(), &recordless.dump(), "nothing is changed");
     }

@@ -19,6 +19,7 @@ type Output = (u32, OutPoint, Amount);
 
 fn config(servers: usize) -> Config {
     let mut config = Config::new(Network::Regtest, [1; 32]);
+    config.discovery = None;
     config.peers = (0..servers).map(|server| Endpoint::Address(address(server))).collect();
     config
 }

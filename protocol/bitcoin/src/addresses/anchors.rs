@@ -61,6 +61,11 @@ impl Anchors {
         self.has_changed |= self.anchors.len() < before;
     }
 
+    /// Whether something has changed since the last time it was put into a batch.
+    pub const fn is_changed(&self) -> bool {
+        self.has_changed
+    }
+
     /// Puts what has changed since the last time into a batch.
     pub fn store(&mut self, batch: &mut BatchWriter<'_>) {
         if !core::mem::take(&mut self.has_changed) {
@@ -84,6 +89,13 @@ impl Anchors {
     /// # Errors
     /// If it is no anchor, or one too many.
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        let taken = self.take_row(key, value);
+        // It goes when the others are stored, and they are soon.
+        self.has_changed |= taken.is_err();
+        taken
+    }
+
+    fn take_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         // Whatever it is, it is there, and goes when others are stored.
         self.stored = MAX_ANCHORS;
         let mut reader = Reader::new(unseal(key, value)?);

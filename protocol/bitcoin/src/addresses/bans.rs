@@ -149,13 +149,16 @@ impl fmt::Display for TooManyBans {
 
 impl core::error::Error for TooManyBans {}
 
-/// Bans. They are the user's: nothing makes one by itself, for a mistake of ours must not split the network for good.
+/// Bans. They are the user's, or follow from proof of a lie: nothing else makes one, for a mistake of ours must not split the
+/// network.
 #[derive(Clone, Debug, Default)]
 pub struct Bans {
     bans: BTreeMap<Subnet, Ban>,
     /// How many there are of each network and prefix: only these are looked for.
     kinds: BTreeMap<(u8, u16), usize>,
     changed: BTreeSet<Subnet>,
+    /// Keys of rows that could not be read.
+    unreadable: Vec<Vec<u8>>,
 }
 
 impl Bans {
@@ -217,8 +220,16 @@ impl Bans {
         }
     }
 
+    /// Whether something has changed since the last time it was put into a batch.
+    pub fn is_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.unreadable.is_empty()
+    }
+
     /// Puts what has changed since the last time into a batch.
     pub fn store(&mut self, batch: &mut BatchWriter<'_>) {
+        for key in core::mem::take(&mut self.unreadable) {
+            delete(batch, BANS, key);
+        }
         for subnet in core::mem::take(&mut self.changed) {
             let mut key = Vec::with_capacity(35);
             key.extend_from_slice(&subnet.prefix.to_be_bytes());
@@ -240,6 +251,14 @@ impl Bans {
     /// # Errors
     /// If it is no ban, or one too many.
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        let taken = self.take_row(key, value);
+        if taken.is_err() {
+            self.unreadable.push(key.into());
+        }
+        taken
+    }
+
+    fn take_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         let mut reader = Reader::new(unseal(key, value)?);
         read_version(&mut reader)?;
         let since = UnixTime::from_secs(reader.u64()?);

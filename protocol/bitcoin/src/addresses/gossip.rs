@@ -8,7 +8,7 @@ use super::limits::{AGE_OF_UNKNOWN, GOSSIP_BURST, GOSSIP_INTERVAL, GOSSIP_PENALT
 use super::location::Source;
 use super::network::{AddressNetwork, AddressNetworks};
 use super::outbound::Required;
-use crate::wire::{Host, NodeAddress};
+use crate::wire::NodeAddress;
 
 /// How many addresses a peer may tell now: one in ten seconds, and what it was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl AddressBook {
     pub fn hear(
         &mut self,
         told: &mut [NodeAddress],
-        teller: &Host,
+        teller: &Source,
         allowance: &mut Allowance,
         networks: AddressNetworks,
         barred: &Barred,
@@ -75,7 +75,7 @@ impl AddressBook {
         rng: &mut Rng,
     ) -> Heard {
         rng.shuffle(told);
-        let (source, seconds_now) = (Source::Node(*teller), seconds(now.unix));
+        let seconds_now = seconds(now.unix);
         let mut heard = Heard::default();
         for address in told {
             if !allowance.take(now.instant) {
@@ -95,7 +95,7 @@ impl AddressBook {
                 address.time = seconds_now.saturating_sub(seconds_of(AGE_OF_UNKNOWN));
             }
             heard.noted += 1;
-            heard.new += usize::from(self.add(address, &source, GOSSIP_PENALTY, now.unix, rng) == Added::New);
+            heard.new += usize::from(self.add(address, teller, GOSSIP_PENALTY, now.unix, rng) == Added::New);
         }
         heard
     }

@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use bitcoin::hashes::{Hash, sha256};
 
+use crate::client::Endpoint;
 use crate::wire::{Host, NodeAddress};
 
 /// Where a node listens: what tells two nodes of the book apart. One host may have several, by port.
@@ -22,6 +23,16 @@ impl Location {
         match self.host {
             Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
             _ => None,
+        }
+    }
+}
+
+impl Location {
+    /// Where a connection to it goes. `None`: nothing here leads there.
+    pub(crate) const fn endpoint(&self) -> Option<Endpoint> {
+        match self.socket_addr() {
+            Some(addr) => Some(Endpoint::Address(addr)),
+            None => None,
         }
     }
 }

@@ -225,7 +225,7 @@ impl Outbound {
     ) -> Option<Dial> {
         let feeler_due = *self.feeler_due.get_or_insert_with(|| feeler_after(now.instant, rng));
         book.resolve_collisions(now.unix);
-        let staying = self.open.values().filter(|open| open.purpose.stays()).count();
+        let staying = self.staying();
         let is_short = staying < self.policy.peers;
         if is_short && self.ready() > now.instant {
             return None;
@@ -271,9 +271,18 @@ impl Outbound {
         None
     }
 
+    /// Whether there are more connections that stay than there are to be.
+    pub fn has_surplus(&self) -> bool {
+        self.staying() > self.policy.peers
+    }
+
+    fn staying(&self) -> usize {
+        self.open.values().filter(|open| open.purpose.stays()).count()
+    }
+
     /// When [`next`](Self::next) is due without a change.
     pub fn deadline(&self) -> Option<Instant> {
-        let staying = self.open.values().filter(|open| open.purpose.stays()).count();
+        let staying = self.staying();
         if staying < self.policy.peers {
             return Some(self.nobody_until.unwrap_or_default().max(self.ready()));
         }
@@ -291,7 +300,8 @@ impl Outbound {
         book.set_services(location, services);
         book.good(location, now.unix);
         let serves = self.policy.required.are_met_by(services);
-        let staying = self.open.values().filter(|open| open.purpose.stays()).count();
+        let has_room = self.staying() < self.policy.peers
+            && self.group(location, book).is_none_or(|group| !self.taken(book).contains(&group));
         let Some(open) = self.open.get_mut(location) else { return Welcome::Close };
         open.since = Some(now.instant);
         open.services = services;
@@ -302,7 +312,7 @@ impl Outbound {
             Purpose::Anchor | Purpose::Peer | Purpose::Extra if serves => Welcome::Keep,
             Purpose::Anchor | Purpose::Peer | Purpose::Extra => otherwise,
             // It serves more than was known.
-            Purpose::Addresses if serves && staying < self.policy.peers => {
+            Purpose::Addresses if serves && has_room => {
                 open.purpose = Purpose::Peer;
                 Welcome::Keep
             }
@@ -316,6 +326,11 @@ impl Outbound {
             Some(open) if open.since.is_some() => book.connected(location, now.unix),
             Some(_) => self.failures = self.failures.saturating_add(1),
             None => {}
+        }
+        // The one that was dialled for a stale tip is a peer as the others are, once one of those has gone.
+        if self.staying() <= self.policy.peers {
+            let extra = self.open.values_mut().filter(|open| open.purpose == Purpose::Extra);
+            extra.for_each(|open| open.purpose = Purpose::Peer);
         }
     }
 

@@ -436,6 +436,8 @@ fn voter(origin: Origin, endpoint: &Endpoint, grouping: &Grouping) -> Voter {
             }
             host
         }
+        (Origin::Book { location, .. }, _) => location.host,
+        (Origin::Seed(source), _) => return Voter::Group(grouping.of_source(&source)),
     };
     Voter::Group(grouping.of(&host))
 }

@@ -14,6 +14,7 @@ use bitcoin::{
 use super::Misbehaviour;
 use super::config::Endpoint;
 use super::descriptors::{Descriptor, Lookahead};
+use crate::addresses::Subnet;
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
 pub use crate::transport::{ProxyFailure, TransportVersion};
@@ -92,6 +93,19 @@ pub enum Command {
         script: ScriptBuf,
         /// The first block that can spend it: the one with the output.
         from: Birthday,
+    },
+    /// Dial no nodes of a subnet until a time, and let those go that are connected: it is told as [`Event::Banned`] when it is
+    /// durable. Peers that were given are not concerned.
+    Ban {
+        /// An address, or all that begin as it does.
+        subnet: Subnet,
+        /// When the ban ends.
+        until: UnixTime,
+    },
+    /// Lift the ban of exactly this subnet. One that has none changes nothing.
+    LiftBan {
+        /// As it was banned.
+        subnet: Subnet,
     },
     /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
     FindHeader(HeaderQuery),
@@ -203,12 +217,14 @@ pub enum Event {
     },
     /// The client can't work with what is stored; it does nothing more.
     Failed(Failure),
-    /// A peer finished the handshake.
+    /// A peer finished the handshake, and the client works with it.
     PeerConnected {
         /// The connection.
         peer: ConnId,
-        /// As it was given.
+        /// Where it is; as it was given, if it was.
         endpoint: Endpoint,
+        /// Whether it was given or found.
+        purpose: PeerPurpose,
         /// As the peer says.
         user_agent: String,
         /// As the peer says.
@@ -218,11 +234,13 @@ pub enum Event {
         /// Whether the connection is encrypted.
         transport: TransportVersion,
     },
-    /// A peer could not be reached, or is gone. It will be dialled again.
+    /// A peer could not be reached, or is gone. One that was given will be dialled again.
     PeerDisconnected {
-        /// As it was given.
+        /// Where it is; as it was given, if it was.
         endpoint: Endpoint,
-        /// Whether the handshake had been finished.
+        /// What it was connected for.
+        purpose: PeerPurpose,
+        /// Whether the client worked with it: an [`Event::PeerConnected`] was told.
         connected: bool,
         /// Why.
         reason: Reason,
@@ -324,6 +342,24 @@ pub enum Event {
     FilterHeadersReplaced {
         /// The first height.
         from: u32,
+    },
+    /// No node of this subnet is dialled until this time: it was asked for, or one has vouched for a false filter, for which
+    /// it is banned for a day.
+    Banned {
+        /// An address, or all that begin as it does.
+        subnet: Subnet,
+        /// When the ban ends.
+        until: UnixTime,
+    },
+    /// A ban was not made: there are 10,000, or no nodes are found beside those that are given.
+    BanRefused {
+        /// As it was asked for.
+        subnet: Subnet,
+    },
+    /// A ban was lifted.
+    BanLifted {
+        /// As it was asked for.
+        subnet: Subnet,
     },
     /// No block has come for [`Config::stale_tip`](super::Config::stale_tip). One more peer was asked for headers, if one is connected.
     StaleTip {
@@ -559,6 +595,28 @@ pub enum Reason {
     OtherChain,
     /// As many peers as the client takes were given before. It is not dialled.
     TooManyPeers,
+    /// It was dialled to see whether there is a node, and there is.
+    Tested,
+    /// It was dialled to ask for addresses of others, and has told them or had the time for it.
+    Asked,
+    /// It was dialled because no block came, and now there is one connection more than there are to be.
+    Surplus,
+    /// It is in a subnet that was banned.
+    Banned,
+}
+
+/// What a peer is connected for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerPurpose {
+    /// The client's work. It was given.
+    Configured,
+    /// The client's work. It was found in the address book.
+    Found,
+    /// To see whether there is a node where the address book has one. Nothing is asked of it.
+    Feeler,
+    /// To ask for addresses of others. Nothing else is asked of it.
+    Addresses,
 }
 
 impl fmt::Display for Reason {
@@ -589,6 +647,10 @@ impl fmt::Display for Reason {
             Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
             Self::OtherChain => f.write_str("it is on another chain, which branches off below our start"),
             Self::TooManyPeers => f.write_str("too many peers were given"),
+            Self::Tested => f.write_str("it was tested, and is there"),
+            Self::Asked => f.write_str("it was asked for addresses of others"),
+            Self::Surplus => f.write_str("one connection more than is wanted"),
+            Self::Banned => f.write_str("it is banned"),
         }
     }
 }

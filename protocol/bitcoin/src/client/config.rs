@@ -10,7 +10,8 @@ use core::time::Duration;
 use bitcoin::{FilterHeader, Network, Work};
 
 use super::api::{Birthday, BlockId};
-use crate::addresses::Grouping;
+use crate::addresses::limits::OUTBOUND;
+use crate::addresses::{AddressNetworks, Grouping};
 use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
@@ -44,6 +45,8 @@ pub struct Config {
     pub grouping: Grouping,
     /// The peers to connect to. More can be added by [`Command::AddPeer`](super::Command::AddPeer).
     pub peers: Vec<Endpoint>,
+    /// How nodes are found beside the given peers. `None`: nobody else is dialled.
+    pub discovery: Option<Discovery>,
     /// Whether connections are encrypted (BIP324).
     pub encryption: Encryption,
     /// Whether encrypted connections carry decoys: one before each message, of a random length up to this many bytes, which
@@ -95,6 +98,7 @@ impl Config {
             filter_header_quorum: 2,
             grouping: Grouping::by_prefix(),
             peers: Vec::new(),
+            discovery: Some(Discovery::default()),
             encryption: Encryption::Preferred,
             decoys: None,
             proxy: None,
@@ -113,6 +117,38 @@ impl Config {
             // As Bitcoin Core: three times the time between two blocks.
             stale_tip: Duration::from_secs(30 * 60),
             retry_delay: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How nodes are found that nobody has configured: an address book that fills from DNS seeds and from what peers tell, and is
+/// stored with the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// How many of them are to be connected for the client's work, beside the given peers: each is of another group of
+    /// addresses. 64 at most.
+    pub connections: usize,
+    /// The networks in which they are. Tor's onion services, and I2P's, need a [`proxy`](Config::proxy) that leads there.
+    pub networks: AddressNetworks,
+    /// Whether DNS seeds are asked when the book finds nobody. Whoever runs one, or the resolver, learns that somebody here
+    /// uses Bitcoin; through a proxy that is somewhere behind it.
+    pub dns_seeds: bool,
+    /// Whether nodes that are compiled in are dialled when DNS seeds have given none for a minute.
+    pub fixed_seeds: bool,
+    /// Whether nodes of the book are tested now and then, every two minutes on average, by a connection for nothing else: an
+    /// attacker's addresses do not crowd out those of real nodes then. It costs a few kilobytes an hour.
+    pub feelers: bool,
+}
+
+impl Default for Discovery {
+    /// Eight connections in IPv4 and IPv6, all sources of addresses, tests.
+    fn default() -> Self {
+        Self {
+            connections: OUTBOUND,
+            networks: AddressNetworks::CLEAR,
+            dns_seeds: true,
+            fixed_seeds: true,
+            feelers: true,
         }
     }
 }

@@ -11,7 +11,7 @@ use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
 use super::dial::TargetId;
-use super::peer::{Origin, Peer};
+use super::peer::{Handshake, Origin, Peer};
 use super::session::of_transport;
 use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
 use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
@@ -46,14 +46,16 @@ impl Client {
     }
 
     pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
-        if let Some(target) = self.targets.resolved(ticket, addrs) {
-            self.after_failure(turn, target, false, Reason::Unresolved);
+        match self.targets.resolved(ticket, addrs) {
+            Some(target) => self.after_failure(turn, target, false, Reason::Unresolved),
+            None => self.seed_answered(turn, ticket, addrs),
         }
     }
 
     /// Dials a peer that was given, at this one of its addresses.
     pub(super) fn connect_given(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Endpoint) {
         let endpoint = self.targets.endpoint(target).clone();
+        self.note_given(&remote, true);
         self.connect(turn, Origin::Given(target), endpoint, remote);
     }
 
@@ -244,6 +246,9 @@ impl Client {
 
     /// Lets a peer go that has not finished the handshake in time.
     pub(super) fn handshake_timed_out(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        if self.peers.get(&conn).is_some_and(|peer| peer.handshake == Handshake::Aside) {
+            return self.drop_peer(turn, conn, Reason::Asked);
+        }
         // Enough for the end alone, and it was not that.
         let foreign = self.peers.get(&conn).and_then(|peer| peer.reader.garbage_without_end());
         let foreign = foreign.is_some_and(|bytes| bytes >= 16);

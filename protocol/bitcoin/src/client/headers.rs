@@ -125,6 +125,9 @@ impl Client {
             return self.on_ascent(turn, conn, headers);
         }
         let taken = self.chain.take(headers.hashed(), turn.now.unix);
+        if let Some(peer) = self.peers.get_mut(&conn).filter(|_| taken.changed_from.is_some()) {
+            peer.showed = Some(turn.now.instant);
+        }
         self.chain_changed(turn, &taken);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let was_asked = peer.headers == Headers::Asked;
@@ -305,6 +308,7 @@ impl Client {
         if let Some(conn) = self.asked_when_stale {
             self.ask_for_headers_anew(conn);
         }
+        self.note_stale(true);
         turn.out.event(Event::StaleTip { tip: self.chain.tip() });
         self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip / STALE_AGAIN);
     }
@@ -313,6 +317,7 @@ impl Client {
     pub(super) fn chain_changed(&mut self, turn: &mut Turn<'_>, taken: &Taken) {
         let Some(from) = taken.changed_from else { return };
         self.synced = None;
+        self.note_stale(false);
         self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
         let tip = self.chain.tip();
         let mut events = Vec::new();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `dial` | the given peers: who is dialled, and when again |
 //! | `connecting` | how a connection begins: the proxy, the version of the transport |
+//! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
 //! | `ranges` | headers between known blocks, from several peers at once |
@@ -21,7 +22,7 @@
 //! | `descriptors` | output descriptors: scripts that are derived as they are used |
 //! | `descents`, `shapes` | searching newest first |
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
-//! | `start`, `restoring`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
+//! | `start`, `restoring`, `restoring_nodes`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
 //! | `queries` | headers that the application looks up, takes out or brings in |
 
@@ -45,6 +46,7 @@ mod findings;
 mod headers;
 mod migration;
 mod misbehaviour;
+mod nodes;
 mod origin;
 mod pace;
 mod peer;
@@ -54,6 +56,7 @@ mod record;
 mod repair;
 mod requests;
 mod restoring;
+mod restoring_nodes;
 mod search;
 mod segments;
 mod session;
@@ -70,7 +73,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers};
+use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers, UnixTime};
 
 pub use api::*;
 pub use config::*;
@@ -83,6 +86,7 @@ use checkpoints::Checkpoints;
 use dial::{TargetId, Targets, Unencrypted};
 use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
+use nodes::Nodes;
 use peer::Peer;
 use queries::Queries;
 use ranges::Ranges;
@@ -92,6 +96,7 @@ use taking_back::TakingBack;
 use watches::GroupId;
 use watching::WatchOrder;
 
+use crate::addresses::Subnet;
 use crate::headers::HeaderChain;
 use crate::wire::Message;
 
@@ -119,6 +124,10 @@ pub struct Client {
     targets: Targets,
     peers: BTreeMap<ConnId, Peer>,
     unencrypted: Unencrypted,
+    /// `None`: nobody is dialled but the peers that are given.
+    nodes: Option<Box<Nodes>>,
+    /// Bans, and those to lift, that were ordered before what is stored had been read.
+    ban_orders: Vec<(Subnet, Option<UnixTime>)>,
     /// Peers that were asked for something in this turn.
     asked: BTreeSet<ConnId>,
     chain: HeaderChain,
@@ -164,6 +173,9 @@ enum Timer {
     FilterRanges,
     TakeOver,
     Derive,
+    Nodes,
+    Seeds,
+    KeepNodes,
 }
 
 #[derive(Debug)]
@@ -225,6 +237,8 @@ impl Client {
             targets: Targets::default(),
             peers: BTreeMap::new(),
             unencrypted: Unencrypted::default(),
+            nodes: None,
+            ban_orders: Vec::new(),
             asked: BTreeSet::new(),
             chain,
             ranges: Ranges::default(),
@@ -287,6 +301,8 @@ impl Client {
             Command::FindSpend { outpoint, script, from } => {
                 self.search.order(WatchOrder::FindSpend { outpoint, script, from });
             }
+            Command::Ban { subnet, until } => self.order_ban(turn, subnet, Some(until)),
+            Command::LiftBan { subnet } => self.order_ban(turn, subnet, None),
             Command::FindHeader(query) => self.queries.order(queries::Order::Find(query)),
             Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
             Command::Import(import) => self.queries.order(queries::Order::Import(import)),
@@ -297,6 +313,7 @@ impl Client {
         if matches!(self.phase, Phase::Running) && self.search.taking_back == TakingBack::No {
             self.settle(turn, true);
         }
+        self.keep_nodes_at_the_end(turn);
         for conn in self.connections() {
             turn.out.close(conn, false);
         }
@@ -320,6 +337,7 @@ impl Client {
             return;
         }
         self.go_on_searching(turn);
+        self.dial_nodes(turn);
         self.probe(turn);
         self.watch_for_stalls(turn);
         self.tell_progress(turn);
@@ -339,6 +357,9 @@ impl Client {
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.
                 Timer::Progress | Timer::FilterRanges | Timer::TakeOver | Timer::Derive => {}
+                Timer::Nodes => self.nodes_are_due(),
+                Timer::Seeds => self.seek(turn),
+                Timer::KeepNodes => self.keep_nodes_now(turn),
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),

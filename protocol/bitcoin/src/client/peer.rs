@@ -12,6 +12,7 @@ use super::api::BlockId;
 use super::config::Endpoint;
 use super::dial::TargetId;
 use super::pace::Pace;
+use crate::addresses::{Allowance, Location, Purpose, Source};
 use crate::transport::{Reader, Socks5, Writer, unencrypted};
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
@@ -101,6 +102,10 @@ pub(super) struct Peer {
     bytes: u64,
     allowance: u64,
     allowance_at: Instant,
+    /// How many addresses of others it may tell.
+    pub(super) addresses: Allowance,
+    /// When it last showed a block that none had shown before.
+    pub(super) showed: Option<Instant>,
 }
 
 /// Whose peer it is.
@@ -108,6 +113,10 @@ pub(super) struct Peer {
 pub(super) enum Origin {
     /// The application's.
     Given(TargetId),
+    /// The address book's.
+    Book { location: Location, purpose: Purpose },
+    /// Whoever a proxy finds behind the name of a DNS seed.
+    Seed(Source),
 }
 
 /// How far a handshake is.
@@ -117,6 +126,8 @@ pub(super) enum Handshake {
     Version,
     /// Its `verack` has not come.
     Verack,
+    /// It is done, and the peer is here to tell of others.
+    Aside,
     Done,
 }
 
@@ -196,6 +207,8 @@ impl Peer {
             bytes: 0,
             allowance: ALLOWANCE,
             allowance_at: now.instant,
+            addresses: Allowance::new(now.instant),
+            showed: None,
         }
     }
 

@@ -11,7 +11,8 @@ use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::filters::Unanswered;
 use super::peer::{Handshake, Headers, Origin, Pong};
 use super::search::{BLOCK, CFILTER};
-use super::{Client, Endpoint, Event, Misbehaviour, Phase, Reason, Timer, Turn};
+use super::{Client, Endpoint, Event, Misbehaviour, PeerPurpose, Phase, Reason, Timer, Turn};
+use crate::addresses::Welcome;
 use crate::transport::{Incoming, TransportError, unencrypted};
 use crate::wire::{CommandName, Frame, FrameError, Message, PROTOCOL_VERSION};
 
@@ -36,6 +37,7 @@ impl Client {
             Added::Full => {
                 turn.out.event(Event::PeerDisconnected {
                     endpoint,
+                    purpose: PeerPurpose::Configured,
                     connected: false,
                     reason: Reason::TooManyPeers,
                 });
@@ -61,14 +63,21 @@ impl Client {
         self.ascent_lost(turn, conn);
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
+        self.node_ended(turn, &peer, &reason);
         match peer.origin {
             Origin::Given(target) => {
+                self.note_given(&peer.remote, false);
                 if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
                     self.targets.misbehaved(target);
                 } else if !is_of_the_address(&reason) {
                     self.targets.forget_addresses(target);
                 }
                 self.after_failure(turn, target, peer.is_ready(), reason);
+            }
+            Origin::Book { .. } | Origin::Seed(_) => {
+                let (purpose, connected) = (peer.purpose(), peer.is_ready());
+                let endpoint = peer.endpoint;
+                turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected, reason });
             }
         }
     }
@@ -85,7 +94,8 @@ impl Client {
             Next::Dial(addr) => self.connect_given(turn, target, Endpoint::Address(addr)),
             Next::Wait(delay) => {
                 let endpoint = self.targets.endpoint(target).clone();
-                turn.out.event(Event::PeerDisconnected { endpoint, connected, reason });
+                let purpose = PeerPurpose::Configured;
+                turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected, reason });
                 self.timers.set(Timer::Dial(target), turn.now.instant + delay);
             }
         }
@@ -145,6 +155,7 @@ impl Client {
         match peer.handshake {
             Handshake::Version => self.on_version(turn, conn, message),
             Handshake::Verack => self.on_verack(turn, conn, message),
+            Handshake::Aside => self.on_aside(turn, conn, message),
             Handshake::Done => self.on_message(turn, conn, message).map_err(Reason::Misbehaved),
         }
     }
@@ -160,7 +171,8 @@ impl Client {
             return Err(Reason::ObsoleteVersion(version.protocol));
         }
         let missing = missing_services(version.services);
-        if missing != ServiceFlags::NONE {
+        let is_given = self.peers.get(&conn).is_some_and(|peer| matches!(peer.origin, Origin::Given(_)));
+        if is_given && missing != ServiceFlags::NONE {
             return Err(Reason::MissingServices(missing));
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
@@ -188,11 +200,22 @@ impl Client {
             // Features that are offered here, and whatever is new.
             _ => return Ok(()),
         }
+        let welcome = self.welcome(turn, conn);
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        match welcome {
+            Welcome::Keep => {}
+            Welcome::AskAndClose => {
+                self.ask_aside(turn, conn);
+                return Ok(());
+            }
+            Welcome::Close if peer.purpose() == PeerPurpose::Feeler => return Err(Reason::Tested),
+            Welcome::Close => return Err(Reason::MissingServices(missing_services(peer.services))),
+        }
         peer.handshake = Handshake::Done;
         let event = Event::PeerConnected {
             peer: conn,
             endpoint: peer.endpoint.clone(),
+            purpose: peer.purpose(),
             user_agent: peer.user_agent.clone(),
             services: peer.services,
             height: peer.claimed,
@@ -201,11 +224,26 @@ impl Client {
         turn.out.event(event);
         match peer.origin {
             Origin::Given(target) => self.targets.succeeded(target),
+            Origin::Book { .. } | Origin::Seed(_) => {}
         }
         self.timers.cancel(Timer::Handshake(conn));
         self.timers.set(Timer::Ping(conn), turn.now.instant + self.config.ping_interval);
         self.send(turn, conn, &Message::SendHeaders);
+        self.ask_for_addresses(turn, conn);
         Ok(())
+    }
+
+    /// A message of a peer that is here to tell of others.
+    fn on_aside(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: Message<'_>) -> Result<(), Reason> {
+        let told = match message {
+            Message::Addr(told) | Message::AddrV2(told) => told,
+            Message::Ping(nonce) => {
+                self.send(turn, conn, &Message::Pong(nonce));
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if self.hear_of(turn, conn, told) { Err(Reason::Asked) } else { Ok(()) }
     }
 
     fn on_message(
@@ -238,6 +276,10 @@ impl Client {
             }
             Message::CFCheckpt { filter_type, stop_hash, filter_headers } => {
                 self.on_checkpoints(turn, conn, filter_type, stop_hash, filter_headers)
+            }
+            Message::Addr(told) | Message::AddrV2(told) => {
+                self.hear_of(turn, conn, told);
+                Ok(())
             }
             Message::Version(_) => Err(Misbehaviour::OutOfTurn(command)),
             // What others serve, ask for or announce does not concern a light client that relays nothing.

@@ -19,6 +19,7 @@ use super::migration::Migration;
 use super::ranges::Ranges;
 use super::record::{self, Meta, StoredHeader, Switch, Tip};
 use super::repair::Scan;
+use super::restoring_nodes::LoadingNodes;
 use super::watches::{Positions, Watch, WatchedOutpoint};
 use super::{Client, Phase, Then, Turn};
 use crate::headers::{HeaderChain, Lineage, PERIOD, WINDOW};
@@ -69,6 +70,8 @@ pub(super) struct Loading {
     pub(super) recordless: bool,
     pub(super) scan: Scan,
     pub(super) migration: Migration,
+    /// The address book, as far as it has been read.
+    pub(super) nodes: Option<Box<LoadingNodes>>,
     /// What was repaired, if anything was.
     pub(super) repaired: Option<&'static str>,
 }
@@ -92,6 +95,9 @@ pub(super) enum Step {
     Outputs,
     Descriptors,
     Touches,
+    Addresses,
+    Bans,
+    Anchors,
 }
 
 /// Why a step did not succeed.
@@ -136,6 +142,7 @@ impl Loading {
             recordless: false,
             scan: Scan::default(),
             migration: Migration::default(),
+            nodes: None,
             repaired: None,
         })
     }
@@ -205,9 +212,13 @@ impl Client {
             Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
             Step::Descriptors => self.take_descriptors(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
+            Step::Addresses | Step::Bans | Step::Anchors => self.take_nodes(turn, &mut loading, rows, more),
         };
         match went {
             Ok(Went::On) => self.phase = Phase::Loading(loading),
+            Ok(Went::Done) if step == Step::Touches && self.load_nodes(turn, &mut loading) => {
+                self.phase = Phase::Loading(loading);
+            }
             Ok(Went::Done) => self.run(turn, &loading),
             Err(Fault::Damage(what)) if loading.repaired.is_none() && loading.step != Step::Meta => {
                 self.begin_repair(turn, &mut loading, what);
@@ -480,6 +491,7 @@ impl Client {
             for target in self.targets.ids() {
                 self.dial(turn, target);
             }
+            self.begin_finding(turn);
         }
         self.phase = Phase::Running;
         if let Some(void) = loading.void {

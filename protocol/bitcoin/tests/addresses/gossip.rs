@@ -73,7 +73,7 @@ fn what_is_told_is_sifted() {
         let mut told = rows.map(|(address, _)| address);
         let heard = book.hear(
             &mut told,
-            &teller.host,
+            &Source::Node(teller.host),
             &mut allowance,
             AddressNetworks::CLEAR,
             &barred,
@@ -98,7 +98,7 @@ fn which_part_of_too_much_is_taken_is_not_the_tellers_choice() {
         let mut allowance = Allowance::new(START);
         let heard = book.hear(
             &mut told,
-            &v4(9, 9, 9, 9).host,
+            &Source::Node(v4(9, 9, 9, 9).host),
             &mut allowance,
             AddressNetworks::ALL,
             &Barred::new(),

@@ -65,6 +65,7 @@ impl Desk {
     /// A client that has dialled as many peers and watches the fixture's scripts.
     pub(crate) fn new(peers: u16) -> Self {
         let mut config = Config::new(Network::Regtest, [9; 32]);
+        config.discovery = None;
         config.peers = (0..peers).map(|index| Endpoint::Address(peer_address(index))).collect();
         Self::with(config)
     }

@@ -22,7 +22,8 @@ use andon_bitcoin::client::{
 };
 use andon_bitcoin::wire::Message;
 use andon_kernel::{
-    Checked, ConnId, Disconnect, Effect, Input, Instant, Link, MemoryStore, Now, Rng, Shell, Space, UnixTime,
+    Checked, ConnId, Disconnect, Effect, Input, Instant, Link, MemoryStore, Now, Rng, Shell, Space, Ticket,
+    UnixTime,
 };
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
@@ -54,6 +55,10 @@ pub(crate) struct Lab {
     pub(crate) proxy: Option<Proxy>,
     /// Whom the client dialled.
     pub(crate) dialled: Vec<SocketAddr>,
+    /// Names that it had looked up.
+    pub(crate) resolved: Vec<String>,
+    /// What names are found to stand for.
+    pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
     /// All but progress, of this run of the client.
     pub(crate) events: Vec<Event>,
     pub(crate) progress: Progress,
@@ -118,6 +123,7 @@ enum Delivery {
     ToPeer(ConnId, Vec<u8>),
     Closed(ConnId, Disconnect),
     Written,
+    Resolved(Ticket, Vec<SocketAddr>),
 }
 
 fn asked(chain: &Chain, message: &Message<'_>) -> Option<Asked> {
@@ -140,6 +146,7 @@ fn asked(chain: &Chain, message: &Message<'_>) -> Option<Asked> {
 /// to see what depends on that.
 pub(crate) fn config(peers: usize) -> Config {
     let mut config = Config::new(Network::Regtest, [3; 32]);
+    config.discovery = None;
     if std::env::var_os("LAB_ENCRYPTION").is_none() {
         config.encryption = Encryption::Off;
     }
@@ -165,6 +172,8 @@ impl Lab {
             peers,
             proxy: None,
             dialled: Vec::new(),
+            resolved: Vec::new(),
+            names: BTreeMap::new(),
             events: Vec::new(),
             progress: Progress::default(),
             synced: None,
@@ -368,6 +377,7 @@ impl Lab {
                 }
             }
             Delivery::ToPeer(conn, bytes) => self.tell_peer(conn, &bytes),
+            Delivery::Resolved(ticket, addrs) => self.turn(Input::Resolved { ticket, addrs: &addrs }),
             Delivery::Closed(conn, reason) => {
                 // Both sides may have ended it.
                 if self.lines.remove(&conn).is_some() {
@@ -506,6 +516,15 @@ impl Lab {
         }
     }
 
+    /// A peer sends a message that nobody asked it for.
+    pub(crate) fn push_message(&mut self, peer: usize, message: &Message<'_>) {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes, MAGIC);
+        if let Some(conn) = self.conn(peer) {
+            self.send(conn, bytes);
+        }
+    }
+
     fn turn(&mut self, input: Input<'_, Command>) {
         let now = self.time();
         let Some(mut shell) = self.shell.take() else { return };
@@ -563,6 +582,12 @@ impl Lab {
                     let at = self.now;
                     self.push(at, Delivery::Closed(conn, Disconnect::Closed));
                 }
+                Effect::Resolve { ticket, host, .. } => {
+                    let addrs = self.names.get(&host).cloned().unwrap_or_default();
+                    self.resolved.push(host);
+                    let at = self.now + self.latency * 2;
+                    self.push(at, Delivery::Resolved(ticket, addrs));
+                }
                 Effect::Event(event) => self.told(event),
                 other => panic!("no test needs this: {other:?}"),
             }
@@ -589,7 +614,7 @@ impl Lab {
         self.dialled.push(addr);
         let at = self.now + self.latency * 2;
         let proxied = addr == proxy::address();
-        let peer = if proxied { usize::MAX } else { usize::from(addr.port() - 30_000) };
+        let peer = if proxied { usize::MAX } else { usize::from(addr.port().wrapping_sub(30_000)) };
         let up =
             if proxied { self.proxy.is_some() } else { self.peers.get(peer).is_some_and(|peer| peer.up) };
         if !up {

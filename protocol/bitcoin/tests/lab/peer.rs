@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use andon_bitcoin::client::BlockId;
 use andon_bitcoin::wire::{
-    FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, Inventory, Message, PROTOCOL_VERSION, Version,
+    FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, Inventory, Message, NodeAddress, PROTOCOL_VERSION, Version,
 };
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
@@ -50,6 +50,12 @@ pub(crate) struct Peer {
     pub(crate) indexed: u32,
     /// Whether it has no answer to requests for filters.
     pub(crate) withholds_filters: bool,
+    /// What it serves, if that is not what its chain says.
+    pub(crate) serves: Option<ServiceFlags>,
+    /// Of whom it tells when it is asked for addresses.
+    pub(crate) tells: Vec<NodeAddress>,
+    /// How often it was asked for them.
+    pub(crate) asked_for_addresses: u32,
     /// What it names at every thousandth block up to a height, when it is asked for that.
     pub(crate) names: Names,
     /// What it does when it is asked for filter headers, from one height to another.
@@ -118,6 +124,9 @@ impl Peer {
             connections: 0,
             indexed: u32::MAX,
             withholds_filters: false,
+            serves: None,
+            tells: Vec::new(),
+            asked_for_addresses: 0,
             names: Box::new(|chain, height| Some(chain.checkpoints(height))),
             gives: Box::new(|_, _, _| Given::Whole),
         }
@@ -149,6 +158,10 @@ impl Peer {
                 self.connections += 1;
                 send(&Message::Version(self.version()));
                 send(&Message::Verack);
+            }
+            Message::GetAddr => {
+                self.asked_for_addresses += 1;
+                send(&Message::AddrV2(self.tells.clone()));
             }
             Message::Ping(nonce) => send(&Message::Pong(*nonce)),
             Message::GetHeaders(request) => {
@@ -242,6 +255,9 @@ impl Peer {
     }
 
     fn services(&self) -> ServiceFlags {
+        if let Some(serves) = self.serves {
+            return serves;
+        }
         let blocks = if self.is_pruned { ServiceFlags::NETWORK_LIMITED } else { ServiceFlags::NETWORK };
         blocks | ServiceFlags::WITNESS | ServiceFlags::COMPACT_FILTERS
     }

@@ -1,0 +1,487 @@
+//! Nodes that nobody has configured: the address book at work. Which are dialled and for what, what they tell of others,
+//! where the first come from, and what is stored of it all.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use andon_kernel::{BatchWriter, ConnId, Instant, Now, Rng, Ticket, UnixTime};
+use bitcoin::p2p::ServiceFlags;
+
+use super::api::{PeerPurpose, Reason};
+use super::config::{Config, Endpoint, default_port};
+use super::peer::{Handshake, Origin, Peer};
+use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
+use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
+use crate::addresses::{
+    AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, SeedQuery,
+    Source, Subnet, Table, Welcome, dns_seeds,
+};
+use crate::wire::{Message, NodeAddress};
+
+/// Connections to nodes of the book, at most: more would serve nobody.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Connections of the book's nodes with which no seed is asked: the book works.
+const ENOUGH: usize = 2;
+
+/// DNS seeds that are asked at once: if one lies, two others are heard too.
+const SEEDS_AT_ONCE: usize = 3;
+
+/// How long the book's own nodes are tried before seeds are asked: a book of few nodes, one of many.
+const BEFORE_SEEDS: Duration = Duration::from_secs(11);
+const BEFORE_SEEDS_WITH_MANY: Duration = Duration::from_secs(5 * 60);
+
+/// How often the time between two rounds of seeds doubles: up to an hour and a half, for whoever is offline.
+const MAX_SEED_DOUBLINGS: u32 = 9;
+
+/// Requests to seeds that are under way at most.
+const MAX_SEEDS_ASKED: usize = 64;
+
+/// How long a node that is connected for nothing else may take to tell of others.
+const TELLING: Duration = Duration::from_secs(30);
+
+/// How often what has changed in the book is written, and anchors are looked for.
+const KEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// The same for the first time: what a new book has learnt is worth the most.
+const KEEP_FIRST: Duration = Duration::from_secs(30);
+
+/// Nodes of the address book.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    rng: Rng,
+    book: AddressBook,
+    barred: Barred,
+    anchors: Anchors,
+    outbound: Outbound,
+    /// Questions to DNS seeds that have not been asked in this round.
+    seeds: Vec<SeedQuery>,
+    asked: BTreeMap<Ticket, SeedQuery>,
+    rounds: u32,
+    /// Since when seeds are asked in vain.
+    seeking_since: Option<Instant>,
+    is_stale: bool,
+    /// Whether somebody may be to be dialled.
+    is_due: bool,
+}
+
+impl Nodes {
+    /// Those that were stored. `None`: none are to be found.
+    pub(super) fn new(
+        config: &Config,
+        book: AddressBook,
+        barred: Barred,
+        anchors: Anchors,
+        rng: Rng,
+    ) -> Option<Box<Self>> {
+        let discovery = config.discovery.as_ref()?;
+        let policy = Policy {
+            peers: discovery.connections.min(MAX_CONNECTIONS),
+            networks: discovery.networks,
+            has_feelers: discovery.feelers,
+            prefers_encrypted: config.encryption != super::Encryption::Off,
+            ..Policy::default()
+        };
+        let outbound = Outbound::new(policy, anchors.get());
+        Some(Box::new(Self {
+            rng,
+            book,
+            barred,
+            anchors,
+            outbound,
+            seeds: Vec::new(),
+            asked: BTreeMap::new(),
+            rounds: 0,
+            seeking_since: None,
+            is_stale: false,
+            is_due: true,
+        }))
+    }
+
+    fn is_changed(&self) -> bool {
+        self.book.unstored() > 0 || self.barred.bans.is_changed() || self.anchors.is_changed()
+    }
+
+    fn put(&mut self, batch: &mut BatchWriter<'_>) {
+        self.book.store(batch);
+        self.barred.bans.store(batch);
+        self.anchors.store(batch);
+    }
+
+    /// When the book is first looked at for whether it finds anybody.
+    fn before_seeds(&self) -> Duration {
+        match self.book.len() {
+            0 => Duration::ZERO,
+            1..POOR_BOOK => BEFORE_SEEDS,
+            _ => BEFORE_SEEDS_WITH_MANY,
+        }
+    }
+}
+
+impl Client {
+    /// Begins to look for nodes, if any are to be found.
+    pub(super) fn begin_finding(&mut self, turn: &mut Turn<'_>) {
+        for (subnet, until) in core::mem::take(&mut self.ban_orders) {
+            self.carry_out_ban(turn, subnet, until);
+        }
+        let Some(nodes) = &self.nodes else { return };
+        self.timers.set(Timer::Seeds, turn.now.instant + nodes.before_seeds());
+        self.timers.set(Timer::KeepNodes, turn.now.instant + KEEP_FIRST);
+    }
+
+    /// Dials whoever is due.
+    pub(super) fn dial_nodes(&mut self, turn: &mut Turn<'_>) {
+        let Some(nodes) = self.nodes.as_deref_mut().filter(|nodes| nodes.is_due) else { return };
+        nodes.is_due = false;
+        let Nodes { outbound, book, barred, rng, is_stale, .. } = nodes;
+        let mut dials = Vec::new();
+        while let Some(dial) = outbound.next(book, barred, *is_stale, turn.now, rng) {
+            match dial.location.endpoint() {
+                Some(endpoint) => dials.push((dial, endpoint)),
+                None => outbound.ended(&dial.location, book, turn.now),
+            }
+        }
+        match outbound.deadline() {
+            Some(deadline) => self.timers.set(Timer::Nodes, deadline.max(turn.now.instant)),
+            None => self.timers.cancel(Timer::Nodes),
+        }
+        for (Dial { location, services, purpose }, endpoint) in dials {
+            let takes_encrypted = services == ServiceFlags::NONE || services.has(ServiceFlags::P2P_V2);
+            if !takes_encrypted {
+                self.unencrypted.remember(endpoint.clone(), turn.now.instant);
+            }
+            let origin = Origin::Book { location, purpose };
+            self.connect(turn, origin, endpoint.clone(), endpoint);
+        }
+    }
+
+    /// The time for another look at who is to be dialled has come.
+    pub(super) fn nodes_are_due(&mut self) {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.is_due = true;
+        }
+    }
+
+    /// No block has come for long, or one has.
+    pub(super) fn note_stale(&mut self, is_stale: bool) {
+        if let Some(nodes) = &mut self.nodes
+            && (is_stale || nodes.is_stale)
+        {
+            nodes.is_stale = is_stale;
+            nodes.is_due |= is_stale;
+        }
+    }
+
+    /// A peer that was given is dialled at this address: its group is taken.
+    pub(super) fn note_given(&mut self, remote: &Endpoint, is_open: bool) {
+        let (Some(nodes), Endpoint::Address(addr)) = (&mut self.nodes, remote) else { return };
+        let location = Location::from(*addr);
+        if is_open {
+            nodes.outbound.configure(location);
+        } else {
+            nodes.outbound.unconfigure(&location);
+        }
+    }
+
+    /// A node of the book has shaken hands: what it is good for.
+    pub(super) fn welcome(&mut self, turn: &Turn<'_>, conn: ConnId) -> Welcome {
+        let (Some(nodes), Some(peer)) = (self.nodes.as_deref_mut(), self.peers.get_mut(&conn)) else {
+            return Welcome::Keep;
+        };
+        match &mut peer.origin {
+            Origin::Given(_) => {
+                // It is a node, whoever named it.
+                if let Endpoint::Address(addr) = &peer.remote {
+                    nodes.book.good(&Location::from(*addr), turn.now.unix);
+                }
+                Welcome::Keep
+            }
+            Origin::Seed(_) => Welcome::AskAndClose,
+            Origin::Book { location, purpose } => {
+                nodes.is_due = true;
+                let welcome = nodes.outbound.welcome(location, peer.services, &mut nodes.book, turn.now);
+                match welcome {
+                    Welcome::Keep if *purpose == Purpose::Addresses => *purpose = Purpose::Peer,
+                    Welcome::Close if *purpose != Purpose::Feeler => nodes.anchors.remove(location),
+                    _ => {}
+                }
+                welcome
+            }
+        }
+    }
+
+    /// Asks a peer for addresses of others, once.
+    pub(super) fn ask_for_addresses(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn).filter(|_| self.nodes.is_some()) else { return };
+        peer.addresses.asked();
+        self.send(turn, conn, &Message::GetAddr);
+    }
+
+    /// Has a peer tell of others and nothing else.
+    pub(super) fn ask_aside(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.handshake = Handshake::Aside;
+        self.timers.set(Timer::Handshake(conn), turn.now.instant + TELLING);
+        self.ask_for_addresses(turn, conn);
+    }
+
+    /// Takes what a peer tells of others. True: that is all that it is connected for.
+    pub(super) fn hear_of(&mut self, turn: &Turn<'_>, conn: ConnId, mut told: Vec<NodeAddress>) -> bool {
+        let (Some(nodes), Some(peer)) = (self.nodes.as_deref_mut(), self.peers.get_mut(&conn)) else {
+            return false;
+        };
+        let teller = peer.teller();
+        let Nodes { book, outbound, barred, rng, .. } = nodes;
+        let networks = outbound.policy().networks;
+        let heard = book.hear(&mut told, &teller, &mut peer.addresses, networks, barred, turn.now, rng);
+        if heard.new > 0 {
+            outbound.wake();
+            nodes.is_due = true;
+        }
+        // A node that tells of itself alone has not answered.
+        peer.handshake == Handshake::Aside && told.len() > 1
+    }
+
+    /// A connection to a node of the book has ended.
+    pub(super) fn node_ended(&mut self, turn: &mut Turn<'_>, peer: &Peer, reason: &Reason) {
+        let Some(nodes) = self.nodes.as_deref_mut() else { return };
+        nodes.is_due = true;
+        let host = match (peer.origin, &peer.remote) {
+            (Origin::Book { location, .. }, _) => {
+                nodes.outbound.ended(&location, &mut nodes.book, turn.now);
+                if peer.handshake == Handshake::Version {
+                    nodes.anchors.remove(&location);
+                }
+                location.host
+            }
+            (Origin::Given(_), Endpoint::Address(addr)) => Location::from(*addr).host,
+            _ => return,
+        };
+        match reason {
+            // It vouched for what its block proves false: that is no mistake of a link or of ours.
+            Reason::Misbehaved(Misbehaviour::FalseFilterHeader(_)) => {
+                let until = UnixTime::from_secs(turn.now.unix.as_secs() + BAN.as_secs());
+                self.ban(turn, Subnet::host(&host), until);
+            }
+            Reason::Misbehaved(_) | Reason::OtherChain => {
+                nodes.barred.discouraged.add(&host, turn.now.instant)
+            }
+            _ => {}
+        }
+    }
+
+    /// The application bans a subnet, or lifts its ban. What is ordered before the start is done waits for it.
+    pub(super) fn order_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: Option<UnixTime>) {
+        match self.phase {
+            Phase::New | Phase::Loading(_) if self.nodes.is_none() => self.ban_orders.push((subnet, until)),
+            _ => self.carry_out_ban(turn, subnet, until),
+        }
+    }
+
+    fn carry_out_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: Option<UnixTime>) {
+        match until {
+            Some(until) => self.ban(turn, subnet, until),
+            None => self.lift_ban(turn, subnet),
+        }
+    }
+
+    /// Bans a subnet, and lets its nodes go.
+    fn ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: UnixTime) {
+        let banned = self.nodes.as_deref_mut().map(|nodes| {
+            let banned = nodes.barred.bans.ban(subnet, until, turn.now.unix);
+            nodes.is_due = true;
+            banned
+        });
+        if !matches!(banned, Some(Ok(()))) {
+            turn.out.event(Event::BanRefused { subnet });
+            return;
+        }
+        self.keep_nodes(turn, Vec::from([Event::Banned { subnet, until }]));
+        let is_in = |peer: &Peer| matches!(peer.origin, Origin::Book { location, .. } if subnet.contains(&location.host));
+        let theirs = self.peers.iter().filter(|(_, peer)| is_in(peer)).map(|(conn, _)| *conn);
+        for conn in theirs.collect::<Vec<_>>() {
+            self.drop_peer(turn, conn, Reason::Banned);
+        }
+    }
+
+    /// Lifts a ban.
+    fn lift_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet) {
+        let Some(nodes) = self.nodes.as_deref_mut() else { return };
+        if nodes.barred.bans.lift(&subnet) {
+            nodes.is_due = true;
+            self.keep_nodes(turn, Vec::from([Event::BanLifted { subnet }]));
+        }
+    }
+
+    /// Asks seeds, if the book finds nobody.
+    pub(super) fn seek(&mut self, turn: &mut Turn<'_>) {
+        let working = self.peers.values().filter(|peer| peer.is_ready() && peer.is_of_the_book()).count();
+        let (Some(nodes), Some(discovery)) = (self.nodes.as_deref_mut(), &self.config.discovery) else {
+            return;
+        };
+        let now = turn.now.instant;
+        if working >= ENOUGH.min(nodes.outbound.policy().peers) {
+            nodes.seeking_since = None;
+            nodes.rounds = 0;
+            self.timers.set(Timer::Seeds, now + BEFORE_SEEDS_WITH_MANY);
+            return;
+        }
+        let since = *nodes.seeking_since.get_or_insert(now);
+        let network = self.config.network;
+        let seeds = if discovery.dns_seeds { dns_seeds(network) } else { &[] };
+        let fixed_wait = if seeds.is_empty() { Duration::ZERO } else { FIXED_SEEDS_AFTER };
+        if discovery.fixed_seeds && now >= since + fixed_wait {
+            nodes.add_fixed_seeds(network, turn.now);
+        }
+        if nodes.seeds.is_empty() {
+            nodes.seeds = seeds.iter().flat_map(|seed| seed.queries()).collect();
+            nodes.rng.shuffle(&mut nodes.seeds);
+            nodes.rounds = nodes.rounds.saturating_add(1);
+        }
+        if nodes.seeds.is_empty() {
+            // The fixed seeds were all that there is.
+            return self.timers.cancel(Timer::Seeds);
+        }
+        let wait = BEFORE_SEEDS * (1 << nodes.rounds.saturating_sub(1).min(MAX_SEED_DOUBLINGS));
+        let mut next = now + wait;
+        if now < since + fixed_wait {
+            next = next.min(since + fixed_wait);
+        }
+        self.timers.set(Timer::Seeds, next);
+        let mut asked = Vec::new();
+        while asked.len() < SEEDS_AT_ONCE && nodes.asked.len() + asked.len() < MAX_SEEDS_ASKED {
+            let Some(query) = nodes.seeds.pop() else { break };
+            asked.push(query);
+        }
+        for query in asked {
+            self.ask_seed(turn, query);
+        }
+    }
+
+    /// Asks a DNS seed; through a proxy, which looks the name up and connects to one of its nodes, that node.
+    fn ask_seed(&mut self, turn: &mut Turn<'_>, query: SeedQuery) {
+        let port = default_port(self.config.network);
+        if self.config.proxy.is_none() {
+            let ticket = self.names.ticket();
+            turn.out.resolve(ticket, &query.host, port);
+            if let Some(nodes) = &mut self.nodes {
+                nodes.asked.insert(ticket, query);
+            }
+            return;
+        }
+        let endpoint = Endpoint::Host { name: query.host.trim_end_matches('.').to_string(), port };
+        self.connect(turn, Origin::Seed(query.source), endpoint.clone(), endpoint);
+    }
+
+    /// Takes a DNS seed's answer in.
+    pub(super) fn seed_answered(&mut self, turn: &Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
+        let Some(nodes) = self.nodes.as_deref_mut() else { return };
+        let Some(query) = nodes.asked.remove(&ticket) else { return };
+        let answer: Vec<_> = addrs.iter().map(SocketAddr::ip).collect();
+        let Nodes { book, rng, .. } = nodes;
+        if book.add_seed_answer(&query, &answer, self.config.network, turn.now.unix, rng) > 0 {
+            nodes.outbound.wake();
+            nodes.is_due = true;
+        }
+    }
+
+    /// Notes who is connected, looks for anchors, lets the one go that is too many, and writes down what has changed.
+    pub(super) fn keep_nodes_now(&mut self, turn: &mut Turn<'_>) {
+        let Some(nodes) = self.nodes.as_deref_mut() else { return };
+        nodes.note(turn.now);
+        self.timers.set(Timer::KeepNodes, turn.now.instant + KEEP_INTERVAL);
+        self.keep_nodes(turn, Vec::new());
+        self.drop_surplus(turn);
+    }
+
+    /// Writes down what has changed, and tells events then.
+    pub(super) fn keep_nodes(&mut self, turn: &mut Turn<'_>, events: Vec<Event>) {
+        let Some(mut nodes) = self.nodes.take() else { return };
+        if nodes.is_changed() {
+            self.store(turn, events, Then::Nothing, |batch| nodes.put(batch));
+        } else {
+            events.into_iter().for_each(|event| turn.out.event(event));
+        }
+        self.nodes = Some(nodes);
+    }
+
+    /// The client is about to stop.
+    pub(super) fn keep_nodes_at_the_end(&mut self, turn: &mut Turn<'_>) {
+        if let Some(nodes) = self.nodes.as_deref_mut() {
+            nodes.note(turn.now);
+            self.keep_nodes(turn, Vec::new());
+        }
+    }
+
+    /// After a stale tip there is one connection too many: of the book's nodes the one goes that has shown the lowest chain,
+    /// or that has been the longest without a new block; of those the youngest.
+    fn drop_surplus(&mut self, turn: &mut Turn<'_>) {
+        let Some(nodes) = self.nodes.as_deref().filter(|nodes| !nodes.is_stale) else { return };
+        if !nodes.outbound.has_surplus() {
+            return;
+        }
+        let theirs = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.is_of_the_book());
+        let last = theirs.min_by_key(|(conn, peer)| {
+            (peer.best.map(|best| best.height), peer.showed, core::cmp::Reverse(**conn))
+        });
+        if let Some((&conn, _)) = last {
+            self.drop_peer(turn, conn, Reason::Surplus);
+        }
+    }
+}
+
+impl Nodes {
+    fn note(&mut self, now: Now) {
+        self.outbound.note_connected(&mut self.book, now);
+        let best = self.outbound.best(now.instant);
+        if !best.is_empty() {
+            self.anchors.set(&best);
+        }
+        self.barred.bans.sweep(now.unix);
+    }
+
+    /// Takes the nodes that are compiled in, of networks of which the book has nobody.
+    fn add_fixed_seeds(&mut self, network: bitcoin::Network, now: Now) {
+        let networks = self.outbound.policy().networks;
+        let is_empty = |one: &crate::addresses::AddressNetwork| {
+            let one = AddressNetworks::NONE.with(*one);
+            self.book.count(Table::New, one) == 0 && self.book.count(Table::Tried, one) == 0
+        };
+        let empty: AddressNetworks = networks.iter().filter(is_empty).collect();
+        if self.book.add_fixed_seeds(network, empty, now.unix, &mut self.rng) > 0 {
+            self.outbound.wake();
+            self.is_due = true;
+        }
+    }
+}
+
+impl Peer {
+    /// Whether it was found, and works.
+    pub(super) const fn is_of_the_book(&self) -> bool {
+        matches!(self.origin, Origin::Book { .. })
+    }
+
+    /// What it is connected for.
+    pub(super) const fn purpose(&self) -> PeerPurpose {
+        match self.origin {
+            Origin::Given(_) => PeerPurpose::Configured,
+            Origin::Book { purpose: Purpose::Feeler, .. } => PeerPurpose::Feeler,
+            Origin::Book { purpose: Purpose::Addresses, .. } | Origin::Seed(_) => PeerPurpose::Addresses,
+            Origin::Book { .. } => PeerPurpose::Found,
+        }
+    }
+
+    /// As whom it tells of others.
+    fn teller(&self) -> Source {
+        match (self.origin, &self.remote) {
+            (Origin::Book { location, .. }, _) => Source::Node(location.host),
+            (Origin::Seed(source), _) => source,
+            (Origin::Given(_), Endpoint::Address(addr)) => Source::Node(Location::from(*addr).host),
+            (Origin::Given(_), Endpoint::Host { name, .. }) => Source::named(name),
+        }
+    }
+}
