@@ -31,6 +31,14 @@ const QUIET: Duration = Duration::from_secs(2);
 const BULK_BYTES: usize = 1 << 18;
 const LINGERING: Duration = Duration::from_millis(250);
 
+/// A group of at least so many bytes waits again and again, while more comes: over a slow link the pages that each commit
+/// writes once more would be as many as what it is about. Small batches say what an application waits for.
+const LARGE_GROUP: usize = 1 << 16;
+
+/// How often it waits at most, and how often in a row for nothing.
+const MAX_WAITS: u32 = 12;
+const MAX_IDLE_WAITS: u32 = 2;
+
 /// Bytes of pages that may wait to be collected; the thread then waits too.
 const WAITING_BYTES: usize = 4 * PAGE_BYTES;
 
@@ -194,11 +202,20 @@ impl<W: Fn()> Worker<W> {
 
     /// Waits a moment for more batches of a group, unless somebody waits for rows, and takes what has come.
     fn linger(&self, queue: &mut Outbox<Infallible>) {
-        let state = self.shared.lock();
-        let goes_on =
-            |state: &mut State| !state.closing && !state.wants_rows && state.queued_bytes < GROUP_BYTES;
-        let waited = self.shared.changed.wait_timeout_while(state, LINGERING, goes_on);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.lock();
+        let mut idle = 0;
+        for _ in 0..MAX_WAITS {
+            let before = state.queued_bytes;
+            let goes_on =
+                |state: &mut State| !state.closing && !state.wants_rows && state.queued_bytes < GROUP_BYTES;
+            let waited = self.shared.changed.wait_timeout_while(state, LINGERING, goes_on);
+            let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = waited;
+            idle = if state.queued_bytes > before { 0 } else { idle + 1 };
+            if !timeout.timed_out() || state.queued_bytes < LARGE_GROUP || idle == MAX_IDLE_WAITS {
+                break;
+            }
+        }
         state.wants_rows = false;
         mem::swap(&mut state.queue, queue);
     }
