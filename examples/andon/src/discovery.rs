@@ -37,7 +37,8 @@ impl DiscoveryArguments {
     /// If nobody is given and there is nobody to find.
     pub(crate) fn parse(&self, peers: &[Endpoint], network: Network) -> Result<Option<Discovery>, Error> {
         let discovers = self.discover || peers.is_empty();
-        if peers.is_empty() && network == Network::Regtest {
+        // Nobody knows of a regtest network, unless the address book does.
+        if peers.is_empty() && network == Network::Regtest && !self.discover {
             return Err(Error::usage("no peer was given").help(
                 "name a node that serves compact block filters: --peer HOST[:PORT] (nobody else knows of a regtest network)",
             ));

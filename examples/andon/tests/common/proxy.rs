@@ -20,7 +20,7 @@ pub(crate) struct Met {
 }
 
 impl Proxy {
-    /// One that connects to these by name, and to whatever by address.
+    /// One that connects to these, by name or by an address with its port, and to whatever on this machine.
     pub(crate) fn start(names: &[(&str, SocketAddr)]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,7 +63,9 @@ fn serve(mut client: TcpStream, names: &BTreeMap<String, SocketAddr>, met: &Mute
     };
     let port = u16::from_be_bytes(take(&mut client)?);
     met.lock().unwrap().targets.push(format!("{name}:{port}"));
-    let found = found.map(|address| SocketAddr::from((address, port))).or_else(|| names.get(&name).copied());
+    let local = found.filter(Ipv4Addr::is_loopback).map(|address| SocketAddr::from((address, port)));
+    let place = format!("{name}:{port}");
+    let found = names.get(&place).or_else(|| names.get(&name)).copied().or(local);
     let peer = found.and_then(|address| TcpStream::connect(address).ok());
     let reply = if peer.is_some() { 0 } else { 4 };
     client.write_all(&[5, reply, 0, 1, 0, 0, 0, 0, 0, 0]).ok()?;

@@ -18,6 +18,7 @@ mod differential;
 mod filters;
 mod follow;
 mod follower;
+mod gossip;
 mod ledger;
 mod miner;
 mod news;

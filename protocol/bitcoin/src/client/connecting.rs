@@ -56,7 +56,7 @@ impl Client {
     pub(super) fn connect_given(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Endpoint) {
         let endpoint = self.targets.endpoint(target).clone();
         self.note_given(&remote, true);
-        self.connect(turn, Origin::Given(target), endpoint, remote);
+        self.connect(turn, Origin::Given(target), endpoint, remote, true);
     }
 
     /// Dials, and begins as the peer is known to take it.
@@ -66,9 +66,10 @@ impl Client {
         origin: Origin,
         endpoint: Endpoint,
         remote: Endpoint,
+        may_encrypt: bool,
     ) {
         let encrypts = match self.config.encryption {
-            Encryption::Preferred => !self.unencrypted.has(&remote, turn.now.instant),
+            Encryption::Preferred => may_encrypt && !self.unencrypted.has(&remote, turn.now.instant),
             Encryption::Required => true,
             Encryption::Off => false,
         };

@@ -17,8 +17,8 @@ use super::peer::{Handshake, Origin, Peer};
 use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
 use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
 use crate::addresses::{
-    AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, SeedQuery,
-    Source, Subnet, Table, Welcome, dns_seeds,
+    AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, Required,
+    SeedQuery, Source, Subnet, Table, Welcome, dns_seeds,
 };
 use crate::wire::{Message, NodeAddress};
 
@@ -79,12 +79,16 @@ impl Nodes {
         rng: Rng,
     ) -> Option<Box<Self>> {
         let discovery = config.discovery.as_ref()?;
+        let mut required = Required::light_client();
+        if config.encryption == super::Encryption::Required {
+            required.all.add(ServiceFlags::P2P_V2);
+        }
         let policy = Policy {
+            required,
             peers: discovery.connections.min(MAX_CONNECTIONS),
             networks: discovery.networks,
             has_feelers: discovery.feelers,
             prefers_encrypted: config.encryption != super::Encryption::Off,
-            ..Policy::default()
         };
         let outbound = Outbound::new(policy, anchors.get());
         Some(Box::new(Self {
@@ -150,12 +154,10 @@ impl Client {
             None => self.timers.cancel(Timer::Nodes),
         }
         for (Dial { location, services, purpose }, endpoint) in dials {
-            let takes_encrypted = services == ServiceFlags::NONE || services.has(ServiceFlags::P2P_V2);
-            if !takes_encrypted {
-                self.unencrypted.remember(endpoint.clone(), turn.now.instant);
-            }
+            // Who is not said to know encryption is not troubled with it. What it says itself counts the next time.
+            let may_encrypt = services.has(ServiceFlags::P2P_V2);
             let origin = Origin::Book { location, purpose };
-            self.connect(turn, origin, endpoint.clone(), endpoint);
+            self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt);
         }
     }
 
@@ -374,7 +376,7 @@ impl Client {
             return;
         }
         let endpoint = Endpoint::Host { name: query.host.trim_end_matches('.').to_string(), port };
-        self.connect(turn, Origin::Seed(query.source), endpoint.clone(), endpoint);
+        self.connect(turn, Origin::Seed(query.source), endpoint.clone(), endpoint, true);
     }
 
     /// Takes a DNS seed's answer in.
