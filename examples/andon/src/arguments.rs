@@ -2,6 +2,7 @@
 //! others (an address and the network) stay texts here; `watch` parses them.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -183,6 +184,11 @@ pub(crate) struct SyncArguments {
     /// Payments come in steps, from a day's blocks to a month's, each step in the chain's order.
     #[arg(long)]
     pub(crate) newest_first: bool,
+    /// Ask for one of N blocks that do not match, too, so that a request for a block says little about what is watched
+    ///
+    /// A block of mainnet has about 1.5 MB: with a thousand a year costs 80 MB.
+    #[arg(long, value_name = "N")]
+    pub(crate) decoy_blocks: Option<NonZeroU32>,
     /// Go on at the tip: tell of new blocks until interrupted
     #[arg(long)]
     pub(crate) follow: bool,

@@ -62,6 +62,7 @@ pub(crate) fn run<R: Runtime>(
     config.minimum_work = arguments.minimum_work;
     config.filter_cache = arguments.keep_filters.unwrap_or_default();
     config.newest_first = arguments.newest_first;
+    config.decoy_blocks = arguments.decoy_blocks;
     let birthday = arguments.birthday.to_client();
     // The network's first block is the last one that is known before block 0; so a chain that begins later begins anew.
     let first = if arguments.from_genesis { client::Birthday::Height(0) } else { birthday };

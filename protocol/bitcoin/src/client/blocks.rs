@@ -8,6 +8,7 @@ use andon_kernel::ConnId;
 use bitcoin::BlockHash;
 
 use super::api::BlockId;
+use super::filters::Matched;
 use super::findings::Digest;
 
 /// Blocks that may be asked for or wait as digests at a time. The lowest that is wanted may always be asked for.
@@ -40,6 +41,7 @@ struct Asked {
 #[derive(Debug)]
 struct Wanted {
     hash: BlockHash,
+    is_decoy: bool,
     digest: Option<Digest>,
     /// Peers that have said that they do not have it.
     refused: Vec<ConnId>,
@@ -53,8 +55,8 @@ impl Default for Blocks {
 
 impl Blocks {
     /// Wants a block.
-    pub(super) fn want(&mut self, block: BlockId) {
-        let wanted = Wanted { hash: block.hash, digest: None, refused: Vec::new() };
+    pub(super) fn want(&mut self, Matched { block, is_decoy }: Matched) {
+        let wanted = Wanted { hash: block.hash, is_decoy, digest: None, refused: Vec::new() };
         self.wanted.insert(block.height, wanted);
     }
 
@@ -158,14 +160,15 @@ impl Blocks {
     }
 
     /// Takes out the lowest block of those from `next` to `limit` if it has been read.
-    pub(super) fn take_read(&mut self, next: u32, limit: u32) -> Option<(BlockId, Digest)> {
+    pub(super) fn take_read(&mut self, next: u32, limit: u32) -> Option<(Matched, Digest)> {
         let height = self.first(next, limit)?;
         let wanted = self.wanted.get_mut(&height)?;
         let digest = wanted.digest.take()?;
         let block = BlockId { height, hash: wanted.hash };
+        let is_decoy = wanted.is_decoy;
         self.digests -= 1;
         self.wanted.remove(&height);
-        Some((block, digest))
+        Some((Matched { block, is_decoy }, digest))
     }
 
     /// Whether `peer` owes a block.

@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU32;
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -69,6 +70,9 @@ pub struct Config {
     /// Which filters are kept on the disk, so that scripts that are watched later are searched for without a network. Blocks
     /// whose filters match are asked for all the same.
     pub filter_cache: FilterCache,
+    /// Of how many blocks whose filters do not match one is asked for all the same, so that a request for a block says little
+    /// about what is watched. `None`: none is. A block of mainnet has about 1.5 MB: with a thousand a year costs 80 MB.
+    pub decoy_blocks: Option<NonZeroU32>,
     /// Scripts and descriptors that are watched from an earlier block on are searched for from the tip downwards: what was paid
     /// lately is found first, as soon as headers and filter headers are here. Findings come in steps from the newest to the
     /// oldest, each step in the chain's order; that an output was spent is told together with the output, or after it.
@@ -110,6 +114,7 @@ impl Config {
             // 15,000 filters: many peers have enough to do while a slow one sends its part.
             filter_window: 1 << 20,
             filter_cache: FilterCache::Off,
+            decoy_blocks: None,
             newest_first: false,
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),

@@ -53,6 +53,9 @@ const BLOCKS_TIME: Duration = Duration::from_secs(5);
 /// A peer that owes filters which take longer than this is asked for a block only if no other can be.
 const LONG_REQUEST: Duration = Duration::from_millis(500);
 
+/// Peers that would send a block in this time are as good as each other.
+const SOON: Duration = Duration::from_millis(500);
+
 /// What a peer is taken to send, in bytes a second, while that is not known.
 const USUAL_RATE: u64 = 500_000;
 
@@ -269,7 +272,7 @@ impl Client {
         }
     }
 
-    /// Asks peers for blocks: each of who would send it first.
+    /// Asks peers for blocks: each of one that is drawn from those who would send it soon.
     pub(super) fn ask_for_blocks(&mut self, turn: &mut Turn<'_>) {
         if self.search.blocks.len() == 0 {
             return;
@@ -302,8 +305,9 @@ impl Client {
         Some(Inventory::block(INV_WITNESS_BLOCK, hash))
     }
 
-    /// Who would send a block first, beside the one that is asked for it already. `None`: nobody, or one that owes enough
-    /// blocks for now.
+    /// Who is asked for a block, beside the one that is asked for it already: it is drawn from those who would send it in
+    /// twice the time of the first, so that nobody sees more of the blocks that are of interest than others do, and nobody can
+    /// make us ask it by being a little faster. `None`: nobody is there, or the first owes enough blocks for now.
     fn who_serves_block(&self, height: u32, beside: Option<ConnId>, now: Instant) -> Option<ConnId> {
         let able = self.peers.iter().filter(|(conn, peer)| {
             let least = match peer.services.has(ServiceFlags::NETWORK) {
@@ -319,10 +323,20 @@ impl Client {
             let filters = peer.pace.time_for(self.filter_backlog(*conn), now).unwrap_or_default();
             (filters > LONG_REQUEST, self.time_until(*conn, average, now), *conn)
         });
-        let (.., conn) = by_time.min()?;
-        let owed = self.search.blocks.owed_by(conn);
-        let has_enough = owed > 0 && self.time_until(conn, 0, now) > BLOCKS_TIME;
-        (owed < MAX_BLOCKS && !has_enough).then_some(conn)
+        let mut by_time: Vec<(bool, Duration, ConnId)> = by_time.collect();
+        by_time.sort_unstable();
+        let (is_busy, soonest, _) = *by_time.first()?;
+        let soon = soonest.saturating_mul(2).max(SOON);
+        by_time.retain(|(busy, time, _)| (*busy, *time) <= (is_busy, soon));
+        let has_room = |conn: ConnId| {
+            let owed = self.search.blocks.owed_by(conn);
+            owed < MAX_BLOCKS && (owed == 0 || self.time_until(conn, 0, now) <= BLOCKS_TIME)
+        };
+        let with_room: Vec<ConnId> =
+            by_time.into_iter().map(|(.., conn)| conn).filter(|conn| has_room(*conn)).collect();
+        // Drawn for each block anew, and the same whenever it is looked at.
+        let mut rng = self.rng.fork_indexed("block", height.into());
+        (!with_room.is_empty()).then(|| with_room[rng.below(with_room.len() as u64) as usize])
     }
 
     /// A peer says that it does not have blocks that it was asked for: others are asked.

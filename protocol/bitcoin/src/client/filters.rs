@@ -14,6 +14,7 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::Misbehaviour;
 use super::api::BlockId;
+use super::decoys::Decoys;
 use super::requests::Request;
 use super::segments::{Context, Done, Segment, Source, Took};
 use super::watches::Watches;
@@ -45,8 +46,9 @@ pub(super) struct Filters {
     free: BTreeMap<u32, u32>,
     /// Filters that came before their filter headers.
     held: Vec<Held>,
-    /// Blocks whose filters matched since these were taken.
-    matched: Vec<BlockId>,
+    /// Blocks whose filters matched since these were taken, and decoys.
+    matched: Vec<Matched>,
+    decoys: Decoys,
     /// Bytes of a filter, on average over the last ones.
     average: u64,
     /// Bytes that the window may hold.
@@ -85,15 +87,24 @@ pub(super) enum Unanswered {
     LeftOut(BlockId),
 }
 
+/// A block that is to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matched {
+    pub(super) block: BlockId,
+    /// Whether its filter does not match.
+    pub(super) is_decoy: bool,
+}
+
 impl Filters {
     /// Nothing is open. The window may hold so many bytes.
-    pub(super) fn new(room: usize) -> Self {
+    pub(super) fn new(room: usize, decoys: Decoys) -> Self {
         Self {
             segments: BTreeMap::new(),
             requests: Vec::new(),
             free: BTreeMap::new(),
             held: Vec::new(),
             matched: Vec::new(),
+            decoys,
             average: USUAL_FILTER,
             room,
             scratch: Scratch::default(),
@@ -457,8 +468,9 @@ impl Filters {
         };
         match result {
             Ok(matches) => {
-                if matches {
-                    self.matched.push(block);
+                let is_decoy = !matches && self.decoys.contain(&block.hash);
+                if matches || is_decoy {
+                    self.matched.push(Matched { block, is_decoy });
                 }
                 segment.receive(place);
                 if let Source::Kept(kept) = &mut segment.source {
@@ -535,15 +547,16 @@ impl Filters {
             Some(query) => query.matches(hash, bytes, &mut self.scratch).ok()?,
             None => false,
         };
-        if matches {
-            self.matched.push(BlockId { height, hash: *hash });
+        let is_decoy = !matches && self.decoys.contain(hash);
+        if matches || is_decoy {
+            self.matched.push(Matched { block: BlockId { height, hash: *hash }, is_decoy });
         }
         segment.receive(place);
         Some(())
     }
 
-    /// Takes the blocks whose filters have matched since the last time.
-    pub(super) fn take_matched(&mut self) -> Vec<BlockId> {
+    /// Takes the blocks that are to be asked for since the last time.
+    pub(super) fn take_matched(&mut self) -> Vec<Matched> {
         core::mem::take(&mut self.matched)
     }
 
@@ -625,7 +638,7 @@ impl Filters {
         for (low, high) in gone {
             self.segments.remove(&low);
             self.take_free(low, high);
-            self.matched.retain(|block| !(low..=high).contains(&block.height));
+            self.matched.retain(|matched| !(low..=high).contains(&matched.block.height));
             for request in &mut self.requests {
                 *late.entry(request.peer).or_default() += request.forgo(low, high);
             }

@@ -15,7 +15,7 @@
 //! | `agreement`, `dispute` | which filter headers are trusted, and what is done about those that differ |
 //! | `filters`, `segments`, `requests` | filters in chunks of any length, checked and matched (BIP158) |
 //! | `downloads`, `pace` | who is asked for which filters and blocks, by how fast each is |
-//! | `blocks` | blocks whose filters matched |
+//! | `blocks`, `decoys` | blocks whose filters matched, and some others |
 //! | `cache` | filters that are kept on the disk |
 //! | `watches`, `findings` | what is watched, how far each part of it has been searched for, and what touched it |
 //! | `search` | from filters to what the application is told, in order and durably |
@@ -34,6 +34,7 @@ mod cache;
 mod checkpoints;
 mod config;
 mod connecting;
+mod decoys;
 mod descents;
 mod descriptors;
 mod dial;
@@ -83,6 +84,7 @@ pub use misbehaviour::Misbehaviour;
 use agreement::Agreement;
 use ascent::Ascent;
 use checkpoints::Checkpoints;
+use decoys::Decoys;
 use dial::{TargetId, Targets, Unencrypted};
 use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
@@ -228,6 +230,7 @@ impl Client {
         let magic = config.network.magic().to_bytes();
         let rng = Rng::new(core::mem::take(&mut config.seed));
         let chain = HeaderChain::new(config.network);
+        let decoys = Decoys::new(config.decoy_blocks, &mut rng.fork("decoys"));
         Self {
             magic,
             rng,
@@ -249,7 +252,7 @@ impl Client {
             filter_ranges: FilterRanges::default(),
             checkpoints: Checkpoints::default(),
             agreement: Agreement::new(&config),
-            search: Search::new(config.filter_window, config.filter_cache),
+            search: Search::new(config.filter_window, config.filter_cache, decoys),
             stored: BTreeMap::new(),
             bytes_received: 0,
             bytes_sent: 0,

@@ -15,9 +15,10 @@ use super::api::{Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
+use super::decoys::Decoys;
 use super::descents::Resolving;
 use super::descriptors::Descriptors;
-use super::filters::Filters;
+use super::filters::{Filters, Matched};
 use super::findings::{Digest, Findings};
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
@@ -66,12 +67,12 @@ pub(super) struct Late {
 
 impl Search {
     /// Nothing is watched. The window of filters may hold so many bytes.
-    pub(super) fn new(filter_window: usize, cache: FilterCache) -> Self {
+    pub(super) fn new(filter_window: usize, cache: FilterCache, decoys: Decoys) -> Self {
         Self {
             watches: Watches::default(),
             descriptors: Descriptors::default(),
             findings: Findings::default(),
-            filters: Filters::new(filter_window),
+            filters: Filters::new(filter_window, decoys),
             blocks: Blocks::default(),
             cache: Cache::new(cache),
             requests: 0,
@@ -268,8 +269,8 @@ impl Client {
     fn take_segments(&mut self, turn: &mut Turn<'_>) {
         let mut late = BTreeMap::new();
         let mut kept = Vec::new();
-        for block in self.search.filters.take_matched() {
-            self.search.blocks.want(block);
+        for matched in self.search.filters.take_matched() {
+            self.search.blocks.want(matched);
         }
         for (group, end) in self.search.watches.ends() {
             let Search { watches, filters, .. } = &mut self.search;
@@ -339,9 +340,11 @@ impl Client {
         let mut found: Vec<(TouchKey, Touch)> = Vec::new();
         let mut spends = Vec::new();
         let mut remembered = Vec::new();
-        while let Some((block, digest)) = blocks.take_read(before, limit) {
+        while let Some((Matched { block, is_decoy }, digest)) = blocks.take_read(before, limit) {
             let settled = findings.settle(block, digest, id, watches);
-            events.push(Event::Matched(block));
+            if !is_decoy {
+                events.push(Event::Matched(block));
+            }
             for (key, mut touch) in settled.touches {
                 descriptors.note_derivation(&mut touch, watches);
                 watches.note_descended(&touch);
