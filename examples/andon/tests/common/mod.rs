@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "it is a part of tests")]
 
 pub(crate) mod file;
+#[cfg(target_os = "linux")]
+pub(crate) mod namespace;
 pub(crate) mod proxy;
 
 use std::io::{BufRead, BufReader, Read};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -22,7 +22,12 @@ pub(crate) struct Met {
 impl Proxy {
     /// One that connects to these, by name or by an address with its port, and to whatever on this machine.
     pub(crate) fn start(names: &[(&str, SocketAddr)]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), names)
+    }
+
+    /// One that listens there. Addresses without a port may be among the names, and lead elsewhere then.
+    pub(crate) fn start_at(address: SocketAddr, names: &[(&str, SocketAddr)]) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let met = Arc::new(Mutex::new(Met::default()));
         let names: Arc<BTreeMap<String, SocketAddr>> =
@@ -56,14 +61,18 @@ fn serve(mut client: TcpStream, names: &BTreeMap<String, SocketAddr>, met: &Mute
     let (name, found) = match kind {
         1 => {
             let address = Ipv4Addr::from(take::<4>(&mut client)?);
-            (address.to_string(), Some(address))
+            (address.to_string(), Some(IpAddr::from(address)))
         }
         3 => (text(&mut client)?, None),
+        4 => {
+            let address = Ipv6Addr::from(take::<16>(&mut client)?);
+            (address.to_string(), Some(IpAddr::from(address)))
+        }
         _ => return None,
     };
     let port = u16::from_be_bytes(take(&mut client)?);
     met.lock().unwrap().targets.push(format!("{name}:{port}"));
-    let local = found.filter(Ipv4Addr::is_loopback).map(|address| SocketAddr::from((address, port)));
+    let local = found.filter(IpAddr::is_loopback).map(|address| SocketAddr::new(address, port));
     let place = format!("{name}:{port}");
     let found = names.get(&place).or_else(|| names.get(&name)).copied().or(local);
     let peer = found.and_then(|address| TcpStream::connect(address).ok());
