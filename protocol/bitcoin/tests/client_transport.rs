@@ -244,7 +244,9 @@ fn onion_services_have_names_of_their_own() {
     let of_version_2 = "expyuzz4wqqyqhjn.onion";
     let of_another = ONION.replace("cryd.", "cryc.");
     let digits = ONION.replacen('p', "1", 1);
-    for name in [of_version_2, &of_another, &digits, "onion", "a.onion", &ONION[1..]] {
+    // One letter is wrong: the checksum shows it.
+    let mistyped = ONION.replacen('g', "q", 1);
+    for name in [of_version_2, &of_another, &digits, &mistyped, "onion", "a.onion", &ONION[1..]] {
         assert_eq!(read(name), Err(EndpointError::Onion), "{name}");
     }
     for name in ["onion.example", "anonion", "node.example"] {

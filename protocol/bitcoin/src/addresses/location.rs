@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use bitcoin::hashes::{Hash, sha256};
 
+use super::names::{i2p_name, onion_name};
 use crate::client::Endpoint;
 use crate::wire::{Host, NodeAddress};
 
@@ -56,8 +57,8 @@ impl fmt::Debug for Location {
             Host::Ip(IpAddr::V4(ip)) => write!(f, "{ip}:{}", self.port),
             Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
             Host::Cjdns(ip) => write!(f, "cjdns [{ip}]:{}", self.port),
-            Host::TorV3(key) => write!(f, "onion {:02x?}…:{}", &key[..4], self.port),
-            Host::I2p(hash) => write!(f, "i2p {:02x?}…:{}", &hash[..4], self.port),
+            Host::TorV3(key) => write!(f, "{}:{}", onion_name(key), self.port),
+            Host::I2p(hash) => write!(f, "{}:{}", i2p_name(hash), self.port),
         }
     }
 }

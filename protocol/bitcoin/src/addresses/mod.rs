@@ -9,6 +9,7 @@
 //! - [`Grouping`]: what counts as one owner, by prefix or by a map of autonomous systems ([`AsMap`]).
 //! - [`Outbound`]: which connections there are to be, and with whom; [`Barred`]: with whom not; [`Anchors`]: with whom first.
 //! - [`dns_seeds`] and [`fixed_seeds`]: where the first addresses come from.
+//! - [`onion_name`], [`i2p_name`]: what hosts are called in networks where a name is a key; and back.
 //! - [`limits`]: every number, with its reason.
 
 mod anchors;
@@ -21,6 +22,7 @@ mod gossip;
 mod group;
 pub mod limits;
 mod location;
+mod names;
 mod network;
 mod outbound;
 mod pick;
@@ -37,6 +39,7 @@ pub use entry::{Entry, Places, References};
 pub use gossip::{Allowance, Heard};
 pub use group::{Group, Grouping};
 pub use location::{Location, Source};
+pub use names::{i2p_hash, i2p_name, onion_key, onion_name};
 pub use network::{AddressNetwork, AddressNetworks, is_routable};
 pub use outbound::{Dial, Outbound, Policy, Purpose, Required, Welcome, exponential};
 pub use placement::{Cell, Placement};

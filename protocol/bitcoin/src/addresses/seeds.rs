@@ -13,6 +13,7 @@ use bitcoin::p2p::ServiceFlags;
 use super::book::{Added, AddressBook, seconds};
 use super::fixed::{self, Table};
 use super::location::{Location, Source};
+use super::names::{i2p_hash, onion_key};
 use super::network::{AddressNetwork, AddressNetworks};
 use crate::client::default_port;
 use crate::wire::{Host, NodeAddress};
@@ -198,39 +199,16 @@ pub fn fixed_seeds(network: Network) -> Vec<Location> {
     let port = default_port(network);
     let ip = |text: &str| Host::Ip(text.parse().expect("a compiled-in address is one"));
     let cjdns = |text: &str| Host::Cjdns(text.parse::<Ipv6Addr>().expect("a compiled-in address is one"));
-    let key = |text: &str| base32(text).expect("a compiled-in name is one");
+    let onion = |text: &str| onion_key(text).expect("a compiled-in name is one");
+    let i2p = |text: &str| i2p_hash(text).expect("a compiled-in name is one");
     let mut seeds = Vec::new();
     let mut read = |list: &str, port: u16, host: &dyn Fn(&str) -> Host| {
         seeds.extend(list.split_ascii_whitespace().map(|text| Location { host: host(text), port }));
     };
     read(table.ipv4, port, &ip);
     read(table.ipv6, port, &ip);
-    read(table.tor_v3, port, &|text| Host::TorV3(key(text)));
-    read(table.i2p, 0, &|text| Host::I2p(key(text)));
+    read(table.tor_v3, port, &|text| Host::TorV3(onion(text)));
+    read(table.i2p, 0, &|text| Host::I2p(i2p(text)));
     read(table.cjdns, port, &cjdns);
     seeds
-}
-
-/// The first 32 bytes of a name in base 32 (RFC 4648, small letters).
-fn base32(text: &str) -> Option<[u8; 32]> {
-    let (mut bytes, mut length) = ([0u8; 32], 0);
-    let (mut bits, mut count) = (0u32, 0);
-    for letter in text.bytes() {
-        let value = match letter {
-            b'a'..=b'z' => letter - b'a',
-            b'2'..=b'7' => letter - b'2' + 26,
-            _ => return None,
-        };
-        bits = bits << 5 | u32::from(value);
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            if length < bytes.len() {
-                bytes[length] = (bits >> count) as u8;
-                length += 1;
-            }
-            bits &= (1 << count) - 1;
-        }
-    }
-    (length == bytes.len()).then_some(bytes)
 }

@@ -12,7 +12,7 @@ use bitcoin::{FilterHeader, Network, Work};
 
 use super::api::{Birthday, BlockId};
 use crate::addresses::limits::OUTBOUND;
-use crate::addresses::{AddressNetworks, Grouping};
+use crate::addresses::{AddressNetworks, Grouping, onion_key};
 use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
@@ -297,13 +297,9 @@ fn onion(name: &str) -> Option<&str> {
     last.eq_ignore_ascii_case("onion").then_some(service)
 }
 
-/// Whether the last label is an onion service's of version 3, the only one there is: 35 bytes in base 32, the last of which
-/// says 3.
+/// Whether the last label is an onion service's of version 3, the only one there is, with a checksum that fits.
 fn is_onion_service(name: &str) -> bool {
-    let label = name.rsplit('.').next().unwrap_or(name);
-    label.len() == 56
-        && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'2'..=b'7'))
-        && label.ends_with(['d', 'D'])
+    onion_key(name.rsplit('.').next().unwrap_or(name)).is_some()
 }
 
 /// The port that nodes of a network listen on unless told otherwise.
@@ -334,7 +330,7 @@ pub enum EndpointError {
     Host,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// It ends with `.onion`, and no onion service has such a name.
+    /// It ends with `.onion`, and no onion service has such a name: it may be mistyped.
     Onion,
 }
 
@@ -343,7 +339,9 @@ impl fmt::Display for EndpointError {
         f.write_str(match self {
             Self::Host => "neither an IP address nor a host name",
             Self::Port => "the port is not a number from 1 to 65535",
-            Self::Onion => "no onion address (56 letters and digits, and .onion)",
+            Self::Onion => {
+                "no onion address (56 letters and digits whose checksum fits, and .onion): it may be mistyped"
+            }
         })
     }
 }

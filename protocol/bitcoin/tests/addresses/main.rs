@@ -7,6 +7,7 @@ mod barred;
 mod common;
 mod disk;
 mod gossip;
+mod names;
 mod networks;
 mod outbound;
 mod people;

@@ -1,0 +1,34 @@
+//! Which way leads to a peer: straight there, or through the proxy; or none, for networks that this machine is not in.
+
+use core::net::SocketAddr;
+
+use super::{Config, Endpoint, Reason};
+use crate::addresses::is_cjdns;
+
+/// How a connection to a peer is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By dialling it.
+    Straight(SocketAddr),
+    /// By dialling the proxy, which is told the address or the name.
+    Proxy(SocketAddr),
+    /// By looking its name up first.
+    LookUp,
+}
+
+impl Way {
+    /// The only one that may be taken.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn to(remote: &Endpoint, config: &Config) -> Result<Self, Reason> {
+        match (remote, &config.proxy) {
+            // Whoever is not in that network would ask a stranger's router for it, or the proxy's.
+            (Endpoint::Address(addr), _) if is_cjdns(addr.ip()) && !config.cjdns => Err(Reason::OutsideCjdns),
+            (_, Some(proxy)) => Ok(Self::Proxy(proxy.address)),
+            (Endpoint::Address(addr), None) => Ok(Self::Straight(*addr)),
+            (Endpoint::Host { .. }, None) if remote.is_onion() => Err(Reason::OnionWithoutProxy),
+            (Endpoint::Host { .. }, None) => Ok(Self::LookUp),
+        }
+    }
+}
