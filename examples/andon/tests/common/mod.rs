@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it is a part of tests")]
 
+pub(crate) mod daemon;
 pub(crate) mod file;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
