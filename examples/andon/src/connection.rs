@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use andon_bitcoin::addresses::{AddressNetwork, AddressNetworks};
 use andon_bitcoin::client::{Encryption, Proxy, ProxyLogin};
 use clap::{Args, ValueEnum};
 
@@ -27,9 +28,22 @@ pub(crate) struct ConnectionArguments {
     /// Default: on for a proxy without a password on port 9050 or 9150, where Tor listens; else off.
     #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on", requires = "proxy")]
     pub(crate) proxy_isolation: Option<Switch>,
+    /// This machine is in CJDNS: nodes there (fc00::/8) are dialled too
+    ///
+    /// Through a --proxy if there is one, which then must be in CJDNS itself.
+    #[arg(long)]
+    pub(crate) cjdns: bool,
 }
 
 impl ConnectionArguments {
+    /// The networks in which nodes may be found.
+    pub(crate) fn networks(&self) -> AddressNetworks {
+        let is_tor = self.proxy.as_ref().is_some_and(|proxy| TOR_PORTS.contains(&proxy.address.port()));
+        let more = [(is_tor, AddressNetwork::TorV3), (self.cjdns, AddressNetwork::Cjdns)];
+        let more = more.into_iter().filter(|(is_there, _)| *is_there);
+        more.fold(AddressNetworks::CLEAR, |networks, (_, network)| networks.with(network))
+    }
+
     /// As a client is configured.
     ///
     /// # Errors
@@ -122,8 +136,12 @@ mod tests {
 
     fn configured(proxy: &str, isolation: Option<Switch>) -> Result<Option<Proxy>, Error> {
         let proxy = Some(parse_proxy(proxy).expect("it is a proxy"));
-        let arguments =
-            ConnectionArguments { transport: TransportName::V2, proxy, proxy_isolation: isolation };
+        let arguments = ConnectionArguments {
+            transport: TransportName::V2,
+            proxy,
+            proxy_isolation: isolation,
+            cjdns: false,
+        };
         arguments.parse().map(|(encryption, proxy)| {
             assert_eq!(encryption, Encryption::Required);
             proxy

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use andon_bitcoin::addresses::limits::MAX_AS_MAP;
-use andon_bitcoin::addresses::{AsMap, Grouping};
+use andon_bitcoin::addresses::{AddressNetworks, AsMap, Grouping};
 use andon_bitcoin::client::{Discovery, Endpoint};
 use bitcoin::Network;
 use clap::Args;
@@ -35,7 +35,12 @@ impl DiscoveryArguments {
     ///
     /// # Errors
     /// If nobody is given and there is nobody to find.
-    pub(crate) fn parse(&self, peers: &[Endpoint], network: Network) -> Result<Option<Discovery>, Error> {
+    pub(crate) fn parse(
+        &self,
+        peers: &[Endpoint],
+        network: Network,
+        networks: AddressNetworks,
+    ) -> Result<Option<Discovery>, Error> {
         let discovers = self.discover || peers.is_empty();
         // Nobody knows of a regtest network, unless the address book does.
         if peers.is_empty() && network == Network::Regtest && !self.discover {
@@ -45,6 +50,7 @@ impl DiscoveryArguments {
         }
         Ok(discovers.then(|| Discovery {
             connections: self.connections.into(),
+            networks,
             dns_seeds: !self.no_dns_seeds,
             ..Discovery::default()
         }))

@@ -104,7 +104,8 @@ impl Peers {
         kinds.dedup();
         let what = match failures[..] {
             [(endpoint, reason)] => {
-                let unreached = matches!(kinds[..], ["unreachable" | "unresolved" | "proxy" | "no_proxy"]);
+                let unreached =
+                    matches!(kinds[..], ["unreachable" | "unresolved" | "proxy" | "no_proxy" | "no_cjdns"]);
                 let verb = if unreached { "reached" } else { "used" };
                 format!("the peer {endpoint} can't be {verb}: {}", describe(reason, self.network))
             }
@@ -148,6 +149,7 @@ impl Peers {
                     .into()
             }
             "no_proxy" => "give the --proxy of a Tor that runs, such as 127.0.0.1:9050".into(),
+            "no_cjdns" => "give --cjdns, if this machine is in that network".into(),
             "unencrypted" => {
                 "let it be reached without encryption, by --transport prefer-v2, or give another --peer".into()
             }
@@ -181,6 +183,7 @@ fn reason_kind(reason: &Reason) -> &'static str {
         Reason::Unresolved => "unresolved",
         Reason::ProxyUnreachable(_) | Reason::Proxy(_) => "proxy",
         Reason::OnionWithoutProxy => "no_proxy",
+        Reason::OutsideCjdns => "no_cjdns",
         Reason::EncryptionRefused => "unencrypted",
         Reason::ClosedBeforeVersion
         | Reason::ForeignHandshake

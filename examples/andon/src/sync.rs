@@ -31,7 +31,8 @@ pub(crate) fn run<R: Runtime>(
 ) -> Result<End, Error> {
     let network = arguments.data.network();
     let peers = parse_peers(&arguments.peers, network)?;
-    let discovery = arguments.discovery.parse(&peers, network)?;
+    let networks = arguments.connection.networks();
+    let discovery = arguments.discovery.parse(&peers, network, networks)?;
     let grouping = arguments.discovery.grouping()?;
     let (encryption, proxy) = arguments.connection.parse()?;
     let watch = Watch::parse(&arguments.watch, network)?;
@@ -58,6 +59,7 @@ pub(crate) fn run<R: Runtime>(
     let mut config = Config::new(network, system::seed()?);
     (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
     (config.encryption, config.proxy) = (encryption, proxy);
+    config.cjdns = arguments.connection.cjdns;
     config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
     config.filter_cache = arguments.keep_filters.unwrap_or_default();

@@ -119,4 +119,15 @@ fn what_fails_about_a_proxy_says_so() {
     let ended = run(command.args(watch()).arg("--data-dir").arg(home.path().join("data")));
     ended.failed(1, &["an onion service can be reached through a proxy only", "127.0.0.1:9050"]);
     ended.failed_as("no_proxy");
+
+    // An address of CJDNS is told to no proxy unless that is asked for.
+    let before = proxy.met().targets.len();
+    for more in [&["--proxy", &proxy.address.to_string()][..], &[]] {
+        let cjdns = ["sync", "--json", "--network", "regtest", "--peer", "[fc12::7]:18444"];
+        let mut command = andon(home.path(), cjdns);
+        let ended = run(command.args(watch()).arg("--data-dir").arg(home.path().join("data")).args(more));
+        ended.failed(1, &["this machine is not said to be in that network", "give --cjdns"]);
+        ended.failed_as("no_cjdns");
+    }
+    assert_eq!(proxy.met().targets.len(), before);
 }

@@ -25,6 +25,7 @@ const NAME: &str = "node.example";
 /// Where the nodes are said to be: addresses for documents, which are nobody's.
 const IPV4: &str = "203.0.113.7:18444";
 const IPV6: &str = "[2001:db8::7]:18444";
+const CJDNS: &str = "[fc12::7]:18444";
 
 /// On the other end of the wire.
 const PROXY: &str = "10.83.0.1:9050";
@@ -127,6 +128,11 @@ fn nothing_goes_around_a_proxy() {
         frames += sent.len();
         runs += 1;
     }
+    // A network that this machine is not in: nobody is asked, not even the proxy.
+    let home = tempfile::tempdir().unwrap();
+    let ended = sync(home.path(), &[CJDNS], &["--proxy", PROXY]);
+    ended.failed_as("no_cjdns");
+    assert_eq!((wire.take(), names.take()), (Vec::new(), Vec::new()));
     println!("{runs} runs with a proxy: {frames} frames, all of them to and from it; no name was asked for");
 
     // What would be seen otherwise: the same peers without a proxy.
@@ -139,10 +145,10 @@ fn nothing_goes_around_a_proxy() {
     assert!(sent.contains(&Packet::Udp(DNS.parse().unwrap())), "{sent:?}");
     let mut addresses = vec![IPV4];
     if Path::new("/proc/net/if_inet6").exists() {
-        addresses.push(IPV6);
+        addresses.extend([IPV6, CJDNS]);
     }
     for peer in addresses {
-        let ended = sync(home.path(), &[peer], &["--timeout", "2"]);
+        let ended = sync(home.path(), &[peer], &["--timeout", "2", "--cjdns"]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let sent = wire.take();
         assert!(sent.contains(&Packet::Tcp(peer.parse().unwrap())), "{peer}: {sent:?}");

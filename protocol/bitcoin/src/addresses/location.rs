@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use bitcoin::hashes::{Hash, sha256};
 
 use super::names::{i2p_name, onion_name};
+use super::network::is_cjdns;
 use crate::client::Endpoint;
 use crate::wire::{Host, NodeAddress};
 
@@ -30,18 +31,25 @@ impl Location {
 
 impl Location {
     /// Where a connection to it goes. `None`: nothing here leads there.
-    pub(crate) const fn endpoint(&self) -> Option<Endpoint> {
-        match self.socket_addr() {
-            Some(addr) => Some(Endpoint::Address(addr)),
-            None => None,
-        }
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        let address = |ip: IpAddr| Endpoint::Address(SocketAddr::new(ip, self.port));
+        Some(match &self.host {
+            Host::Ip(ip) => address(*ip),
+            Host::Cjdns(ip) => address(IpAddr::V6(*ip)),
+            Host::TorV3(key) => Endpoint::Host { name: onion_name(key), port: self.port },
+            Host::I2p(_) => return None,
+        })
     }
 }
 
 impl From<SocketAddr> for Location {
-    /// An IPv4 address that is written as one of IPv6 becomes what it is.
+    /// An IPv4 address that is written as one of IPv6 becomes what it is; so does one of CJDNS (`fc00::/8`).
     fn from(address: SocketAddr) -> Self {
-        Self { host: Host::Ip(address.ip().to_canonical()), port: address.port() }
+        let host = match address.ip().to_canonical() {
+            IpAddr::V6(ip) if is_cjdns(IpAddr::V6(ip)) => Host::Cjdns(ip),
+            ip => Host::Ip(ip),
+        };
+        Self { host, port: address.port() }
     }
 }
 

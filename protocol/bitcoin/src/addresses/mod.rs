@@ -40,7 +40,7 @@ pub use gossip::{Allowance, Heard};
 pub use group::{Group, Grouping};
 pub use location::{Location, Source};
 pub use names::{i2p_hash, i2p_name, onion_key, onion_name};
-pub use network::{AddressNetwork, AddressNetworks, is_routable};
+pub use network::{AddressNetwork, AddressNetworks, is_cjdns, is_routable};
 pub use outbound::{Dial, Outbound, Policy, Purpose, Required, Welcome, exponential};
 pub use placement::{Cell, Placement};
 pub use rows::{ADDRESSES, ANCHORS, BANS, Restored, Restoring, RowError};

@@ -65,6 +65,12 @@ impl AddressNetworks {
         Self(self.0 | 1 << network as u8)
     }
 
+    /// Those that are in `others` as well.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
     /// Whether `network` is one of them.
     pub const fn contains(self, network: AddressNetwork) -> bool {
         self.0 >> network as u8 & 1 == 1
@@ -91,9 +97,15 @@ pub fn is_routable(host: &Host) -> bool {
         Host::Ip(IpAddr::V4(ip)) => is_routable_v4(*ip),
         Host::Ip(IpAddr::V6(ip)) => is_routable_v6(*ip),
         // All that is known of a CJDNS address is that it begins so.
-        Host::Cjdns(ip) => ip.octets()[0] == 0xfc,
+        Host::Cjdns(ip) => is_cjdns(IpAddr::V6(*ip)),
         Host::TorV3(_) | Host::I2p(_) => true,
     }
+}
+
+/// Whether an IP address is one of CJDNS, or of nothing else that is in use: `fc00::/8`. Private networks have the other
+/// half of `fc00::/7` (RFC 4193).
+pub const fn is_cjdns(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.octets()[0] == 0xfc)
 }
 
 fn is_routable_v4(ip: Ipv4Addr) -> bool {

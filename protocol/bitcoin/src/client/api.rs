@@ -570,6 +570,9 @@ pub enum Reason {
     Proxy(ProxyFailure),
     /// An onion service can be reached through a proxy only.
     OnionWithoutProxy,
+    /// Its address is one of CJDNS (`fc00::/8`), and [`Config::cjdns`](super::Config::cjdns) does not say that this machine is
+    /// in that network.
+    OutsideCjdns,
     /// It closed the encrypted connection without a word, and no other is allowed: it may not know encryption.
     EncryptionRefused,
     /// It closed the connection without a word: it may be of another network, full, or have banned us.
@@ -627,6 +630,9 @@ impl fmt::Display for Reason {
             Self::ProxyUnreachable(disconnect) => write!(f, "the proxy can't be reached: {disconnect}"),
             Self::Proxy(failure) => write!(f, "the proxy did not connect: {failure}"),
             Self::OnionWithoutProxy => f.write_str("an onion service can be reached through a proxy only"),
+            Self::OutsideCjdns => {
+                f.write_str("its address is one of CJDNS, and this machine is not said to be in that network")
+            }
             Self::EncryptionRefused => f.write_str(
                 "it closed the encrypted connection without a word (it knows no encryption, is full, or banned us)",
             ),

@@ -56,6 +56,9 @@ pub struct Config {
     /// The proxy that all connections go through. Then nothing goes around it: nobody else is dialled, and host names are
     /// looked up there.
     pub proxy: Option<Proxy>,
+    /// Whether this machine, or the proxy's, is in CJDNS: only then peers with addresses of that network (`fc00::/8`) are
+    /// dialled, or told to the proxy.
+    pub cjdns: bool,
     /// What the client calls itself to its peers (BIP14), at most 256 bytes; more is cut off.
     pub user_agent: String,
     /// How long a peer may take from the dial to the end of the handshake.
@@ -106,6 +109,7 @@ impl Config {
             encryption: Encryption::Preferred,
             decoys: None,
             proxy: None,
+            cjdns: false,
             user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
             // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
             handshake_timeout: Duration::from_secs(60),
@@ -133,7 +137,8 @@ pub struct Discovery {
     /// How many of them are to be connected for the client's work, beside the given peers: each is of another group of
     /// addresses. 64 at most.
     pub connections: usize,
-    /// The networks in which they are. Tor's onion services, and I2P's, need a [`proxy`](Config::proxy) that leads there.
+    /// The networks in which they are, as far as there is a way: to onion services a [`proxy`](Config::proxy), which should
+    /// be Tor then, to CJDNS what [`cjdns`](Config::cjdns) says.
     pub networks: AddressNetworks,
     /// Whether DNS seeds are asked when the book finds nobody. Whoever runs one, or the resolver, learns that somebody here
     /// uses Bitcoin; through a proxy that is somewhere behind it.

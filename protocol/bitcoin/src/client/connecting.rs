@@ -13,6 +13,7 @@ use bitcoin::p2p::ServiceFlags;
 use super::dial::TargetId;
 use super::peer::{Handshake, Origin, Peer};
 use super::session::of_transport;
+use super::ways::Way;
 use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
 use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
 use crate::wire::{Message, PROTOCOL_VERSION, Version};
@@ -25,23 +26,14 @@ impl Client {
     /// Tries to reach a peer.
     pub(super) fn dial(&mut self, turn: &mut Turn<'_>, target: TargetId) {
         let endpoint = self.targets.endpoint(target);
-        match endpoint {
-            Endpoint::Address(addr) => {
-                let addr = *addr;
-                self.connect_given(turn, target, Endpoint::Address(addr));
-            }
-            Endpoint::Host { .. } if self.config.proxy.is_some() => {
-                let endpoint = endpoint.clone();
-                self.connect_given(turn, target, endpoint);
-            }
-            Endpoint::Host { .. } if endpoint.is_onion() => {
-                self.after_failure(turn, target, false, Reason::OnionWithoutProxy);
-            }
-            Endpoint::Host { name, port } => {
-                let ticket = self.names.ticket();
-                turn.out.resolve(ticket, name, *port);
-                self.targets.resolving(target, ticket);
-            }
+        if let (Endpoint::Host { name, port }, Ok(Way::LookUp)) = (endpoint, Way::to(endpoint, &self.config))
+        {
+            let ticket = self.names.ticket();
+            turn.out.resolve(ticket, name, *port);
+            self.targets.resolving(target, ticket);
+        } else {
+            let endpoint = endpoint.clone();
+            self.connect_given(turn, target, endpoint);
         }
     }
 
@@ -56,10 +48,16 @@ impl Client {
     pub(super) fn connect_given(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Endpoint) {
         let endpoint = self.targets.endpoint(target).clone();
         self.note_given(&remote, true);
-        self.connect(turn, Origin::Given(target), endpoint, remote, true);
+        if let Err(reason) = self.connect(turn, Origin::Given(target), endpoint, remote.clone(), true) {
+            self.note_given(&remote, false);
+            self.after_failure(turn, target, false, reason);
+        }
     }
 
     /// Dials, and begins as the peer is known to take it.
+    ///
+    /// # Errors
+    /// If no way leads there.
     pub(super) fn connect(
         &mut self,
         turn: &mut Turn<'_>,
@@ -67,29 +65,26 @@ impl Client {
         endpoint: Endpoint,
         remote: Endpoint,
         may_encrypt: bool,
-    ) {
+    ) -> Result<(), Reason> {
         let encrypts = match self.config.encryption {
             Encryption::Preferred => may_encrypt && !self.unencrypted.has(&remote, turn.now.instant),
             Encryption::Required => true,
             Encryption::Off => false,
         };
-        if let Some(peer) = self.dial_remote(turn, origin, endpoint, remote) {
-            peer.encrypts = encrypts;
-        }
+        self.dial_remote(turn, origin, endpoint, remote)?.encrypts = encrypts;
+        Ok(())
     }
 
-    /// `None`: only a proxy is given names.
     fn dial_remote(
         &mut self,
         turn: &mut Turn<'_>,
         origin: Origin,
         endpoint: Endpoint,
         remote: Endpoint,
-    ) -> Option<&mut Peer> {
-        let addr = match (&self.config.proxy, &remote) {
-            (Some(proxy), _) => proxy.address,
-            (None, Endpoint::Address(addr)) => *addr,
-            (None, Endpoint::Host { .. }) => return None,
+    ) -> Result<&mut Peer, Reason> {
+        let addr = match Way::to(&remote, &self.config)? {
+            Way::Straight(addr) | Way::Proxy(addr) => addr,
+            Way::LookUp => return Err(Reason::Unresolved),
         };
         let conn = self.names.conn();
         turn.out.connect(conn, addr);
@@ -97,7 +92,7 @@ impl Client {
         let mut peer = Peer::new(origin, endpoint, remote, self.magic, nonce, turn.now);
         peer.handshake_until = turn.now.instant + self.config.handshake_timeout;
         self.timers.set(Timer::Handshake(conn), peer.handshake_until);
-        Some(self.peers.entry(conn).or_insert(peer))
+        Ok(self.peers.entry(conn).or_insert(peer))
     }
 
     pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
@@ -262,7 +257,8 @@ impl Client {
     fn fall_back(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let Some(Peer { origin, endpoint, remote, .. }) = self.peers.remove(&conn) else { return };
         self.timers.cancel(Timer::Handshake(conn));
-        if let Some(peer) = self.dial_remote(turn, origin, endpoint, remote) {
+        // There is a way: it has just been taken.
+        if let Ok(peer) = self.dial_remote(turn, origin, endpoint, remote) {
             peer.fell_back = true;
         }
     }

@@ -3,7 +3,7 @@
 //! | part | owns |
 //! |---|---|
 //! | `dial` | the given peers: who is dialled, and when again |
-//! | `connecting` | how a connection begins: the proxy, the version of the transport |
+//! | `connecting`, `ways` | how a connection begins: straight or through the proxy, the version of the transport |
 //! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
@@ -67,6 +67,7 @@ mod switching;
 mod taking_back;
 mod watches;
 mod watching;
+mod ways;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -14,6 +14,7 @@ use bitcoin::p2p::ServiceFlags;
 use super::api::{PeerPurpose, Reason};
 use super::config::{Config, Endpoint, default_port};
 use super::peer::{Handshake, Origin, Peer};
+use super::ways::reachable;
 use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
 use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
 use crate::addresses::{
@@ -86,7 +87,7 @@ impl Nodes {
         let policy = Policy {
             required,
             peers: discovery.connections.min(MAX_CONNECTIONS),
-            networks: discovery.networks,
+            networks: discovery.networks.and(reachable(config)),
             has_feelers: discovery.feelers,
             prefers_encrypted: config.encryption != super::Encryption::Off,
         };
@@ -157,7 +158,12 @@ impl Client {
             // Who is not said to know encryption is not troubled with it. What it says itself counts the next time.
             let may_encrypt = services.has(ServiceFlags::P2P_V2);
             let origin = Origin::Book { location, purpose };
-            self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt);
+            if self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt).is_err()
+                && let Some(nodes) = self.nodes.as_deref_mut()
+            {
+                // An anchor, say, of a network that an earlier run was in.
+                nodes.outbound.ended(&location, &mut nodes.book, turn.now);
+            }
         }
     }
 
@@ -376,7 +382,8 @@ impl Client {
             return;
         }
         let endpoint = Endpoint::Host { name: query.host.trim_end_matches('.').to_string(), port };
-        self.connect(turn, Origin::Seed(query.source), endpoint.clone(), endpoint, true);
+        // The proxy is a way to any name.
+        let _ = self.connect(turn, Origin::Seed(query.source), endpoint.clone(), endpoint, true);
     }
 
     /// Takes a DNS seed's answer in.

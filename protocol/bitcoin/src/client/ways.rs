@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::{Config, Endpoint, Reason};
-use crate::addresses::is_cjdns;
+use crate::addresses::{AddressNetwork, AddressNetworks, is_cjdns};
 
 /// How a connection to a peer is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,4 +31,13 @@ impl Way {
             (Endpoint::Host { .. }, None) => Ok(Self::LookUp),
         }
     }
+}
+
+/// The networks that some way leads to.
+pub(super) fn reachable(config: &Config) -> AddressNetworks {
+    let with = |networks: AddressNetworks, (is_reachable, network)| {
+        if is_reachable { networks.with(network) } else { networks }
+    };
+    let more = [(config.proxy.is_some(), AddressNetwork::TorV3), (config.cjdns, AddressNetwork::Cjdns)];
+    more.into_iter().fold(AddressNetworks::CLEAR, with)
 }

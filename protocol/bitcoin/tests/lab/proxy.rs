@@ -116,6 +116,11 @@ fn read_request(bytes: &[u8], names: &BTreeMap<String, usize>) -> (String, Optio
     let port = u16::from_be_bytes(*port);
     match name {
         [1, a, b, c, d] => (format!("{a}.{b}.{c}.{d}:{port}"), Some(usize::from(port - 30_000))),
+        [4, address @ ..] => {
+            let address: [u8; 16] = address.try_into().expect("an address has 16 bytes");
+            let address = SocketAddr::from((address, port));
+            (address.to_string(), Some(usize::from(port - 30_000)))
+        }
         [3, length, name @ ..] => {
             assert_eq!(usize::from(*length), name.len());
             let name = String::from_utf8(name.to_vec()).expect("it is text");
