@@ -58,8 +58,17 @@ const MACHINE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// The program on its machine, syncing from these peers.
 fn sync(home: &Path, peers: &[&str], more: &[&str]) -> Ended {
-    let mut program = andon(home, ["sync", "--json", "--network", "regtest"]);
-    program.args(peers.iter().flat_map(|peer| ["--peer", peer]));
+    let peers: Vec<&str> = peers.iter().flat_map(|peer| ["--peer", peer]).collect();
+    on_the_machine(home, &[&["--network", "regtest"], &peers[..], more].concat())
+}
+
+/// The program on its machine, looking for nodes of a network that has seeds. There are none here.
+fn discover(home: &Path, more: &[&str]) -> Ended {
+    on_the_machine(home, &[&["--network", "signet", "--timeout", "6"], more].concat())
+}
+
+fn on_the_machine(home: &Path, more: &[&str]) -> Ended {
+    let mut program = andon(home, ["sync", "--json"]);
     program.args(watch()).arg("--data-dir").arg(home.join("data")).args(more);
     let mut command = Command::new("nsenter");
     command.arg("--net=/run/machine").arg(program.get_program()).args(program.get_args());
@@ -128,6 +137,22 @@ fn nothing_goes_around_a_proxy() {
         frames += sent.len();
         runs += 1;
     }
+    // Nor when nodes are looked for: names of seeds, and nodes that are compiled in, are told to the proxy.
+    for (more, is_name) in [(&[][..], true), (&["--no-dns-seeds"], false)] {
+        let home = tempfile::tempdir().unwrap();
+        let before = proxy.met().targets.len();
+        let ended = discover(home.path(), &[&["--proxy", PROXY], more].concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let told = proxy.met().targets[before..].to_vec();
+        assert!(!told.is_empty(), "{ended:?}");
+        assert!(told.iter().all(|target| target.contains("seed") == is_name), "{told:?}");
+        let sent = wire.take();
+        assert!(sent.iter().all(|packet| *packet == Packet::Tcp(address)), "{more:?} {sent:?}");
+        assert_eq!(names.take(), Vec::<String>::new(), "{more:?}");
+        frames += sent.len();
+        runs += 1;
+    }
+
     // A network that this machine is not in: nobody is asked, not even the proxy.
     let home = tempfile::tempdir().unwrap();
     let ended = sync(home.path(), &[CJDNS], &["--proxy", PROXY]);
@@ -143,6 +168,12 @@ fn nothing_goes_around_a_proxy() {
     assert!(!asked.is_empty() && asked.iter().all(|name| name == NAME), "{asked:?}");
     let sent = wire.take();
     assert!(sent.contains(&Packet::Udp(DNS.parse().unwrap())), "{sent:?}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ended = discover(elsewhere.path(), &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let asked = names.take();
+    assert!(!asked.is_empty() && asked.iter().all(|name| name.contains("seed")), "{asked:?}");
+    assert!(wire.take().contains(&Packet::Udp(DNS.parse().unwrap())));
     let mut addresses = vec![IPV4];
     if Path::new("/proc/net/if_inet6").exists() {
         addresses.extend([IPV6, CJDNS]);
