@@ -146,7 +146,7 @@ pub(crate) struct SyncArguments {
     ///
     /// The node must serve compact block filters (Bitcoin Core: -blockfilterindex=1 -peerblockfilters=1). Without a port
     /// it is the network's: 8333, testnet 18333, testnet4 48333, signet 38333, regtest 18444. Through a --proxy it can be an
-    /// onion service.
+    /// onion service, and through an --i2p-sam a destination of I2P, which has no port.
     #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
     #[command(flatten)]

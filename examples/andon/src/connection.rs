@@ -28,6 +28,12 @@ pub(crate) struct ConnectionArguments {
     /// Default: on for a proxy without a password on port 9050 or 9150, where Tor listens; else off.
     #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on", requires = "proxy")]
     pub(crate) proxy_isolation: Option<Switch>,
+    /// A router of I2P, by the IP address where it speaks SAM (7656 is the usual port): peers can be in I2P then
+    ///
+    /// They are reached by it alone, each from a destination of its own, and nothing else goes there. A router takes a minute
+    /// or so to make one.
+    #[arg(long, value_name = "HOST:PORT", value_parser = |text: &str| parse_address(text, "127.0.0.1:7656"))]
+    pub(crate) i2p_sam: Option<SocketAddr>,
     /// This machine is in CJDNS: nodes there (fc00::/8) are dialled too
     ///
     /// Through a --proxy if there is one, which then must be in CJDNS itself.
@@ -39,7 +45,11 @@ impl ConnectionArguments {
     /// The networks in which nodes may be found.
     pub(crate) fn networks(&self) -> AddressNetworks {
         let is_tor = self.proxy.as_ref().is_some_and(|proxy| TOR_PORTS.contains(&proxy.address.port()));
-        let more = [(is_tor, AddressNetwork::TorV3), (self.cjdns, AddressNetwork::Cjdns)];
+        let more = [
+            (is_tor, AddressNetwork::TorV3),
+            (self.i2p_sam.is_some(), AddressNetwork::I2p),
+            (self.cjdns, AddressNetwork::Cjdns),
+        ];
         let more = more.into_iter().filter(|(is_there, _)| *is_there);
         more.fold(AddressNetworks::CLEAR, |networks, (_, network)| networks.with(network))
     }
@@ -95,11 +105,15 @@ fn parse_proxy(text: &str) -> Result<ProxyName, String> {
         Some(login) => login,
         None => None,
     };
-    let local = address.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    Ok(ProxyName { address: parse_address(address, "127.0.0.1:9050")?, login })
+}
+
+/// Where something listens. No name: looking it up would ask somebody else. `example` is told if it is no such address.
+fn parse_address(text: &str, example: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
     let local = local.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let address = local.or_else(|| SocketAddr::from_str(address).ok()).filter(|address| address.port() != 0);
-    let address = address.ok_or("no IP address with a port, such as 127.0.0.1:9050")?;
-    Ok(ProxyName { address, login })
+    let address = local.or_else(|| SocketAddr::from_str(text).ok()).filter(|address| address.port() != 0);
+    address.ok_or_else(|| format!("no IP address with a port, such as {example}"))
 }
 
 /// A transport by its name.
@@ -140,6 +154,7 @@ mod tests {
             transport: TransportName::V2,
             proxy,
             proxy_isolation: isolation,
+            i2p_sam: None,
             cjdns: false,
         };
         arguments.parse().map(|(encryption, proxy)| {

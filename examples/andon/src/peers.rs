@@ -104,8 +104,10 @@ impl Peers {
         kinds.dedup();
         let what = match failures[..] {
             [(endpoint, reason)] => {
-                let unreached =
-                    matches!(kinds[..], ["unreachable" | "unresolved" | "proxy" | "no_proxy" | "no_cjdns"]);
+                let unreached = matches!(
+                    kinds[..],
+                    ["unreachable" | "unresolved" | "proxy" | "no_proxy" | "i2p" | "no_i2p" | "no_cjdns"]
+                );
                 let verb = if unreached { "reached" } else { "used" };
                 format!("the peer {endpoint} can't be {verb}: {}", describe(reason, self.network))
             }
@@ -149,6 +151,11 @@ impl Peers {
                     .into()
             }
             "no_proxy" => "give the --proxy of a Tor that runs, such as 127.0.0.1:9050".into(),
+            "i2p" => {
+                "check the --i2p-sam: its address, that the router runs and is in its network, and that SAM is on there"
+                    .into()
+            }
+            "no_i2p" => "give the --i2p-sam of a router that runs, such as 127.0.0.1:7656".into(),
             "no_cjdns" => "give --cjdns, if this machine is in that network".into(),
             "unencrypted" => {
                 "let it be reached without encryption, by --transport prefer-v2, or give another --peer".into()
@@ -183,6 +190,8 @@ fn reason_kind(reason: &Reason) -> &'static str {
         Reason::Unresolved => "unresolved",
         Reason::ProxyUnreachable(_) | Reason::Proxy(_) => "proxy",
         Reason::OnionWithoutProxy => "no_proxy",
+        Reason::I2pUnreachable(_) | Reason::I2p(_) => "i2p",
+        Reason::I2pWithoutRouter => "no_i2p",
         Reason::OutsideCjdns => "no_cjdns",
         Reason::EncryptionRefused => "unencrypted",
         Reason::ClosedBeforeVersion

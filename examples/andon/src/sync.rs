@@ -59,7 +59,7 @@ pub(crate) fn run<R: Runtime>(
     let mut config = Config::new(network, system::seed()?);
     (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
     (config.encryption, config.proxy) = (encryption, proxy);
-    config.cjdns = arguments.connection.cjdns;
+    (config.i2p, config.cjdns) = (arguments.connection.i2p_sam, arguments.connection.cjdns);
     config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
     config.filter_cache = arguments.keep_filters.unwrap_or_default();

@@ -47,6 +47,8 @@ fn wrong_arguments_are_named() {
             "invalid value 'much' for '--minimum-work",
         ),
         (&[&["sync", "--peer", "short.onion"][..], &script].concat(), "no onion address"),
+        (&[&["sync", "--peer", "node.i2p"][..], &script].concat(), "no address of I2P"),
+        (&[&["sync", "--i2p-sam", "router:7656"][..], &script, &peer].concat(), "such as 127.0.0.1:7656"),
         (
             &[&["sync", "--transport", "v3"][..], &script, &peer].concat(),
             "invalid value 'v3' for '--transport",

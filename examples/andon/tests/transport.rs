@@ -129,5 +129,32 @@ fn what_fails_about_a_proxy_says_so() {
         ended.failed(1, &["this machine is not said to be in that network", "give --cjdns"]);
         ended.failed_as("no_cjdns");
     }
+
+    // And a name of I2P to a router of that network only.
+    let there = "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p";
+    let router = closed().to_string();
+    for (more, kind, texts) in [
+        (
+            ["--proxy", &proxy.address.to_string()],
+            "no_i2p",
+            ["through a router of that network only", "127.0.0.1:7656"],
+        ),
+        (
+            ["--i2p-sam", &router],
+            "i2p",
+            ["the router of I2P can't be reached: connection refused", "check the --i2p-sam"],
+        ),
+        // A proxy is no router.
+        (
+            ["--i2p-sam", &proxy.address.to_string()],
+            "i2p",
+            ["it closed the connection before it had answered", "SAM is on"],
+        ),
+    ] {
+        let mut command = andon(home.path(), ["sync", "--json", "--network", "regtest", "--peer", there]);
+        let ended = run(command.args(watch()).arg("--data-dir").arg(home.path().join("data")).args(more));
+        ended.failed(1, &texts);
+        ended.failed_as(kind);
+    }
     assert_eq!(proxy.met().targets.len(), before);
 }

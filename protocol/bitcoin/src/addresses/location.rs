@@ -37,6 +37,7 @@ impl Location {
             Host::Ip(ip) => address(*ip),
             Host::Cjdns(ip) => address(IpAddr::V6(*ip)),
             Host::TorV3(key) => Endpoint::Host { name: onion_name(key), port: self.port },
+            Host::I2p(hash) if self.port == 0 => Endpoint::Host { name: i2p_name(hash), port: 0 },
             Host::I2p(_) => return None,
         })
     }

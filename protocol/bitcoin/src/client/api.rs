@@ -17,7 +17,7 @@ use super::descriptors::{Descriptor, Lookahead};
 use crate::addresses::Subnet;
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
-pub use crate::transport::{ProxyFailure, TransportVersion};
+pub use crate::transport::{ProxyFailure, SamFailure, TransportVersion};
 
 /// What an application asks of the client.
 #[derive(Clone, Debug)]
@@ -570,6 +570,13 @@ pub enum Reason {
     Proxy(ProxyFailure),
     /// An onion service can be reached through a proxy only.
     OnionWithoutProxy,
+    /// A destination of I2P can be reached through a router of that network only
+    /// ([`Config::i2p`](super::Config::i2p)).
+    I2pWithoutRouter,
+    /// The connection to the router of I2P ended before it stood, or could not be opened.
+    I2pUnreachable(Disconnect),
+    /// The router of I2P did not connect.
+    I2p(SamFailure),
     /// Its address is one of CJDNS (`fc00::/8`), and [`Config::cjdns`](super::Config::cjdns) does not say that this machine is
     /// in that network.
     OutsideCjdns,
@@ -630,6 +637,13 @@ impl fmt::Display for Reason {
             Self::ProxyUnreachable(disconnect) => write!(f, "the proxy can't be reached: {disconnect}"),
             Self::Proxy(failure) => write!(f, "the proxy did not connect: {failure}"),
             Self::OnionWithoutProxy => f.write_str("an onion service can be reached through a proxy only"),
+            Self::I2pWithoutRouter => {
+                f.write_str("a destination of I2P can be reached through a router of that network only")
+            }
+            Self::I2pUnreachable(disconnect) => {
+                write!(f, "the router of I2P can't be reached: {disconnect}")
+            }
+            Self::I2p(failure) => write!(f, "the router of I2P did not connect: {failure}"),
             Self::OutsideCjdns => {
                 f.write_str("its address is one of CJDNS, and this machine is not said to be in that network")
             }

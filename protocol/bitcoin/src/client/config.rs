@@ -12,7 +12,7 @@ use bitcoin::{FilterHeader, Network, Work};
 
 use super::api::{Birthday, BlockId};
 use crate::addresses::limits::OUTBOUND;
-use crate::addresses::{AddressNetworks, Grouping, onion_key};
+use crate::addresses::{AddressNetworks, Grouping, i2p_hash, onion_key};
 use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
@@ -56,6 +56,10 @@ pub struct Config {
     /// The proxy that all connections go through. Then nothing goes around it: nobody else is dialled, and host names are
     /// looked up there.
     pub proxy: Option<Proxy>,
+    /// The router of I2P that connections to destinations of that network go through, where it speaks SAM (version 3.1). They
+    /// never go another way, and nothing else goes this way. Each has a session of its own, so that nobody can tell that they
+    /// are of one client.
+    pub i2p: Option<SocketAddr>,
     /// Whether this machine, or the proxy's, is in CJDNS: only then peers with addresses of that network (`fc00::/8`) are
     /// dialled, or told to the proxy.
     pub cjdns: bool,
@@ -109,6 +113,7 @@ impl Config {
             encryption: Encryption::Preferred,
             decoys: None,
             proxy: None,
+            i2p: None,
             cjdns: false,
             user_agent: concat!("/andon:", env!("CARGO_PKG_VERSION"), "/").to_string(),
             // Bitcoin Core's own limit; a Tor circuit alone can take half of it.
@@ -138,7 +143,7 @@ pub struct Discovery {
     /// addresses. 64 at most.
     pub connections: usize,
     /// The networks in which they are, as far as there is a way: to onion services a [`proxy`](Config::proxy), which should
-    /// be Tor then, to CJDNS what [`cjdns`](Config::cjdns) says.
+    /// be Tor then, to I2P a [router](Config::i2p), to CJDNS what [`cjdns`](Config::cjdns) says.
     pub networks: AddressNetworks,
     /// Whether DNS seeds are asked when the book finds nobody. Whoever runs one, or the resolver, learns that somebody here
     /// uses Bitcoin; through a proxy that is somewhere behind it.
@@ -237,17 +242,18 @@ pub enum Endpoint {
     /// `203.0.113.5:8333`, `[2001:db8::1]:8333`.
     Address(SocketAddr),
     /// `node.example.org:8333`. All its addresses stand for one peer. Through a proxy also an onion service:
-    /// 56 letters and digits, and `.onion`.
+    /// 56 letters and digits, and `.onion`. And, through a router of I2P, a destination there: 52 letters and digits, and
+    /// `.b32.i2p`.
     Host {
         /// Without the port.
         name: String,
-        /// Of the Bitcoin node.
+        /// Of the Bitcoin node. Zero in I2P, which has none; any other is passed over there.
         port: u16,
     },
 }
 
 impl Endpoint {
-    /// Reads `HOST[:PORT]`; without a port it is the network's default one. An IPv6 address with a port is in brackets.
+    /// Reads `HOST[:PORT]`; without a port it is the network's default one, or zero in I2P. An IPv6 address with a port is in brackets.
     ///
     /// # Errors
     /// If the text is neither an address nor a host name, or the port is not a number from 1 to 65535.
@@ -262,6 +268,9 @@ impl Endpoint {
         }
         let (name, port) = match text.rsplit_once(':') {
             None => (text, default),
+            // It is written so.
+            Some((name, "0")) if i2p(name).is_some() => (name, default),
+            Some((name, _)) if i2p(name).is_some() => return Err(EndpointError::I2pPort),
             Some((name, port)) => {
                 let port = port.parse().ok().filter(|&port| port != 0);
                 (name, port.ok_or(EndpointError::Port)?)
@@ -284,7 +293,22 @@ impl Endpoint {
         if onion(labels).is_some_and(|service| !is_onion_service(service)) {
             return Err(EndpointError::Onion);
         }
+        if let Some(destination) = i2p(labels) {
+            let label = before("b32", destination).filter(|label| i2p_hash(label).is_some());
+            return match label {
+                Some(_) => Ok(Self::Host { name: labels.into(), port: 0 }),
+                None => Err(EndpointError::I2p),
+            };
+        }
         Ok(Self::Host { name: name.into(), port })
+    }
+
+    /// Whether it is in I2P, which only a router of that network can reach.
+    pub fn is_i2p(&self) -> bool {
+        match self {
+            Self::Address(_) => false,
+            Self::Host { name, .. } => i2p(name.strip_suffix('.').unwrap_or(name)).is_some(),
+        }
     }
 
     /// Whether it is an onion service, which only Tor can reach (RFC 7686).
@@ -298,8 +322,17 @@ impl Endpoint {
 
 /// What stands before `.onion`, if a name ends with it.
 fn onion(name: &str) -> Option<&str> {
-    let (service, last) = name.rsplit_once('.').unwrap_or(("", name));
-    last.eq_ignore_ascii_case("onion").then_some(service)
+    before("onion", name)
+}
+
+/// What stands before `.i2p`, if a name ends with it.
+fn i2p(name: &str) -> Option<&str> {
+    before("i2p", name)
+}
+
+fn before<'a>(expected: &str, name: &'a str) -> Option<&'a str> {
+    let (before, last) = name.rsplit_once('.').unwrap_or(("", name));
+    last.eq_ignore_ascii_case(expected).then_some(before)
 }
 
 /// Whether the last label is an onion service's of version 3, the only one there is, with a checksum that fits.
@@ -335,6 +368,10 @@ pub enum EndpointError {
     Host,
     /// The port is not a number from 1 to 65535.
     Port,
+    /// It ends with `.i2p`, and is not the hash of a destination and `.b32.i2p`.
+    I2p,
+    /// It is a destination of I2P with a port, and there are none.
+    I2pPort,
     /// It ends with `.onion`, and no onion service has such a name: it may be mistyped.
     Onion,
 }
@@ -344,6 +381,8 @@ impl fmt::Display for EndpointError {
         f.write_str(match self {
             Self::Host => "neither an IP address nor a host name",
             Self::Port => "the port is not a number from 1 to 65535",
+            Self::I2p => "no address of I2P (52 letters and digits, and .b32.i2p)",
+            Self::I2pPort => "there are no ports in I2P: leave it out",
             Self::Onion => {
                 "no onion address (56 letters and digits whose checksum fits, and .onion): it may be mistyped"
             }

@@ -1,4 +1,4 @@
-//! How a connection begins: the dial, the proxy (SOCKS5), the version of the transport (BIP324), our `version`.
+//! How a connection begins: the dial, the proxy (SOCKS5) or the router of I2P (SAM), the version of the transport (BIP324), our `version`.
 //!
 //! With a proxy nothing goes around it: nobody else is dialled, and no name is looked up.
 
@@ -11,11 +11,14 @@ use andon_kernel::{ConnId, Disconnect, Ticket};
 use bitcoin::p2p::ServiceFlags;
 
 use super::dial::TargetId;
+use super::i2p::SESSION;
 use super::peer::{Handshake, Origin, Peer};
 use super::session::of_transport;
 use super::ways::Way;
 use super::{Client, Encryption, Endpoint, ProxyLogin, Reason, Timer, Turn};
-use crate::transport::{Incoming, ProxyFailure, ProxyTarget, Shape, Socks5, TransportVersion, initiate};
+use crate::transport::{
+    Incoming, ProxyFailure, ProxyTarget, Sam, SamFailure, Shape, Socks5, TransportVersion, initiate,
+};
 use crate::wire::{Message, PROTOCOL_VERSION, Version};
 
 /// How long after its key a peer may take until the end of its garbage, 4 KB at most: it has all that it needs for that. Only
@@ -83,14 +86,17 @@ impl Client {
         remote: Endpoint,
     ) -> Result<&mut Peer, Reason> {
         let addr = match Way::to(&remote, &self.config)? {
-            Way::Straight(addr) | Way::Proxy(addr) => addr,
+            Way::Straight(addr) | Way::Proxy(addr) | Way::I2p(addr) => addr,
             Way::LookUp => return Err(Reason::Unresolved),
         };
+        let is_in_i2p = remote.is_i2p();
         let conn = self.names.conn();
         turn.out.connect(conn, addr);
         let nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
         let mut peer = Peer::new(origin, endpoint, remote, self.magic, nonce, turn.now);
-        peer.handshake_until = turn.now.instant + self.config.handshake_timeout;
+        // What a session in I2P has taken until it stands does not count.
+        let patience = if is_in_i2p { SESSION } else { self.config.handshake_timeout };
+        peer.handshake_until = turn.now.instant + patience;
         self.timers.set(Timer::Handshake(conn), peer.handshake_until);
         Ok(self.peers.entry(conn).or_insert(peer))
     }
@@ -104,10 +110,16 @@ impl Client {
             return;
         };
         peer.connected = true;
-        if self.config.proxy.is_none() {
-            self.begin(turn, conn);
-        } else if let Err(failure) = self.open_proxy(turn, conn) {
-            self.drop_peer(turn, conn, Reason::Proxy(failure));
+        let opened = match Way::to(&peer.remote, &self.config) {
+            Ok(Way::Proxy(_)) => self.open_proxy(turn, conn).map_err(Reason::Proxy),
+            Ok(Way::I2p(_)) => self.open_sam(turn, conn).map_err(Reason::I2p),
+            _ => {
+                self.begin(turn, conn);
+                Ok(())
+            }
+        };
+        if let Err(reason) = opened {
+            self.drop_peer(turn, conn, reason);
         }
     }
 
@@ -137,7 +149,7 @@ impl Client {
         };
         let mut opened = Ok(());
         let sent = send(turn, conn, |out| match Socks5::open(target, login, out) {
-            Ok(socks) => peer.socks = Some(socks),
+            Ok(socks) => peer.opening = Some(Opening::Proxy(socks)),
             Err(failure) => opened = Err(failure),
         });
         self.bytes_sent += sent;
@@ -167,13 +179,16 @@ impl Client {
         input: &mut Incoming<'_>,
     ) -> Result<(), Reason> {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        if let Some(socks) = &mut peer.socks {
+        if let Some(opening) = &mut peer.opening {
             let mut opened = Ok(false);
-            self.bytes_sent += send(turn, conn, |out| opened = socks.received(input, out));
-            if !opened.map_err(Reason::Proxy)? {
+            self.bytes_sent += send(turn, conn, |out| opened = opening.received(input, out));
+            if !opened? {
                 return Ok(());
             }
-            peer.socks = None;
+            if matches!(peer.opening.take(), Some(Opening::Sam(_))) && peer.session.is_none() {
+                self.enter_session(turn, conn);
+                return Ok(());
+            }
             self.begin(turn, conn);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
@@ -221,12 +236,15 @@ impl Client {
     }
 
     pub(super) fn disconnected(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Disconnect) {
-        let Some(peer) = self.peers.get(&conn) else { return };
+        let Some(peer) = self.peers.get(&conn) else { return self.session_ended(turn, conn) };
         let without_a_word = !peer.spoke && matches!(reason, Disconnect::ClosedByPeer | Disconnect::Reset);
-        let reason = if self.config.proxy.is_some() && !peer.connected {
+        let way = Way::to(&peer.remote, &self.config);
+        let reason = if matches!(way, Ok(Way::Proxy(_))) && !peer.connected {
             Reason::ProxyUnreachable(reason)
-        } else if peer.socks.is_some() {
-            Reason::Proxy(ProxyFailure::Closed)
+        } else if matches!(way, Ok(Way::I2p(_))) && !peer.connected {
+            Reason::I2pUnreachable(reason)
+        } else if let Some(opening) = &peer.opening {
+            opening.closed()
         } else if without_a_word && peer.connected && peer.encrypts {
             if self.config.encryption == Encryption::Preferred {
                 return self.fall_back(turn, conn);
@@ -255,8 +273,13 @@ impl Client {
     /// Dials a peer again that has closed an encrypted connection without a word, now without encryption: so do nodes that
     /// do not know it.
     fn fall_back(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let Some(Peer { origin, endpoint, remote, .. }) = self.peers.remove(&conn) else { return };
+        let Some(Peer { origin, endpoint, remote, session, .. }) = self.peers.remove(&conn) else { return };
         self.timers.cancel(Timer::Handshake(conn));
+        if let Some(session) = session {
+            let mut peer = Peer::new(origin, endpoint, remote, self.magic, 0, turn.now);
+            peer.fell_back = true;
+            return self.dial_in_session(turn, session, peer);
+        }
         // There is a way: it has just been taken.
         if let Ok(peer) = self.dial_remote(turn, origin, endpoint, remote) {
             peer.fell_back = true;
@@ -264,8 +287,32 @@ impl Client {
     }
 }
 
+/// What is said to whoever is to connect us, until that has been done.
+#[derive(Debug)]
+pub(super) enum Opening {
+    Proxy(Socks5),
+    Sam(Sam),
+}
+
+impl Opening {
+    fn received(&mut self, input: &mut Incoming<'_>, out: &mut Vec<u8>) -> Result<bool, Reason> {
+        match self {
+            Self::Proxy(socks) => socks.received(input, out).map_err(Reason::Proxy),
+            Self::Sam(sam) => sam.received(input, out).map_err(Reason::I2p),
+        }
+    }
+
+    /// What it is that the connection was closed meanwhile.
+    const fn closed(&self) -> Reason {
+        match self {
+            Self::Proxy(_) => Reason::Proxy(ProxyFailure::Closed),
+            Self::Sam(_) => Reason::I2p(SamFailure::Closed),
+        }
+    }
+}
+
 /// Sends what `write` appends; returns how many bytes.
-fn send(turn: &mut Turn<'_>, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+pub(super) fn send(turn: &mut Turn<'_>, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
     let mut sent = 0;
     turn.out.send(conn, |out| {
         let before = out.len();

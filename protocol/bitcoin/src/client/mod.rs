@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `dial` | the given peers: who is dialled, and when again |
 //! | `connecting`, `ways` | how a connection begins: straight or through the proxy, the version of the transport |
+//! | `i2p` | connections through a router of I2P |
 //! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
@@ -45,6 +46,7 @@ mod filter_ranges;
 mod filters;
 mod findings;
 mod headers;
+mod i2p;
 mod migration;
 mod misbehaviour;
 mod nodes;
@@ -318,8 +320,9 @@ impl Client {
             self.settle(turn, true);
         }
         self.keep_nodes_at_the_end(turn);
-        for conn in self.connections() {
-            turn.out.close(conn, false);
+        for (conn, peer) in &self.peers {
+            turn.out.close(*conn, false);
+            peer.session.into_iter().for_each(|session| turn.out.close(session, false));
         }
         self.targets = Targets::default();
         self.peers.clear();

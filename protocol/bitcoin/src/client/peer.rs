@@ -3,17 +3,18 @@
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
-use andon_kernel::{Instant, Now};
+use andon_kernel::{ConnId, Instant, Now};
 use bitcoin::BlockHash;
 use bitcoin::p2p::ServiceFlags;
 
 use super::agreement::Dissent;
 use super::api::BlockId;
 use super::config::Endpoint;
+use super::connecting::Opening;
 use super::dial::TargetId;
 use super::pace::Pace;
 use crate::addresses::{Allowance, Location, Purpose, Source};
-use crate::transport::{Reader, Socks5, Writer, unencrypted};
+use crate::transport::{Reader, Writer, unencrypted};
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
 /// addresses need far less.
@@ -47,8 +48,10 @@ pub(super) struct Peer {
     pub(super) fell_back: bool,
     /// Whether it stands; with a proxy: to there.
     pub(super) connected: bool,
-    /// What is said to the proxy, until that has connected.
-    pub(super) socks: Option<Socks5>,
+    /// What is said to the proxy or the router, until that has connected.
+    pub(super) opening: Option<Opening>,
+    /// The connection to the router that holds the peer's session, once that stands.
+    pub(super) session: Option<ConnId>,
     /// When it must have finished the handshake.
     pub(super) handshake_until: Instant,
     /// Whether anything has come from the peer itself.
@@ -173,7 +176,8 @@ impl Peer {
             encrypts: false,
             fell_back: false,
             connected: false,
-            socks: None,
+            opening: None,
+            session: None,
             handshake_until: now.instant,
             spoke: false,
             introduced: false,

@@ -55,6 +55,7 @@ impl Client {
 
     pub(super) fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
+        peer.session.into_iter().for_each(|session| turn.out.close(session, false));
         let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
         timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
         self.search.release(conn);

@@ -4,12 +4,14 @@
 //! A [`Reader`] and a [`Writer`] are the two halves of one connection. Bytes that come go through
 //! [`Reader::shake_hands`], which does nothing once the handshake is over, and then, message by message, through
 //! [`Reader::next`]. Both own no socket and no randomness: keys and garbage are drawn from the generator that they are
-//! given. A connection through a proxy has [`Socks5`] before both.
+//! given. A connection through a proxy has [`Socks5`] before both, and
+//! one through a router of I2P [`Sam`].
 
 mod cipher;
 mod handshake;
 mod names;
 mod packets;
+mod sam;
 mod socks5;
 
 use alloc::boxed::Box;
@@ -22,6 +24,7 @@ use andon_kernel::Rng;
 use crate::wire::{CommandName, Frame, FrameError, FrameReader, Message};
 use handshake::{Handshake, MAX_GARBAGE, Step};
 use packets::{PacketReader, PacketWriter};
+pub use sam::{Sam, SamFailure};
 pub use socks5::{ProxyFailure, ProxyTarget, Socks5};
 
 /// A version of the transport.

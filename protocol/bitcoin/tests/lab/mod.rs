@@ -11,6 +11,7 @@ mod disk;
 pub(crate) mod filter_headers;
 pub(crate) mod peer;
 pub(crate) mod proxy;
+pub(crate) mod router;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use peer::Peer;
 
 use peer::Answer;
 use proxy::Proxy;
+use router::Router;
 use wire::Wire;
 
 pub(crate) const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
@@ -53,6 +55,8 @@ pub(crate) struct Lab {
     pub(crate) peers: Vec<Peer>,
     /// Between the client and its peers, if there is one.
     pub(crate) proxy: Option<Proxy>,
+    /// The same for those in I2P.
+    pub(crate) router: Option<Router>,
     /// Whom the client dialled.
     pub(crate) dialled: Vec<SocketAddr>,
     /// Names that it had looked up.
@@ -110,6 +114,8 @@ struct Line {
     wire: Wire,
     /// How far the proxy is that stands before the peer.
     proxy: Option<proxy::Stage>,
+    /// Whether it has come to a router of I2P, and no further.
+    router: bool,
     /// When what was sent last to the client arrives.
     arrives: Instant,
     /// When the peer has sent what it was to send.
@@ -171,6 +177,7 @@ impl Lab {
             config,
             peers,
             proxy: None,
+            router: None,
             dialled: Vec::new(),
             resolved: Vec::new(),
             names: BTreeMap::new(),
@@ -391,6 +398,9 @@ impl Lab {
         let Some(line) = self.lines.get_mut(&conn).filter(|line| line.open && !line.stalled) else { return };
         if let Some(stage) = line.proxy {
             return self.tell_proxy(conn, stage, bytes);
+        }
+        if line.router {
+            return self.tell_router(conn, bytes);
         }
         let peer = line.peer;
         let idle = line.idle;
@@ -614,9 +624,16 @@ impl Lab {
         self.dialled.push(addr);
         let at = self.now + self.latency * 2;
         let proxied = addr == proxy::address();
-        let peer = if proxied { usize::MAX } else { usize::from(addr.port().wrapping_sub(30_000)) };
-        let up =
-            if proxied { self.proxy.is_some() } else { self.peers.get(peer).is_some_and(|peer| peer.up) };
+        let routed = addr == router::address();
+        let peer = match proxied || routed {
+            true => usize::MAX,
+            false => usize::from(addr.port().wrapping_sub(30_000)),
+        };
+        let up = match (proxied, routed) {
+            (true, _) => self.proxy.is_some(),
+            (_, true) => self.router.is_some(),
+            _ => self.peers.get(peer).is_some_and(|peer| peer.up),
+        };
         if !up {
             return self.push(at, Delivery::Refused(conn));
         }
@@ -624,6 +641,7 @@ impl Lab {
             peer,
             wire: Wire::new(conn, self.peers.get(peer).is_some_and(|peer| peer.knows_encryption)),
             proxy: proxied.then_some(proxy::Stage::Method),
+            router: routed,
             open: true,
             connected: false,
             stalled: false,
