@@ -24,9 +24,13 @@ pub(super) const HEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 /// When a peer that showed less than it claims is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Headers that Bitcoin Core announces at once, at most, and what each of them weighs among what a peer may send unasked: they
+/// are looked up, which is work.
+const MAX_ANNOUNCED: usize = 8;
+const ANNOUNCED_BYTES: usize = 512;
+
 /// Messages in a row with unknown parents after which a peer is let go: each is answered by a request that an honest
-/// peer answers with headers that connect. More of them can come before that answer, from a node that finds blocks at a
-/// stroke on a chain of which nothing was kept, for it has too little work.
+/// peer answers with headers that connect. Announcements that come before that answer do not count.
 const MAX_UNCONNECTED: u32 = 100;
 
 /// Headers beside the best chain that one peer may have kept before one of its own becomes the best: two messages of a
@@ -193,6 +197,15 @@ impl Client {
                         return self.ascend(turn, conn, genesis, Purpose::Report, headers);
                     }
                     _ => {}
+                }
+                if was_asked && headers.len() <= MAX_ANNOUNCED {
+                    // News of the peer's, ahead of the answer that it is about to give: they bring about no further request, so
+                    // what they weigh is all that there is to count.
+                    let weight = headers.len() * ANNOUNCED_BYTES;
+                    if !peer.charge(weight, turn.now.instant) {
+                        return Err(Misbehaviour::Flooding);
+                    }
+                    return Ok(());
                 }
                 peer.unconnected += 1;
                 if peer.unconnected > MAX_UNCONNECTED {
