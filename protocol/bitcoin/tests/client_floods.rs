@@ -501,7 +501,7 @@ fn a_flood_of_headers_that_nobody_asked_for_ends() {
             30,
             35,
         ),
-        ("of unknown parents", far.headers(9000, 9007).to_vec(), flooding, 1000, 2),
+        ("of unknown parents", far.headers(9000, 9007).to_vec(), flooding, 1250, 2),
         ("without work", vec![wrong], Misbehaviour::InvalidHeader(HeaderError::ProofOfWork), 1000, 0),
         ("with a gap", gap, Misbehaviour::HeadersDiscontinuous, 2, 0),
         ("more than a message has", many, Misbehaviour::TooManyHeaders, 1, 0),

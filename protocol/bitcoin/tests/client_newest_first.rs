@@ -343,6 +343,55 @@ fn what_goes_upwards_comes_first() {
     }
 }
 
+/// Blocks come while the search goes down, are replaced before their filters come, and one of the new ones spends what lies
+/// below and is not found yet: what is remembered of it is not lost when something else is watched.
+#[test]
+fn a_reorganisation_above_what_is_searched_loses_nothing() {
+    let (_, spent, script_sig, witness) = &spendings()[2];
+    let mut chain = Chain::new();
+    chain.grow_blocks(299, 1, |height| script(u64::from(height) + 100));
+    chain.grow_blocks(1, 1, |_| spent.clone());
+    let block: Block = deserialize(&chain.body(300).unwrap().block).unwrap();
+    let outpoint = OutPoint::new(block.txdata[0].compute_txid(), 0);
+    chain.grow_blocks(700, 1, |height| script(u64::from(height) + 100));
+    let (mut shorter, mut longer) = (chain.clone(), chain.clone());
+    shorter.grow_blocks(3, 2, |height| script(u64::from(height) + 100));
+    longer.grow_blocks(3, 3, |height| script(u64::from(height) + 100));
+    longer.grow_spend(outpoint, script_sig.clone(), witness.clone(), spent, script(7));
+    let (chain, shorter, longer) = (Rc::new(chain), Rc::new(shorter), Rc::new(longer));
+
+    let mut lab = Lab::new(newest_first(), vec![Peer::new(&chain)]);
+    // The search does not come as far down as the output.
+    lab.peers[0].leaves_out = (280..320).collect();
+    lab.command(watch(vec![spent.clone(), script(7)], 5));
+    lab.run_until("a part", |lab| times_asked(lab, 1000)[400] > 0);
+    lab.run_for(Duration::from_secs(2));
+    assert!(told(&lab).is_empty());
+    lab.peers[0].withholds_filters = true;
+    for chain in [&shorter, &longer] {
+        lab.switch(0, chain);
+        lab.run_until("the chain", |lab| lab.progress.headers.done == chain.height());
+        lab.run_for(Duration::from_secs(2));
+    }
+    assert!(lab.events.iter().any(|event| matches!(event, Event::Reorganised { .. })));
+    assert!(lab.rows("spends").is_empty());
+    lab.peers[0].withholds_filters = false;
+    lab.run_until("the spending is remembered", |lab| !lab.rows("spends").is_empty());
+    lab.command(watch(vec![script(900_000)], 990));
+    lab.run_for(Duration::from_secs(2));
+    assert!(!lab.rows("spends").is_empty());
+    lab.peers[0].leaves_out.clear();
+    lab.run_until("the sync", |lab| lab.synced == Some(longer.tip()));
+    lab.run_for(Duration::from_secs(600));
+    let told = sorted(told(&lab));
+    let (received, last) = (told[0].clone(), told.last().unwrap());
+    assert_eq!((received.block.height, received.kind), (300, TouchKind::Received { output: 0 }));
+    let spending = told.iter().find(|touch| matches!(touch.kind, TouchKind::Spent { .. })).unwrap();
+    assert_eq!((spending.block.height, &spending.script), (longer.height(), spent));
+    assert_eq!(last.block.height, longer.height());
+    assert_settled(&lab);
+}
+
 /// What is remembered, or how far it is, is damaged: it is searched for anew.
 #[test]
 fn damage_costs_nothing_but_time() {
