@@ -185,6 +185,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::start_within(command, PATIENCE)
+    }
+
+    /// One that may take so long.
+    pub(crate) fn start_within(command: &mut Command, patience: Duration) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = child.stderr.take().unwrap();
@@ -197,7 +202,7 @@ impl Running {
         // So that nothing hangs: a child that takes too long is killed, which ends every wait for it.
         let watched = Arc::clone(&child);
         thread::spawn(move || {
-            thread::sleep(PATIENCE);
+            thread::sleep(patience);
             // Nothing happens if it has been waited for.
             let _ = watched.lock().unwrap().kill();
         });

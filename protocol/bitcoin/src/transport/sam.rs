@@ -182,6 +182,8 @@ impl Sam {
         let line = core::str::from_utf8(line).map_err(|_| SamFailure::NotSam)?;
         match value(line, "RESULT") {
             Some("OK") => {}
+            // So i2pd says of a destination that it can't find. That the name is one has been seen to.
+            Some("INVALID_KEY") if self.stage == Stage::LookUp => return Err(SamFailure::NotFound),
             Some(other) => return Err(SamFailure::of_result(other)),
             None => return Err(SamFailure::NotSam),
         }
@@ -329,7 +331,8 @@ mod tests {
         ];
         let streams = [
             (naming("RESULT=KEY_NOT_FOUND"), Err(SamFailure::NotFound)),
-            (naming("RESULT=INVALID_KEY"), Err(SamFailure::InvalidKey)),
+            (naming("RESULT=INVALID_KEY"), Err(SamFailure::NotFound)),
+            (format!("{found}STREAM STATUS RESULT=INVALID_KEY\n"), Err(SamFailure::InvalidKey)),
             (naming("RESULT=OK"), Err(SamFailure::NotSam)),
             (naming("RESULT=OK VALUE=short"), Err(SamFailure::NotSam)),
             // It is said back, and would end a word there.

@@ -1,0 +1,73 @@
+//! A real destination of I2P: the program, a router for it, a private I2P network, and a node behind a destination of it.
+//!
+//! The router is the i2pd that the environment variable `I2PD_EXE` names (Debian has a package of that name); without it the
+//! test prints so and passes. All of it runs in a network namespace, from which nothing leads out; Linux only.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this test waits for a real network, and says how long that took"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod network;
+
+use std::time::{Duration, Instant};
+
+use common::daemon::named_by;
+use common::namespace::enter;
+use common::{Node, Running, andon, assert_found_everything, blocks, watch};
+use network::{Destination, I2pNetwork};
+
+/// The destination of nobody.
+const NOBODY: &str = "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p";
+
+#[test]
+fn a_node_behind_a_destination_of_i2p() {
+    let Some(program) = named_by("I2PD_EXE") else { return };
+    if !enter("a_node_behind_a_destination_of_i2p", Duration::from_secs(600)) {
+        return;
+    }
+    let begin = Instant::now();
+    let home = tempfile::tempdir().unwrap();
+    let node = Node::start(blocks(0..290));
+    let mut network = I2pNetwork::start(&program, home.path());
+    let destination = Destination::lead_to(node.address, 1, &mut network);
+    println!("the node's destination has tunnels after {:.1?}", begin.elapsed());
+
+    let sam = I2pNetwork::sam(0).to_string();
+    let sync = |peers: &[&str]| {
+        let mut command = andon(home.path(), ["sync", "--json", "--network", "regtest", "--i2p-sam", &sam]);
+        command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
+        command.args(watch()).arg("--data-dir").arg(home.path().join("data")).args(["--timeout", "240"]);
+        command
+    };
+    // A destination that has just been published may not be found at once.
+    let mut failures = 0;
+    let (ended, took) = loop {
+        let syncing = Instant::now();
+        let ended = Running::start_within(&mut sync(&[&destination.name]), Duration::from_secs(250)).end();
+        if ended.code == Some(0) || failures == 3 {
+            break (ended, syncing.elapsed());
+        }
+        println!("not yet, after {:.1?}: {}", syncing.elapsed(), ended.stderr.trim_end());
+        ended.failed_as("i2p");
+        network.assert_running();
+        failures += 1;
+    };
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert_found_everything(&ended.last());
+    let objects = ended.objects();
+    let connected = objects.iter().find(|object| object["event"] == "peer_connected").unwrap();
+    assert_eq!(connected["transport"], "v2");
+    assert_eq!(connected["peer"], format!("{}:0", destination.name));
+    println!("290 blocks are synced through {} in {took:.1?}, after {failures} failures", destination.name);
+
+    // The router says what is the matter, and so does the program.
+    let ended = Running::start_within(&mut sync(&[NOBODY]), Duration::from_secs(250)).end();
+    ended.failed(1, &["the destination can't be found"]);
+    ended.failed_as("i2p");
+    node.stop();
+}
