@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod addresses;
 pub mod block;
+pub mod broadcast;
 pub mod client;
 pub mod filter;
 #[cfg(feature = "fixture")]

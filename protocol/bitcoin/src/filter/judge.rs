@@ -105,12 +105,7 @@ pub fn omission<S: AsRef<[u8]>>(
 
 /// What an input spends, if it tells and the set holds none of what that can be.
 fn missing_of(set: &Set, secp: &Secp256k1<VerifyOnly>, input: &TxIn) -> Option<ScriptBuf> {
-    let likely = match (input.script_sig.is_empty(), input.witness.is_empty()) {
-        (_, true) => from_signature_script(&input.script_sig),
-        // A witness beside a signature script is through P2SH, and the script is a push of the program (BIP141).
-        (false, false) => vec_of(only_push(&input.script_sig).map(paying_script_hash)),
-        (true, false) => from_witness(&input.witness),
-    };
+    let likely = likely_of(input);
     if likely.is_empty() || likely.iter().any(|script| set.holds(script.as_bytes())) {
         return None;
     }
@@ -121,6 +116,25 @@ fn missing_of(set: &Set, secp: &Secp256k1<VerifyOnly>, input: &TxIn) -> Option<S
         // Nobody's control block looks like a public key, though it could.
         Some(script) if likely.len() == 1 => Some(script),
         _ => likely.into_iter().next(),
+    }
+}
+
+/// What an input may spend, the likeliest first, if it tells. One of them is right for all that nodes relay.
+pub(crate) fn scripts_told(input: &TxIn) -> Vec<ScriptBuf> {
+    let mut scripts = likely_of(input);
+    if !scripts.is_empty() && input.script_sig.is_empty() {
+        scripts.extend(taproot_output(&Secp256k1::verification_only(), &input.witness));
+    }
+    scripts
+}
+
+/// What an input may spend, if it tells, but for taproot.
+fn likely_of(input: &TxIn) -> Vec<ScriptBuf> {
+    match (input.script_sig.is_empty(), input.witness.is_empty()) {
+        (_, true) => from_signature_script(&input.script_sig),
+        // A witness beside a signature script is through P2SH, and the script is a push of the program (BIP141).
+        (false, false) => vec_of(only_push(&input.script_sig).map(paying_script_hash)),
+        (true, false) => from_witness(&input.witness),
     }
 }
 

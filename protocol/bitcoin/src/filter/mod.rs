@@ -19,6 +19,7 @@ use bitcoin::{Block, BlockHash, FilterHash, FilterHeader, OutPoint};
 
 pub use decode::DecodeError;
 pub use encode::build;
+pub(crate) use judge::scripts_told;
 pub use judge::{Omission, Place, omission};
 pub use query::{Query, Scratch};
 use siphash::Keys;

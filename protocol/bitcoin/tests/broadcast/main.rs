@@ -1,0 +1,13 @@
+//! Transactions that are broadcast, as tables: who is told, what is served, and what state they come to.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod chain;
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod packages;
+mod private;
+mod rounds;
+mod rows;
+mod submitting;
+mod table;

@@ -1,0 +1,185 @@
+//! Private broadcast: a connection for each transaction, and nobody else told.
+
+use andon_bitcoin::broadcast::{Options, State, Traits};
+use andon_kernel::ConnId;
+use bitcoin::Txid;
+
+use super::table::{MINUTE, RELAYS, Table, coin, one, output, spend};
+
+const PRIVATE: Options = Options { private: true, expiry: andon_bitcoin::broadcast::EXPIRY };
+
+/// Opens the connection that is due.
+fn open(table: &mut Table, traits: Traits) -> Option<(ConnId, Txid)> {
+    let txid = table.outgoing.next_private(table.now)?;
+    let conn = table.conn();
+    table.outgoing.dialled(conn, &txid);
+    table.outgoing.private_connected(conn, txid, traits, table.now);
+    Some((conn, txid))
+}
+
+#[test]
+fn each_goes_over_a_connection_of_its_own() {
+    let mut table = Table::new();
+    let (first, second) = (one(1), one(2));
+    table.submit_all(&[("a", &first, None), ("b", &second, None)], &PRIVATE);
+    // Those that are listened to are told nothing.
+    let listening: [_; 4] = table.peers();
+    assert_eq!(table.announce(), []);
+    let (one, txid) = open(&mut table, RELAYS).unwrap();
+    let (other, other_txid) = open(&mut table, RELAYS).unwrap();
+    assert!(open(&mut table, RELAYS).is_none(), "nothing else is due");
+    assert_ne!(txid, other_txid);
+    let (mine, others, name) = if txid == first.compute_txid() {
+        (&first, &second, ["a", "b"])
+    } else {
+        (&second, &first, ["b", "a"])
+    };
+    assert_eq!(table.announce(), [(one, vec![name[0]]), (other, vec![name[1]])]);
+    // Nor is one of them given the other.
+    assert!(!table.ask(one, others));
+    assert!(listening.iter().all(|conn| !table.ask(*conn, mine)));
+    assert!(table.ask(one, mine));
+    assert_eq!(table.state(&txid), State::Sent);
+    // It may go when it has answered a ping that was sent behind it: then it has read it.
+    assert_eq!(table.outgoing.to_close(table.now), []);
+    table.outgoing.acknowledged(one);
+    assert_eq!(table.outgoing.to_close(table.now), [one]);
+    table.outgoing.peer_gone(one);
+    table.hear(listening[2], mine);
+    assert_eq!(table.state(&txid), State::Seen);
+}
+
+#[test]
+fn a_pong_without_a_transaction_ends_nothing() {
+    let mut table = Table::new();
+    let transaction = one(1);
+    table.submit_all(&[("a", &transaction, None)], &PRIVATE);
+    let (conn, _) = open(&mut table, RELAYS).unwrap();
+    table.announce();
+    table.outgoing.acknowledged(conn);
+    assert_eq!(table.outgoing.to_close(table.now), []);
+    // Whoever does not ask is let go after a minute.
+    table.now.instant += MINUTE;
+    assert_eq!(table.outgoing.to_close(table.now), [conn]);
+}
+
+#[test]
+fn what_was_sent_privately_and_not_seen_is_sent_to_another() {
+    let mut table = Table::new();
+    let transaction = one(1);
+    table.submit_all(&[("a", &transaction, None)], &PRIVATE);
+    let (conn, _) = open(&mut table, RELAYS).unwrap();
+    table.announce();
+    assert!(table.ask(conn, &transaction));
+    table.outgoing.acknowledged(conn);
+    table.outgoing.peer_gone(conn);
+    assert!(table.outgoing.needs_peers(), "somebody is to be listened to");
+    table.now.instant += 10 * MINUTE - MINUTE / 60;
+    assert!(open(&mut table, RELAYS).is_none());
+    table.now.instant += 5 * MINUTE + MINUTE / 60;
+    let (again, _) = open(&mut table, RELAYS).unwrap();
+    assert_ne!(again, conn);
+    assert_eq!(table.announce(), [(again, vec!["a"])]);
+}
+
+#[test]
+fn connections_that_come_to_nothing_are_tried_ever_less_often() {
+    let mut table = Table::new();
+    table.submit_all(&[("a", &one(1), None)], &PRIVATE);
+    let start = table.now.instant;
+    let mut times = Vec::new();
+    for second in 0..3600 {
+        table.now.instant = start + std::time::Duration::from_secs(second);
+        table.outgoing.wake(table.now);
+        if let Some(txid) = table.outgoing.next_private(table.now) {
+            times.push(second);
+            let conn = table.conn();
+            table.outgoing.dialled(conn, &txid);
+            table.outgoing.peer_gone(conn);
+        }
+    }
+    assert_eq!(times[..8], [0, 5, 15, 35, 75, 155, 315, 615]);
+    assert_eq!(times.len(), 17, "then every five minutes: {times:?}");
+}
+
+#[test]
+fn where_there_is_nobody_to_dial_it_does_not_spin() {
+    let mut table = Table::new();
+    table.submit_all(&[("a", &one(1), None)], &PRIVATE);
+    for _ in 0..100 {
+        let due = table.outgoing.deadline().unwrap();
+        table.now.instant = table.now.instant.max(due);
+        table.outgoing.wake(table.now);
+        while table.outgoing.next_private(table.now).is_some() {}
+        assert!(table.outgoing.deadline().unwrap() > table.now.instant);
+    }
+}
+
+#[test]
+fn a_family_goes_over_one_connection() {
+    let mut table = Table::new();
+    let parent = one(1);
+    let child = spend(&[output(&parent, 0), coin(2)], 1);
+    let fee = 10 * child.vsize() as u64;
+    let txids = table.submit_all(&[("p", &parent, Some(0)), ("c", &child, Some(fee))], &PRIVATE);
+    let (conn, txid) = open(&mut table, RELAYS).unwrap();
+    assert_eq!(txid, txids[1]);
+    assert!(open(&mut table, RELAYS).is_none());
+    table.outgoing.fee_filter(conn, 1000);
+    assert_eq!(table.announce(), [(conn, vec!["c"])]);
+    assert!(table.ask(conn, &child));
+    table.outgoing.acknowledged(conn);
+    // It will ask for the parent.
+    assert_eq!(table.outgoing.to_close(table.now), []);
+    assert!(table.ask(conn, &parent));
+    assert_eq!(table.outgoing.to_close(table.now), [conn]);
+}
+
+#[test]
+fn who_takes_none_is_let_go_at_once() {
+    let transaction = one(1);
+    let poor = Some(10);
+    for (traits, least, line) in [
+        (Traits { relays: false, ..RELAYS }, 0, "a not for who takes none"),
+        (RELAYS, 1000, "a not for less than 1000"),
+    ] {
+        let mut table = Table::new();
+        table.submit_all(&[("a", &transaction, poor)], &PRIVATE);
+        let (conn, _) = open(&mut table, traits).unwrap();
+        table.outgoing.fee_filter(conn, least);
+        assert_eq!(table.announce(), []);
+        assert_eq!(table.outgoing.to_close(table.now), [conn]);
+        assert_eq!(table.notices(), ["a waiting", line]);
+    }
+}
+
+#[test]
+fn a_connection_whose_transaction_has_gone_is_closed() {
+    for withdraws in [true, false] {
+        let mut table = Table::new();
+        let transaction = one(1);
+        table.submit_all(&[("a", &transaction, None)], &PRIVATE);
+        let (conn, txid) = open(&mut table, RELAYS).unwrap();
+        if withdraws {
+            table.outgoing.withdraw(&txid, table.now.instant);
+        } else {
+            table.in_block(&transaction, 7);
+        }
+        assert_eq!(table.outgoing.to_close(table.now), [conn]);
+        assert_eq!(table.announce(), []);
+    }
+}
+
+#[test]
+fn what_its_own_peer_announces_counts_for_nothing() {
+    let mut table = Table::new();
+    let transaction = one(1);
+    table.submit_all(&[("a", &transaction, None)], &PRIVATE);
+    let (conn, txid) = open(&mut table, RELAYS).unwrap();
+    table.hear(conn, &transaction);
+    assert_eq!(table.state(&txid), State::Waiting);
+    table.announce();
+    table.ask(conn, &transaction);
+    table.hear(conn, &transaction);
+    assert_eq!(table.state(&txid), State::Sent);
+}
