@@ -14,6 +14,7 @@ pub mod addresses;
 pub mod block;
 pub mod broadcast;
 pub mod client;
+pub mod fees;
 pub mod filter;
 #[cfg(feature = "fixture")]
 pub mod fixture;
