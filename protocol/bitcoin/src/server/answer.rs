@@ -8,7 +8,7 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::chain::BlockIndex;
 use super::handshake::is_transaction;
-use super::session::Session;
+use super::session::{SLICE, Session};
 use super::{Reason, Refusal};
 use crate::wire::{
     FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_WITNESS_BLOCK, Inventory, MAX_CFHEADERS,
@@ -178,13 +178,35 @@ impl Session<'_> {
     fn data(&mut self, requests: &[Inventory], done: usize) -> Result<usize, Reason> {
         let rest = &requests[done..];
         let transactions = rest.iter().take_while(|request| is_transaction(request.kind)).count();
-        let (missing, rest) = rest.split_at(transactions);
-        if let Some(request) = rest.first() {
+        let (wanted, rest) = rest.split_at(transactions);
+        // A peer that wants to hear of none is not even told that there are none.
+        if self.peer.wants_transactions() {
+            let mut missing = Vec::new();
+            let mut answered = 0;
+            for request in wanted {
+                if self.peer.unflushed >= SLICE {
+                    break;
+                }
+                match self.shared.relay.pool.serve(request) {
+                    Some(bytes) => self.send(&Message::Tx(&bytes)),
+                    None => missing.push(*request),
+                }
+                answered += 1;
+            }
+            if answered < transactions {
+                if !missing.is_empty() {
+                    self.send(&Message::NotFound(missing.as_slice().into()));
+                }
+                return Ok(done + answered);
+            }
+            if let Some(request) = rest.first() {
+                self.block(request)?;
+            }
+            if !missing.is_empty() {
+                self.send(&Message::NotFound(missing.as_slice().into()));
+            }
+        } else if let Some(request) = rest.first() {
             self.block(request)?;
-        }
-        // There is no mempool, so none is found. A peer that wants to hear of none is not even told that.
-        if !missing.is_empty() && self.peer.wants_transactions() {
-            self.send(&Message::NotFound(missing.into()));
         }
         Ok(done + transactions + rest.len().min(1))
     }

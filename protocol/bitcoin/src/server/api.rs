@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use andon_kernel::{ConnId, Disconnect};
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Block, BlockHash, Network};
+use bitcoin::{Block, BlockHash, Network, Transaction, Txid};
 
 use super::ChainError;
 use crate::transport::{TransportError, TransportVersion};
@@ -28,10 +28,16 @@ pub struct Config {
     pub services: ServiceFlags,
     /// Whether it takes encrypted connections (BIP324) beside others, and says so (`P2P_V2`).
     pub encryption: bool,
-    /// Whether it says that it takes transactions. It keeps none; without this, a peer that sends one is disconnected.
+    /// Whether it takes transactions and tells its peers of them. Without this, a peer that sends or announces one is
+    /// disconnected.
     pub relay: bool,
     /// The lowest fee rate that peers hear of, in satoshis for 1000 virtual bytes. Told if [`relay`](Self::relay).
     pub fee_filter: u64,
+    /// Bytes of transactions that it keeps at most; zero: it keeps none, and asks for none.
+    pub mempool_bytes: usize,
+    /// How long after a transaction was announced to it the server asks for it, and how long after it has one it announces
+    /// it. Bitcoin Core asks after two seconds whoever has dialled it, and announces after five on average.
+    pub transaction_delay: Duration,
     /// Nodes that it tells peers of. More can be added by [`Command::AddAddresses`].
     pub addresses: Vec<NodeAddress>,
     /// Filters exist up to this height only: an index that lags behind. What needs a higher one is not answered.
@@ -62,6 +68,8 @@ impl Config {
             encryption: true,
             relay: true,
             fee_filter: 1000,
+            mempool_bytes: 5_000_000,
+            transaction_delay: Duration::from_secs(2),
             addresses: Vec::new(),
             filter_index_height: None,
             minimum_height: 0,
@@ -79,6 +87,8 @@ impl Config {
 pub enum Command {
     /// Tell peers of these nodes too. A list that was drawn for peers lately goes on being told for a day.
     AddAddresses(Vec<NodeAddress>),
+    /// Take a transaction as from a peer, and announce it.
+    AddTransaction(Transaction),
     /// Add blocks after the tip, and announce them.
     Extend(Vec<Block>),
     /// Replace the blocks above a height by a branch that has more work, and announce it.
@@ -117,6 +127,13 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A transaction that was not known is kept.
+    TransactionKept {
+        /// Which.
+        txid: Txid,
+        /// Who sent it, or what it waited for; the application, if nobody.
+        from: Option<ConnId>,
+    },
     /// The chain has a new tip.
     ChainChanged {
         /// Of the tip.
@@ -136,6 +153,8 @@ pub enum Rejection {
     Blocks(ChainError),
     /// The server would know of more addresses than it keeps.
     TooManyAddresses,
+    /// The transaction spends what does not exist or is spent, or is known, or there is no room for it.
+    Transaction,
 }
 
 impl fmt::Display for Rejection {
@@ -143,6 +162,7 @@ impl fmt::Display for Rejection {
         match self {
             Self::Blocks(error) => error.fmt(f),
             Self::TooManyAddresses => f.write_str("too many addresses"),
+            Self::Transaction => f.write_str("the transaction is not taken"),
         }
     }
 }

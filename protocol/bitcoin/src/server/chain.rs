@@ -160,6 +160,11 @@ impl Chain {
         Some(self.block(self.find(hash)?).filter_header)
     }
 
+    /// Whether the best chain has this output and has not spent it.
+    pub(super) fn is_unspent(&self, outpoint: &OutPoint) -> bool {
+        self.unspent.contains_key(outpoint)
+    }
+
     pub(super) fn tip_index(&self) -> BlockIndex {
         *self.best.last().expect("a chain has a genesis block")
     }

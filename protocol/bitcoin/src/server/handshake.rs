@@ -62,6 +62,10 @@ impl Session<'_> {
                 self.peer.wants_addrv2 = true;
                 Ok(())
             }
+            Message::WtxidRelay => {
+                self.peer.relay.wtxid_relay = true;
+                Ok(())
+            }
             _ if !connected => Ok(()),
             Message::Ping(nonce) => {
                 if common >= PING_NONCE_SINCE {
@@ -94,6 +98,11 @@ impl Session<'_> {
                 Ok(())
             }
             Message::Tx(_) if !self.shared.config.relay => Err(Reason::Refused(Refusal::Transaction)),
+            Message::Tx(bytes) => self.transaction(bytes),
+            Message::NotFound(inventory) => {
+                self.not_found(inventory.iter());
+                Ok(())
+            }
             Message::Other(command, _) if command == MEMPOOL || BLOOM.contains(&command) => {
                 if self.shared.config.services.has(ServiceFlags::BLOOM) {
                     return Ok(());
@@ -165,12 +174,13 @@ impl Session<'_> {
 
     fn inventory(&mut self, inventory: &Items<'_, Inventory>) -> Result<(), Reason> {
         within_limit(inventory.len(), MAX_INVENTORY, Refusal::LongInventory)?;
-        for Inventory { kind, hash } in inventory.iter() {
-            match kind {
-                INV_BLOCK => self.learn(&BlockHash::from_byte_array(hash)),
-                _ if is_transaction(kind) && !self.shared.config.relay => {
+        for entry in inventory.iter() {
+            match entry.kind {
+                INV_BLOCK => self.learn(&BlockHash::from_byte_array(entry.hash)),
+                kind if is_transaction(kind) && !self.shared.config.relay => {
                     return Err(Reason::Refused(Refusal::Transaction));
                 }
+                kind if is_transaction(kind) => self.offered(&entry),
                 _ => {}
             }
         }

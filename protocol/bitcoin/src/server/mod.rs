@@ -4,9 +4,13 @@
 //! settings and `-blockfilterindex -peerblockfilters`: the same answers in the same order, the same limits, the same
 //! silences and the same disconnects (BIP31, 130, 133, 155, 157, 324, 339, and the first protocol).
 //!
-//! What it does not do: it has no mempool and relays no transactions and no addresses; it takes no blocks from peers;
-//! it knows no bloom filters, no compact blocks (who asks for one gets the whole block, as for an old one), and does
-//! not answer `getblocks`; it bans nobody.
+//! It keeps transactions that peers announce, up to a number of bytes, and tells its other peers of them. Of these it
+//! checks only that they spend what exists and nothing else spends: no scripts, no amounts, no fees; the first one of two stays.
+//! What lacks a parent has its sender asked for it. Unlike a node it gives any of them to whoever asks.
+//!
+//! What it does not do: it relays no addresses; it takes no blocks from peers; it knows no bloom filters, no compact blocks
+//! (who asks for one gets the whole block, as for an old one), and does not answer `getblocks`; it bans nobody; what
+//! was in a block that is replaced is not kept again.
 //!
 //! Answers are made in slices: once 256 KiB are on their way to a peer, the server neither reads from it nor makes
 //! more for it until those have been handed to the socket. So what waits for a peer is bounded by a slice and a
@@ -19,6 +23,8 @@ mod api;
 mod chain;
 mod handshake;
 mod peer;
+mod pool;
+mod relay;
 mod session;
 
 pub use api::{Command, Config, Event, Reason, Refusal, Rejection};
@@ -28,10 +34,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use bitcoin::{Transaction, Txid};
+
 use andon_kernel::{ConnId, Input, Instant, Link, Machine, Now, Outbox, Rng, Timers};
 
 use addresses::Addresses;
 use peer::{Alarm, Peer};
+use pool::Taken;
+use relay::Relay;
 use session::{Session, Shared};
 
 use crate::transport::{Shape, respond, unencrypted};
@@ -52,11 +62,16 @@ impl Server {
         let rng = Rng::new(config.seed).fork("server");
         let magic = config.network.magic().to_bytes();
         Self {
-            shared: Shared { config, magic, chain, addresses, rng },
+            shared: Shared { config, magic, chain, addresses, relay: Relay::default(), rng },
             peers: BTreeMap::new(),
             timers: Timers::new(),
             stopped: false,
         }
+    }
+
+    /// The transactions that it keeps, in the order of their ids.
+    pub fn transactions(&self) -> Vec<Txid> {
+        self.shared.relay.pool.txids()
     }
 
     /// The chain that it serves.
@@ -98,6 +113,19 @@ impl Server {
             out.close(conn, matches!(reason, Reason::Refused(_)));
             self.forget(conn, reason, out);
         }
+        self.spread(now, out);
+    }
+
+    /// Has every peer hear of transactions that are kept since the last time.
+    fn spread(&mut self, now: Now, out: &mut Outbox<Event>) {
+        let kept = core::mem::take(&mut self.shared.relay.kept);
+        if kept.is_empty() {
+            return;
+        }
+        let Self { shared, peers, timers, .. } = self;
+        for (&conn, peer) in peers {
+            Session { now, conn, peer, shared, timers, out }.hear_transactions(&kept);
+        }
     }
 
     fn forget(&mut self, conn: ConnId, reason: Reason, out: &mut Outbox<Event>) {
@@ -105,6 +133,7 @@ impl Server {
         for alarm in Alarm::ALL {
             self.timers.cancel((conn, alarm));
         }
+        self.shared.relay.peer_gone(conn);
         let (remote, connected) = (peer.remote, peer.is_connected());
         out.event(Event::PeerDisconnected { peer: conn, remote, connected, reason });
     }
@@ -117,6 +146,7 @@ impl Server {
                 }
                 return;
             }
+            Command::AddTransaction(transaction) => return self.add_transaction(now, transaction, out),
             Command::Extend(blocks) => (self.shared.chain.height(), blocks),
             Command::Reorganise { fork_height, blocks } => (fork_height, blocks),
         };
@@ -125,11 +155,27 @@ impl Server {
             out.event(Event::Rejected(Rejection::Blocks(error)));
             return;
         }
+        for block in &blocks {
+            self.shared.relay.pool.confirm(block);
+        }
+        self.shared.relay.pool.recheck(chain);
         out.event(Event::ChainChanged { height: chain.height(), tip: chain.tip() });
         let news = announce::news(chain, fork_height);
         for conn in self.conns() {
             self.run(now, conn, out, |session| session.hear(&news));
         }
+    }
+
+    fn add_transaction(&mut self, now: Now, transaction: Transaction, out: &mut Outbox<Event>) {
+        let Shared { relay, chain, config, .. } = &mut self.shared;
+        let Taken::Kept(kept) = relay.pool.take(transaction, None, chain, config.mempool_bytes) else {
+            return out.event(Event::Rejected(Rejection::Transaction));
+        };
+        for &txid in &kept {
+            out.event(Event::TransactionKept { txid, from: None });
+        }
+        relay.kept.extend(kept);
+        self.spread(now, out);
     }
 
     fn wake(&mut self, now: Now, out: &mut Outbox<Event>) {

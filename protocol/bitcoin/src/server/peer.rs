@@ -9,6 +9,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::answer::Answer;
 use super::chain::BlockIndex;
+use super::relay::PeerRelay;
 use crate::transport::{Reader, Writer};
 
 /// One connection.
@@ -37,6 +38,7 @@ pub(super) struct Peer {
     pub(super) was_told_addresses: bool,
     /// Blocks that have become part of the best chain and were not announced yet, the lowest first.
     pub(super) news: Vec<BlockIndex>,
+    pub(super) relay: PeerRelay,
     /// The best block that the peer is known to have, from what it said.
     pub(super) best_known: Option<BlockIndex>,
     /// The last header that it was sent, or could have been.
@@ -74,10 +76,15 @@ pub(super) enum Alarm {
     Handshake,
     Inactivity,
     Ping,
+    /// Transactions are to be asked for.
+    Request,
+    /// Transactions are to be told.
+    Tell,
 }
 
 impl Alarm {
-    pub(super) const ALL: [Self; 3] = [Self::Handshake, Self::Inactivity, Self::Ping];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Handshake, Self::Inactivity, Self::Ping, Self::Request, Self::Tell];
 }
 
 impl Peer {
@@ -101,6 +108,7 @@ impl Peer {
             wants_addrv2: false,
             was_told_addresses: false,
             news: Vec::new(),
+            relay: PeerRelay::default(),
             best_known: None,
             best_sent: None,
         }

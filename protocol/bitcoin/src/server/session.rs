@@ -4,12 +4,13 @@ use andon_kernel::{ConnId, Instant, Now, Outbox, Rng, Timers};
 
 use super::addresses::Addresses;
 use super::peer::{Alarm, Peer};
+use super::relay::Relay;
 use super::{Chain, Config, Event, Reason};
 use crate::transport::{Incoming, Reader, TransportError, unencrypted};
 use crate::wire::{FrameError, Message};
 
 /// Bytes under way to a peer after which no more are made.
-const SLICE: usize = 256 * 1024;
+pub(super) const SLICE: usize = 256 * 1024;
 
 /// What all peers have in common.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Shared {
     pub(super) magic: [u8; 4],
     pub(super) chain: Chain,
     pub(super) addresses: Addresses,
+    pub(super) relay: Relay,
     pub(super) rng: Rng,
 }
 
@@ -139,6 +141,8 @@ impl Session<'_> {
                 self.timers.set((self.conn, Alarm::Inactivity), until);
             }
             Alarm::Ping => self.ping_alarm(now)?,
+            Alarm::Request => self.request(),
+            Alarm::Tell => self.tell_transactions(),
         }
         Ok(())
     }

@@ -11,4 +11,5 @@ mod handshake;
 mod hostile;
 #[path = "../transport/pair.rs"]
 mod pair;
+mod relay;
 mod table;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use andon_bitcoin::server::{Chain, Command, Config, Event, Reason, Server};
 use andon_bitcoin::transport::initiate;
 use andon_bitcoin::wire::{
-    FrameReader, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WTX, Inventory, Message, Version,
+    FrameReader, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG, INV_WTX, Inventory,
+    Message, Version,
 };
 use andon_kernel::{
     Checked, ConnId, Disconnect, Input, Instant, Link, Machine, Now, Outbox, Output, UnixTime,
@@ -74,6 +75,10 @@ impl Table {
         };
         assert_eq!(table.input(Input::Start), [""; 0]);
         table
+    }
+
+    pub(crate) fn machine(&self) -> &Server {
+        self.machine.machine()
     }
 
     pub(crate) fn chain(&self) -> &Chain {
@@ -142,6 +147,7 @@ impl Table {
                         format!("gone {}: {reason}", if connected { "after" } else { "before" })
                     }
                     Event::ChainChanged { height, .. } => format!("tip {height}"),
+                    Event::TransactionKept { .. } => "kept".into(),
                     Event::Rejected(rejection) => format!("rejected: {rejection}"),
                 }),
                 other => panic!("{other:?}"),
@@ -296,13 +302,17 @@ pub(crate) fn zero() -> BlockHash {
     BlockHash::all_zeros()
 }
 
+const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
+
 fn describe(message: &Message<'_>, names: &BTreeMap<BlockHash, String>) -> String {
     let name = |hash: &BlockHash| names.get(hash).cloned().unwrap_or_else(|| "?".into());
     let inventory = |line: &mut String, inventory: Inventory| {
         let hash = BlockHash::from_byte_array(inventory.hash);
         match inventory.kind {
             INV_BLOCK | INV_WITNESS_BLOCK => write!(line, " block {}", name(&hash)),
-            INV_TX | INV_WTX => write!(line, " tx"),
+            INV_TX => write!(line, " tx"),
+            WITNESS_TX => write!(line, " witness tx"),
+            INV_WTX => write!(line, " wtx"),
             kind => write!(line, " kind {kind}"),
         }
         .unwrap();
@@ -327,6 +337,11 @@ fn describe(message: &Message<'_>, names: &BTreeMap<BlockHash, String>) -> Strin
             inventory(&mut line, entry);
             line
         }),
+        Message::GetData(list) => list.iter().fold("getdata".into(), |mut line, entry| {
+            inventory(&mut line, entry);
+            line
+        }),
+        Message::Tx(bytes) => format!("tx {}", bytes.len()),
         Message::NotFound(list) => format!("notfound {}", list.len()),
         Message::Pong(nonce) => format!("pong {nonce}"),
         Message::Addr(addresses) | Message::AddrV2(addresses) => {
