@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    BlockId, Count, Decision, Derivation, Event, PeerPurpose, Progress, Touch, TouchKind,
+    BlockId, BroadcastState, Count, Decision, Derivation, Event, PeerPurpose, Progress, Touch, TouchKind,
 };
 use bitcoin::Network;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ const fn purpose_name(purpose: PeerPurpose) -> &'static str {
         PeerPurpose::Found => "found",
         PeerPurpose::Feeler => "feeler",
         PeerPurpose::Addresses => "addresses",
+        PeerPurpose::Broadcast => "broadcast",
         _ => "other",
     }
 }
@@ -90,6 +91,24 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
             },
         }),
         Event::FilterHeadersReplaced { from } => json!({"event": "filter_headers_replaced", "from": from}),
+        Event::Broadcast { txid, wtxid, state } => {
+            let mut object = broadcast_state(*state);
+            object["event"] = "broadcast".into();
+            object["txid"] = txid.to_string().into();
+            object["wtxid"] = wtxid.to_string().into();
+            object
+        }
+        Event::BroadcastSkipped { txid, endpoint, reason } => json!({
+            "event": "broadcast_skipped",
+            "txid": txid.to_string(),
+            "peer": endpoint.to_string(),
+            "reason": reason.to_string(),
+        }),
+        Event::BroadcastRefused { txids, error } => json!({
+            "event": "broadcast_refused",
+            "txids": txids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "reason": error.to_string(),
+        }),
         Event::StaleTip { tip } => json!({"event": "stale_tip", "tip": block(tip)}),
         // Answers to what the program asks for by itself.
         Event::Header { .. }
@@ -120,6 +139,34 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::Checked(id) => at("checked", id),
         Event::Synced(id) => at("synced", id),
     })
+}
+
+/// How far a transaction is: the fields that `broadcast` and `broadcasts` have.
+pub(crate) fn broadcast_state(state: BroadcastState) -> Value {
+    let mut object = json!({"state": state_name(state)});
+    if let BroadcastState::Confirmed { block } | BroadcastState::Conflicted { block, .. } = state {
+        object["height"] = block.height.into();
+        object["block"] = block.hash.to_string().into();
+    }
+    if let BroadcastState::Conflicted { by, .. } | BroadcastState::Replaced { by } = state {
+        object["by"] = by.to_string().into();
+    }
+    object
+}
+
+/// The name of a state.
+pub(crate) const fn state_name(state: BroadcastState) -> &'static str {
+    match state {
+        BroadcastState::Waiting => "waiting",
+        BroadcastState::Announced => "announced",
+        BroadcastState::Sent => "sent",
+        BroadcastState::Seen => "seen",
+        BroadcastState::Confirmed { .. } => "confirmed",
+        BroadcastState::Conflicted { .. } => "conflicted",
+        BroadcastState::Replaced { .. } => "replaced",
+        BroadcastState::Expired => "expired",
+        BroadcastState::Withdrawn => "withdrawn",
+    }
 }
 
 /// A payment: the fields that `received` and `spent` have.

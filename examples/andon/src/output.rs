@@ -4,7 +4,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Count, Decision, Event, Progress, Touch, TouchKind, TransportVersion};
+use andon_bitcoin::client::{
+    BroadcastState, Count, Decision, Event, PeerPurpose, Progress, Touch, TouchKind, TransportVersion,
+};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use bitcoin::Network;
@@ -12,6 +14,7 @@ use serde_json::Value;
 
 use crate::arguments::OutputArguments;
 use crate::error::{BROKEN_PIPE, Error};
+use crate::json::state_name;
 use crate::progress::{Bars, Part};
 use crate::summary::Summary;
 use crate::units::{bitcoins, bytes, duration, grouped};
@@ -92,6 +95,8 @@ impl Output {
                     grouped(*checked)
                 ));
             }
+            // Connections for transactions alone come and go.
+            Event::PeerConnected { purpose: PeerPurpose::Broadcast, .. } => {}
             Event::PeerConnected { endpoint, user_agent, height, transport, .. } => {
                 let user_agent = printable(user_agent);
                 let encrypted = if *transport == TransportVersion::V2 { ", encrypted" } else { "" };
@@ -173,6 +178,24 @@ impl Output {
                 if let Some(bars) = self.bars.take() {
                     bars.finish();
                 }
+            }
+            Event::Broadcast { txid, state, .. } => {
+                let (txid, name) = (self.fit(&txid.to_string(), 8, 24), state_name(*state));
+                let more = match state {
+                    BroadcastState::Confirmed { block } => format!("  in block {}", grouped(block.height)),
+                    BroadcastState::Conflicted { by, block } => {
+                        format!("  {by} in block {} spends the same", grouped(block.height))
+                    }
+                    BroadcastState::Replaced { by } => format!("  by {by}"),
+                    _ => String::new(),
+                };
+                self.line(&format!("  {name:<10} {txid}{more}"));
+            }
+            Event::BroadcastSkipped { endpoint, reason, .. } => {
+                self.news(&format!("Not told: {endpoint}, for {reason}"));
+            }
+            Event::BroadcastRefused { error, .. } => {
+                self.warning(&format!("nothing of it is broadcast: {error}"));
             }
             Event::Banned { subnet, .. } => {
                 self.warning(&format!("{subnet} is banned for a day: it vouched for a false filter"));

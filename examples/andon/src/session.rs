@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Birthday, BlockId, Client, Command, Config, Count, Event, Progress, Start};
+use andon_bitcoin::client::{
+    Birthday, BlockId, Client, Command, Config, Count, Event, PeerPurpose, Progress, Start,
+};
 use andon_bitcoin::points;
 use andon_store::SqliteStore;
 use bitcoin::Network;
@@ -221,6 +223,8 @@ impl<'a> Session<'a> {
                 }
             }
             Event::Failed(failure) => return Err(store::failure(failure, self.network, &self.data_dir)),
+            Event::PeerConnected { purpose: PeerPurpose::Broadcast, .. }
+            | Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. } => {}
             Event::PeerConnected { endpoint, .. } => {
                 self.peers.connected(endpoint);
                 self.moved();

@@ -104,6 +104,8 @@ pub enum Purpose {
     Feeler,
     /// To ask for addresses, since the book has nobody who serves what is required.
     Addresses,
+    /// To tell of transactions, or to hear of them. Nothing else.
+    Broadcast,
 }
 
 impl Purpose {
@@ -271,6 +273,19 @@ impl Outbound {
         None
     }
 
+    /// A node to tell of transactions, or to hear of them: one that is connected for nothing else, of a group that has no
+    /// connection. It counts as open from then on, until [`ended`](Self::ended).
+    pub fn next_for_broadcast(
+        &mut self,
+        book: &mut AddressBook,
+        barred: &Barred,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Option<Dial> {
+        let dial = self.choose(Purpose::Broadcast, Required::addresses(), book, barred, now, rng)?;
+        Some(self.dial(dial, book, now))
+    }
+
     /// Whether there are more connections that stay than there are to be.
     pub fn has_surplus(&self) -> bool {
         self.staying() > self.policy.peers
@@ -317,6 +332,7 @@ impl Outbound {
                 Welcome::Keep
             }
             Purpose::Addresses => Welcome::AskAndClose,
+            Purpose::Broadcast => Welcome::Keep,
         }
     }
 
@@ -406,7 +422,12 @@ impl Outbound {
         now: Now,
         rng: &mut Rng,
     ) -> Option<Dial> {
-        let taken = if purpose.stays() { self.taken(book) } else { BTreeSet::new() };
+        let is_broadcast = purpose == Purpose::Broadcast;
+        let mut taken = if purpose.stays() || is_broadcast { self.taken(book) } else { BTreeSet::new() };
+        if is_broadcast {
+            let others = self.open.values().filter(|open| open.purpose == purpose);
+            taken.extend(others.filter_map(|open| open.group));
+        }
         let is_free = |location: &Location, book: &AddressBook| {
             !self.open.contains_key(location)
                 && !self.configured.contains(location)
@@ -417,7 +438,7 @@ impl Outbound {
             networks: self.policy.networks,
             required,
             is_feeler: purpose == Purpose::Feeler,
-            prefers_encrypted: self.policy.prefers_encrypted && purpose.stays(),
+            prefers_encrypted: self.policy.prefers_encrypted && (purpose.stays() || is_broadcast),
         };
         // Who is connected needs no test.
         if wanted.is_feeler {

@@ -62,8 +62,31 @@ impl Outgoing {
         self.note(txid);
     }
 
+    /// The first height whose block has not been looked through for them. `None`: none has.
+    pub const fn searched(&self) -> Option<u32> {
+        self.searched
+    }
+
+    /// Blocks below this height have been looked through for them. It is stored with the rest.
+    pub fn set_searched(&mut self, next: u32) {
+        if self.searched != Some(next) {
+            self.searched = Some(next);
+            self.searched_changed = true;
+        }
+    }
+
+    /// The blocks that are said to have one of them, or one that contradicts it.
+    pub fn settled_in(&self) -> impl Iterator<Item = BlockId> {
+        self.entries.values().filter_map(|entry| match entry.settled? {
+            Settled::Confirmed { block } | Settled::Conflicted { block, .. } => Some(block),
+        })
+    }
+
     /// Blocks above this height are no longer in the best chain: what they had is broadcast again.
     pub fn rewind(&mut self, fork_height: u32, now: Instant) {
+        if let Some(searched) = self.searched {
+            self.set_searched(searched.min(fork_height.saturating_add(1)));
+        }
         let undone = self
             .entries
             .iter()

@@ -64,6 +64,9 @@ pub struct Outgoing {
     notices: VecDeque<Notice>,
     calendar: Instant,
     watched: u64,
+    /// The first height whose block has not been looked through for them.
+    searched: Option<u32>,
+    searched_changed: bool,
     rng: Rng,
 }
 
@@ -122,6 +125,8 @@ impl Outgoing {
             notices: VecDeque::new(),
             calendar: Instant::ZERO,
             watched: 0,
+            searched: None,
+            searched_changed: false,
             rng,
         }
     }

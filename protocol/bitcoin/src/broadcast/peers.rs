@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::fmt;
 
 use andon_kernel::{ConnId, Instant, Now};
 use bitcoin::consensus::encode::serialize;
@@ -34,6 +35,20 @@ pub enum Skip {
     },
 }
 
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TakesNone => f.write_str("it takes no transactions"),
+            Self::FeeFilter { least } if *least >= TAKES_NOTHING => {
+                f.write_str("it takes no transactions while it is syncing")
+            }
+            Self::FeeFilter { least } => {
+                write!(f, "it takes none that pay less than {least} satoshis for 1000 virtual bytes")
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     traits: Traits,
@@ -45,6 +60,8 @@ pub(super) struct Peer {
     has: BTreeSet<Txid>,
     /// What it was noted as skipped for.
     skipped: BTreeSet<(Txid, bool)>,
+    /// How often it was given anything.
+    servings: u64,
     /// If it is there for one transaction alone.
     pub(super) private: Option<super::private::Private>,
 }
@@ -53,7 +70,8 @@ pub(super) struct Peer {
 struct Told {
     /// How often it was given it in this round.
     served: u8,
-    was_served: bool,
+    /// When it was given it last, counted in what it was given.
+    last_served: Option<u64>,
 }
 
 impl Peer {
@@ -64,12 +82,18 @@ impl Peer {
             told: BTreeMap::new(),
             has: BTreeSet::new(),
             skipped: BTreeSet::new(),
+            servings: 0,
             private: None,
         }
     }
 
     pub(super) fn was_served(&self, txid: &Txid) -> bool {
-        self.told.get(txid).is_some_and(|told| told.was_served)
+        self.last_served(txid).is_some()
+    }
+
+    /// When it was given it last, to be compared with others.
+    pub(super) fn last_served(&self, txid: &Txid) -> Option<u64> {
+        self.told.get(txid)?.last_served
     }
 
     pub(super) fn serve_again(&mut self, txid: &Txid) {
@@ -89,6 +113,11 @@ impl Outgoing {
     /// A peer has finished its handshake. Of several it is told some transactions, and listened to for the others.
     pub fn peer_connected(&mut self, conn: ConnId, traits: Traits) {
         self.peers.insert(conn, Peer::new(traits));
+    }
+
+    /// Whether a peer has been taken in, and is not gone.
+    pub fn is_connected(&self, conn: ConnId) -> bool {
+        self.peers.contains_key(&conn)
     }
 
     /// A peer has named the lowest fee rate that it takes, in satoshis for 1000 virtual bytes.
@@ -233,12 +262,14 @@ impl Outgoing {
     pub fn serve(&mut self, conn: ConnId, request: &Inventory, now: Now) -> Option<Vec<u8>> {
         let txid = self.named(request)?;
         let entry = self.entries.get(&txid).filter(|entry| entry.is_live())?;
-        let told = self.peers.get_mut(&conn)?.told.get_mut(&txid)?;
+        let peer = self.peers.get_mut(&conn)?;
+        let told = peer.told.get_mut(&txid)?;
         if told.served >= MAX_SERVED {
             return None;
         }
         told.served += 1;
-        told.was_served = true;
+        peer.servings += 1;
+        told.last_served = Some(peer.servings);
         let transaction = &entry.submission.transaction;
         let bytes =
             if request.kind == INV_TX { serialize(&stripped(transaction)) } else { serialize(transaction) };

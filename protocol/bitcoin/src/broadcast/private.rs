@@ -59,7 +59,12 @@ impl Outgoing {
         self.peers.insert(conn, peer);
     }
 
-    /// The peer of a private connection has answered a ping that was sent behind a transaction.
+    /// Whether a transaction has parents here that go with it.
+    pub fn has_parents(&self, txid: &Txid) -> bool {
+        self.ancestors(txid).iter().any(|parent| self.entries[parent].is_live())
+    }
+
+    /// The peer of a private connection has answered the ping that was sent behind the last transaction that it was given.
     pub fn acknowledged(&mut self, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if let Some(mut private) = peer.private.filter(|private| peer.was_served(&private.txid)) {
@@ -89,7 +94,9 @@ impl Outgoing {
             let parent = &self.entries[*parent];
             parent.is_live() && parent.progress < Progress::Seen
         });
-        private.is_acknowledged && needed.into_iter().all(|parent| peer.was_served(parent))
+        // A node that did not take a parent by itself asks for it once more when it has the child.
+        let child = peer.last_served(&private.txid);
+        private.is_acknowledged && needed.into_iter().all(|parent| peer.last_served(parent) > child)
     }
 
     pub(super) fn private_ends(&self) -> impl Iterator<Item = Instant> {
@@ -126,7 +133,8 @@ impl Outgoing {
 
     /// A private connection has come to what it is there for: the next is due when the others' next round would be.
     pub(super) fn served_privately(&mut self, conn: ConnId, now: Instant) {
-        let Some(private) = self.peers.get(&conn).and_then(|peer| peer.private) else { return };
+        let Some(private) = self.peers.get_mut(&conn).and_then(|peer| peer.private.as_mut()) else { return };
+        private.is_acknowledged = false;
         let Some(entry) = self.entries.get_mut(&private.txid) else { return };
         entry.failures = 0;
         entry.due = now + period(entry.progress, &mut self.rng);

@@ -1,8 +1,9 @@
-//! What is stored: two rows for each transaction, so that what changes often is short.
+//! What is stored: two rows for each transaction, so that what changes often is short, and how far the chain was searched.
 //!
 //! | space | key | value |
 //! |---|---|---|
 //! | `broadcasts` | txid (32), 0 | version (1), fee (8; all ones: not known), how many scripts (2), each with its length (2), transaction |
+//! | `broadcasts` | 0 (1 byte) | version (1), the first height whose block has not been looked through (4) |
 //! | `broadcasts` | txid (32), 1 | version (1), private (1), progress (1), added, expires, last round (8 each; the last 0: none), replaced by (32; zeros: not), settled: 0, or 1 and a block, or 2, a block and a txid (32) |
 //!
 //! A block is its height (4) and its hash (32). Numbers are little-endian. Each value ends with a checksum (4) of its key and
@@ -32,6 +33,7 @@ pub const BROADCASTS: Space = Space::new("broadcasts");
 /// The version of these encodings.
 const VERSION: u8 = 1;
 
+const SEARCHED_KEY: &[u8] = &[0];
 const BODY: u8 = 0;
 const STATE: u8 = 1;
 const NO_FEE: u64 = u64::MAX;
@@ -45,11 +47,18 @@ pub(super) struct Changed {
 impl Outgoing {
     /// Whether [`store`](Self::store) would write or remove something now.
     pub fn is_unstored(&self) -> bool {
-        !self.changed.is_empty()
+        !self.changed.is_empty() || self.searched_changed
     }
 
     /// Puts into a batch what has changed since the last time.
     pub fn store(&mut self, batch: &mut BatchWriter<'_>) {
+        if core::mem::take(&mut self.searched_changed)
+            && let Some(searched) = self.searched
+        {
+            let mut value = Vec::from([VERSION]);
+            value.extend_from_slice(&searched.to_le_bytes());
+            rows::put(batch, BROADCASTS, SEARCHED_KEY, &mut value);
+        }
         for (txid, changed) in core::mem::take(&mut self.changed) {
             let Some(entry) = self.entries.get(&txid) else {
                 let mut after = key(&txid, STATE);
@@ -86,6 +95,11 @@ impl Restoring {
     /// # Errors
     /// If it can't be used.
     pub fn take(&mut self, key: &[u8], value: &[u8], now: Now) -> Result<(), RowError> {
+        if key == SEARCHED_KEY {
+            let mut reader = Reader::new(unseal(key, value)?);
+            self.outgoing.searched = Some(reader.u32()?);
+            return Ok(());
+        }
         let Some((txid, kind)) = key.split_first_chunk::<32>() else { return Err(RowError::Damaged) };
         let txid = Txid::from_byte_array(*txid);
         let contents = unseal(key, value);

@@ -23,7 +23,7 @@ use super::dial::TargetId;
 use super::dispute::Dispute;
 use super::peer::{Headers, Origin, Peer};
 use super::{Client, Misbehaviour, Then, Turn, record};
-use crate::addresses::{Group, Grouping, Location, is_routable};
+use crate::addresses::{Group, Grouping, Location, Source, is_routable};
 use crate::points;
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Message};
 
@@ -65,7 +65,7 @@ pub(super) struct Dissent {
 
 /// Peers that have one vote together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Voter {
+pub(super) enum Voter {
     /// Those whose addresses one owner may have many of.
     Group(Group),
     /// One that was given by name, or is of this machine or a private network.
@@ -349,7 +349,7 @@ impl Client {
         }
     }
 
-    fn voter(&self, peer: &Peer) -> Voter {
+    pub(super) fn voter(&self, peer: &Peer) -> Voter {
         voter(peer.origin, &peer.endpoint, &self.config.grouping)
     }
 
@@ -436,7 +436,13 @@ fn voter(origin: Origin, endpoint: &Endpoint, grouping: &Grouping) -> Voter {
             }
             host
         }
-        (Origin::Book { location, .. }, _) => location.host,
+        (Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. }, _) => {
+            location.host
+        }
+        (Origin::Broadcast { .. }, Endpoint::Host { name, .. }) => {
+            return Voter::Group(grouping.of_source(&Source::named(name)));
+        }
+        (Origin::Broadcast { .. }, Endpoint::Address(address)) => Location::from(*address).host,
         (Origin::Seed(source), _) => return Voter::Group(grouping.of_source(&source)),
     };
     Voter::Group(grouping.of(&host))

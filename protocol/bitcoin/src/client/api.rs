@@ -8,13 +8,16 @@ use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{
-    Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid, Work,
+    Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid, Work, Wtxid,
 };
 
 use super::Misbehaviour;
 use super::config::Endpoint;
 use super::descriptors::{Descriptor, Lookahead};
 use crate::addresses::Subnet;
+pub use crate::broadcast::{
+    Options as BroadcastOptions, Skip, State as BroadcastState, Submission, SubmitError,
+};
 use crate::filter::Omission;
 pub use crate::headers::{BlockId, HeaderError};
 pub use crate::transport::{ProxyFailure, SamFailure, TransportVersion};
@@ -106,6 +109,22 @@ pub enum Command {
     LiftBan {
         /// As it was banned.
         subnet: Subnet,
+    },
+    /// Broadcast transactions that belong together, as parents and children, until each is in a block, contradicted by one,
+    /// or too old. [`Event::Broadcast`] tells how far each is; [`Event::BroadcastRefused`] answers if they can't be.
+    ///
+    /// They are remembered, and go on after a restart. Connections of their own are made for them: nobody who is asked
+    /// for filters or blocks is told of a transaction. One that is given again begins anew.
+    Broadcast {
+        /// At most 25, in any order.
+        transactions: Vec<Submission>,
+        /// How, and for how long.
+        options: BroadcastOptions,
+    },
+    /// Broadcast a transaction no more, nor those that spend it. One that is not being broadcast changes nothing.
+    WithdrawBroadcast {
+        /// Which.
+        txid: Txid,
     },
     /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
     FindHeader(HeaderQuery),
@@ -258,6 +277,31 @@ pub enum Event {
         endpoint: Endpoint,
         /// The block whose filter it is.
         block: BlockId,
+    },
+    /// A transaction that is broadcast is in another state. After [`Event::Started`] the states of those that were stored.
+    Broadcast {
+        /// Which.
+        txid: Txid,
+        /// The same, with its witnesses.
+        wtxid: Wtxid,
+        /// How far it is. It is stored.
+        state: BroadcastState,
+    },
+    /// A peer is not told of a transaction. Once for each connection and reason.
+    BroadcastSkipped {
+        /// Which.
+        txid: Txid,
+        /// As it was given, or found.
+        endpoint: Endpoint,
+        /// Why.
+        reason: Skip,
+    },
+    /// Transactions are not broadcast; nothing has changed.
+    BroadcastRefused {
+        /// Their ids, as they were given.
+        txids: Vec<Txid>,
+        /// Why.
+        error: SubmitError,
     },
     /// What a [`Command::FindHeader`] asked for.
     Header {
@@ -613,6 +657,8 @@ pub enum Reason {
     Surplus,
     /// It is in a subnet that was banned.
     Banned,
+    /// It was connected for transactions, and has done its part.
+    Told,
 }
 
 /// What a peer is connected for.
@@ -627,6 +673,8 @@ pub enum PeerPurpose {
     Feeler,
     /// To ask for addresses of others. Nothing else is asked of it.
     Addresses,
+    /// To tell of transactions, or to hear of them. Nothing else is asked of it.
+    Broadcast,
 }
 
 impl fmt::Display for Reason {
@@ -671,6 +719,7 @@ impl fmt::Display for Reason {
             Self::Asked => f.write_str("it was asked for addresses of others"),
             Self::Surplus => f.write_str("one connection more than is wanted"),
             Self::Banned => f.write_str("it is banned"),
+            Self::Told => f.write_str("it was connected for transactions, and is not needed for them any more"),
         }
     }
 }

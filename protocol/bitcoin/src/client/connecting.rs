@@ -68,14 +68,15 @@ impl Client {
         endpoint: Endpoint,
         remote: Endpoint,
         may_encrypt: bool,
-    ) -> Result<(), Reason> {
+    ) -> Result<ConnId, Reason> {
         let encrypts = match self.config.encryption {
             Encryption::Preferred => may_encrypt && !self.unencrypted.has(&remote, turn.now.instant),
             Encryption::Required => true,
             Encryption::Off => false,
         };
-        self.dial_remote(turn, origin, endpoint, remote)?.encrypts = encrypts;
-        Ok(())
+        let (conn, peer) = self.dial_remote(turn, origin, endpoint, remote)?;
+        peer.encrypts = encrypts;
+        Ok(conn)
     }
 
     fn dial_remote(
@@ -84,7 +85,7 @@ impl Client {
         origin: Origin,
         endpoint: Endpoint,
         remote: Endpoint,
-    ) -> Result<&mut Peer, Reason> {
+    ) -> Result<(ConnId, &mut Peer), Reason> {
         let addr = match Way::to(&remote, &self.config)? {
             Way::Straight(addr) | Way::Proxy(addr) | Way::I2p(addr) => addr,
             Way::LookUp => return Err(Reason::Unresolved),
@@ -98,7 +99,7 @@ impl Client {
         let patience = if is_in_i2p { SESSION } else { self.config.handshake_timeout };
         peer.handshake_until = turn.now.instant + patience;
         self.timers.set(Timer::Handshake(conn), peer.handshake_until);
-        Ok(self.peers.entry(conn).or_insert(peer))
+        Ok((conn, self.peers.entry(conn).or_insert(peer)))
     }
 
     pub(super) fn connected(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
@@ -222,8 +223,9 @@ impl Client {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.introduced = true;
         let nonce = peer.nonce;
+        let origin = peer.origin;
         let user_agent = self.user_agent().clone();
-        let version = Version {
+        let mut version = Version {
             protocol: PROTOCOL_VERSION,
             services: ServiceFlags::NONE,
             time: turn.now.unix.as_secs() as i64,
@@ -232,6 +234,15 @@ impl Client {
             start_height: 0,
             relay: false,
         };
+        match origin {
+            // It is to announce what it has.
+            Origin::Broadcast { only: None, .. } => version.relay = true,
+            // Nothing tells it from others' that is for the same: Bitcoin Core says just this.
+            Origin::Broadcast { only: Some(_), .. } => {
+                (version.time, version.user_agent) = (0, b"/pynode:0.0.1/");
+            }
+            _ => {}
+        }
         self.send(turn, conn, &Message::Version(version));
     }
 
@@ -281,8 +292,9 @@ impl Client {
             return self.dial_in_session(turn, session, peer);
         }
         // There is a way: it has just been taken.
-        if let Ok(peer) = self.dial_remote(turn, origin, endpoint, remote) {
+        if let Ok((anew, peer)) = self.dial_remote(turn, origin, endpoint, remote) {
             peer.fell_back = true;
+            self.broadcast_peer_moved(origin, anew);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::api::{BlockId, Spend, Touch, TouchKind};
 use super::descents::Remembered;
 use super::record::{TouchKey, outpoint_hash};
 use super::watches::{GroupId, Watches};
+use crate::broadcast::Outgoing;
 
 /// The outputs that watched scripts received and that are not spent.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(super) struct Digest {
     whole: BTreeMap<u32, Transaction>,
     /// While anything is searched for newest first: the inputs that may spend it, by their places in `spent`.
     open: Vec<u32>,
+    /// What concerns transactions that are broadcast.
+    pub(super) broadcast: Vec<crate::broadcast::Touch>,
 }
 
 /// A transaction of a digest.
@@ -165,7 +168,14 @@ impl Findings {
 
 impl Digest {
     /// Takes from a block's next transaction what may matter.
-    pub(super) fn add(&mut self, txid: Txid, transaction: Transaction, watches: &Watches) {
+    pub(super) fn add(
+        &mut self,
+        txid: Txid,
+        transaction: Transaction,
+        watches: &Watches,
+        outgoing: &Outgoing,
+    ) {
+        self.broadcast.extend(outgoing.touch(txid, &transaction));
         let position = self.transactions.len() as u32;
         let inputs = transaction.input.len() as u32;
         let spent = transaction.input.iter().map(|input| input.previous_output);

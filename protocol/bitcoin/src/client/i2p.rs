@@ -61,6 +61,7 @@ impl Client {
         peer.nonce = self.rng.fork_indexed("nonce", conn.as_u64()).u64();
         peer.handshake_until = turn.now.instant + self.config.handshake_timeout;
         self.timers.set(Timer::Handshake(conn), peer.handshake_until);
+        self.broadcast_peer_moved(peer.origin, conn);
         self.peers.insert(conn, peer);
     }
 

@@ -6,6 +6,7 @@
 //! | `connecting`, `ways` | how a connection begins: straight or through the proxy, the version of the transport |
 //! | `i2p` | connections through a router of I2P |
 //! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
+//! | `broadcasting` | transactions that are broadcast: the connections that are made for them ([`broadcast`](crate::broadcast) has the rest) |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
 //! | `ranges` | headers between known blocks, from several peers at once |
@@ -31,6 +32,7 @@ mod agreement;
 mod api;
 mod ascent;
 mod blocks;
+mod broadcasting;
 mod cache;
 mod checkpoints;
 mod config;
@@ -86,6 +88,7 @@ pub use misbehaviour::Misbehaviour;
 
 use agreement::Agreement;
 use ascent::Ascent;
+use broadcasting::Broadcasting;
 use checkpoints::Checkpoints;
 use decoys::Decoys;
 use dial::{TargetId, Targets, Unencrypted};
@@ -133,6 +136,7 @@ pub struct Client {
     nodes: Option<Box<Nodes>>,
     /// Bans, and those to lift, that were ordered before what is stored had been read.
     ban_orders: Vec<(Subnet, Option<UnixTime>)>,
+    broadcasting: Broadcasting,
     /// Peers that were asked for something in this turn.
     asked: BTreeSet<ConnId>,
     chain: HeaderChain,
@@ -181,6 +185,7 @@ enum Timer {
     Nodes,
     Seeds,
     KeepNodes,
+    Broadcast,
 }
 
 #[derive(Debug)]
@@ -236,7 +241,6 @@ impl Client {
         let decoys = Decoys::new(config.decoy_blocks, &mut rng.fork("decoys"));
         Self {
             magic,
-            rng,
             names: Names::default(),
             timers: Timers::new(),
             phase: Phase::New,
@@ -245,6 +249,7 @@ impl Client {
             unencrypted: Unencrypted::default(),
             nodes: None,
             ban_orders: Vec::new(),
+            broadcasting: Broadcasting::new(&rng),
             asked: BTreeSet::new(),
             chain,
             ranges: Ranges::default(),
@@ -262,6 +267,7 @@ impl Client {
             progress: Told::default(),
             synced: None,
             config,
+            rng,
         }
     }
 
@@ -309,6 +315,12 @@ impl Client {
             }
             Command::Ban { subnet, until } => self.order_ban(turn, subnet, Some(until)),
             Command::LiftBan { subnet } => self.order_ban(turn, subnet, None),
+            Command::Broadcast { transactions, options } => {
+                self.broadcasting.order(broadcasting::Order::Submit { transactions, options });
+            }
+            Command::WithdrawBroadcast { txid } => {
+                self.broadcasting.order(broadcasting::Order::Withdraw(txid));
+            }
             Command::FindHeader(query) => self.queries.order(queries::Order::Find(query)),
             Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
             Command::Import(import) => self.queries.order(queries::Order::Import(import)),
@@ -320,6 +332,7 @@ impl Client {
             self.settle(turn, true);
         }
         self.keep_nodes_at_the_end(turn);
+        self.keep_broadcasts(turn);
         for (conn, peer) in &self.peers {
             turn.out.close(*conn, false);
             peer.session.into_iter().for_each(|session| turn.out.close(session, false));
@@ -335,6 +348,7 @@ impl Client {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
+        self.carry_out_broadcast_orders(turn);
         self.carry_out_queries(turn);
         self.ask_for_headers(turn);
         self.ask_for_filter_headers(turn);
@@ -345,6 +359,7 @@ impl Client {
         }
         self.go_on_searching(turn);
         self.dial_nodes(turn);
+        self.broadcast(turn);
         self.probe(turn);
         self.watch_for_stalls(turn);
         self.tell_progress(turn);
@@ -367,6 +382,7 @@ impl Client {
                 Timer::Nodes => self.nodes_are_due(),
                 Timer::Seeds => self.seek(turn),
                 Timer::KeepNodes => self.keep_nodes_now(turn),
+                Timer::Broadcast => self.broadcasting.wake(turn.now),
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),

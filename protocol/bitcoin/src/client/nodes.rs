@@ -167,6 +167,25 @@ impl Client {
         }
     }
 
+    /// Somebody of the book to tell of transactions, or to hear of them, and whether it knows encryption.
+    pub(super) fn next_for_broadcast(&mut self, turn: &Turn<'_>) -> Option<(Location, Endpoint, bool)> {
+        let nodes = self.nodes.as_deref_mut()?;
+        let Nodes { outbound, book, barred, rng, .. } = nodes;
+        let dial = outbound.next_for_broadcast(book, barred, turn.now, rng)?;
+        let Some(endpoint) = dial.location.endpoint() else {
+            outbound.ended(&dial.location, book, turn.now);
+            return None;
+        };
+        Some((dial.location, endpoint, dial.services.has(ServiceFlags::P2P_V2)))
+    }
+
+    /// No way leads to it.
+    pub(super) fn not_for_broadcast(&mut self, turn: &Turn<'_>, location: &Location) {
+        if let Some(nodes) = self.nodes.as_deref_mut() {
+            nodes.outbound.ended(location, &mut nodes.book, turn.now);
+        }
+    }
+
     /// The time for another look at who is to be dialled has come.
     pub(super) fn nodes_are_due(&mut self) {
         if let Some(nodes) = &mut self.nodes {
@@ -209,6 +228,10 @@ impl Client {
                 Welcome::Keep
             }
             Origin::Seed(_) => Welcome::AskAndClose,
+            Origin::Broadcast { location: Some(location), .. } => {
+                nodes.outbound.welcome(location, peer.services, &mut nodes.book, turn.now)
+            }
+            Origin::Broadcast { location: None, .. } => Welcome::Keep,
             Origin::Book { location, purpose } => {
                 nodes.is_due = true;
                 let welcome = nodes.outbound.welcome(location, peer.services, &mut nodes.book, turn.now);
@@ -264,6 +287,10 @@ impl Client {
                 if peer.handshake == Handshake::Version {
                     nodes.anchors.remove(&location);
                 }
+                location.host
+            }
+            (Origin::Broadcast { location: Some(location), .. }, _) => {
+                nodes.outbound.ended(&location, &mut nodes.book, turn.now);
                 location.host
             }
             (Origin::Given(_), Endpoint::Address(addr)) => Location::from(*addr).host,
@@ -480,6 +507,7 @@ impl Peer {
             Origin::Given(_) => PeerPurpose::Configured,
             Origin::Book { purpose: Purpose::Feeler, .. } => PeerPurpose::Feeler,
             Origin::Book { purpose: Purpose::Addresses, .. } | Origin::Seed(_) => PeerPurpose::Addresses,
+            Origin::Broadcast { .. } => PeerPurpose::Broadcast,
             Origin::Book { .. } => PeerPurpose::Found,
         }
     }
@@ -487,10 +515,14 @@ impl Peer {
     /// As whom it tells of others.
     fn teller(&self) -> Source {
         match (self.origin, &self.remote) {
-            (Origin::Book { location, .. }, _) => Source::Node(location.host),
+            (Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. }, _) => {
+                Source::Node(location.host)
+            }
             (Origin::Seed(source), _) => source,
-            (Origin::Given(_), Endpoint::Address(addr)) => Source::Node(Location::from(*addr).host),
-            (Origin::Given(_), Endpoint::Host { name, .. }) => Source::named(name),
+            (Origin::Given(_) | Origin::Broadcast { .. }, Endpoint::Address(addr)) => {
+                Source::Node(Location::from(*addr).host)
+            }
+            (Origin::Given(_) | Origin::Broadcast { .. }, Endpoint::Host { name, .. }) => Source::named(name),
         }
     }
 }

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use andon_kernel::{ConnId, Instant, Now};
-use bitcoin::BlockHash;
 use bitcoin::p2p::ServiceFlags;
+use bitcoin::{BlockHash, Txid};
 
 use super::agreement::Dissent;
 use super::api::BlockId;
@@ -14,6 +14,7 @@ use super::connecting::Opening;
 use super::dial::TargetId;
 use super::pace::Pace;
 use crate::addresses::{Allowance, Location, Purpose, Source};
+use crate::broadcast::Traits;
 use crate::transport::{Reader, Writer, unencrypted};
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
@@ -109,6 +110,12 @@ pub(super) struct Peer {
     pub(super) addresses: Allowance,
     /// When it last showed a block that none had shown before.
     pub(super) showed: Option<Instant>,
+    /// Whether it takes transactions, and how they are announced to it.
+    pub(super) relay: Traits,
+    /// Of a peer that is here for transactions, the lowest fee rate that it takes, if it has said.
+    pub(super) fee_filter: Option<u64>,
+    /// The ping behind the handshake, or behind the transaction that it is here for.
+    pub(super) behind: Option<u64>,
 }
 
 /// Whose peer it is.
@@ -120,6 +127,9 @@ pub(super) enum Origin {
     Book { location: Location, purpose: Purpose },
     /// Whoever a proxy finds behind the name of a DNS seed.
     Seed(Source),
+    /// Somebody to tell of transactions, or to hear of them: one of the book's, or a peer that was given, once more. If it is
+    /// there for one transaction alone, of which.
+    Broadcast { location: Option<Location>, only: Option<Txid> },
 }
 
 /// How far a handshake is.
@@ -131,6 +141,8 @@ pub(super) enum Handshake {
     Verack,
     /// It is done, and the peer is here to tell of others.
     Aside,
+    /// It is done, and the peer is here for transactions.
+    Broadcast,
     Done,
 }
 
@@ -213,6 +225,9 @@ impl Peer {
             allowance_at: now.instant,
             addresses: Allowance::new(now.instant),
             showed: None,
+            relay: Traits { relays: true, wtxid_relay: false },
+            fee_filter: None,
+            behind: None,
         }
     }
 

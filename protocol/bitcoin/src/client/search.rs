@@ -140,6 +140,7 @@ impl Client {
     pub(super) fn go_on_searching(&mut self, turn: &mut Turn<'_>) {
         if self.search.taking_back == TakingBack::No {
             self.carry_out_orders(turn);
+            self.trace_broadcasts(turn);
             self.derive_scripts(turn);
         }
         self.end_spend_searches(turn);
@@ -309,8 +310,11 @@ impl Client {
         let segwit = height >= block::segwit_height(self.config.network);
         let mut digest = Digest::default();
         let watches = &self.search.watches;
-        block::visit(bytes, &hash, segwit, |txid, transaction| digest.add(txid, transaction, watches))
-            .map_err(|_| Misbehaviour::WrongBlock)?;
+        let outgoing = &self.broadcasting.outgoing;
+        block::visit(bytes, &hash, segwit, |txid, transaction| {
+            digest.add(txid, transaction, watches, outgoing)
+        })
+        .map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
         digest.shrink();
         let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
@@ -341,6 +345,10 @@ impl Client {
         let mut spends = Vec::new();
         let mut remembered = Vec::new();
         while let Some((Matched { block, is_decoy }, digest)) = blocks.take_read(before, limit) {
+            for touch in &digest.broadcast {
+                self.broadcasting.outgoing.settle(touch, block);
+                self.broadcasting.is_due();
+            }
             let settled = findings.settle(block, digest, id, watches);
             if !is_decoy {
                 events.push(Event::Matched(block));
@@ -370,6 +378,9 @@ impl Client {
         let next = done.height + 1;
         assert!(before < next && done.height <= end, "the search went on from where it had not been");
         (group.next, group.settled_at) = (next, now);
+        if watches.is_traced(id) {
+            self.broadcasting.searched(next);
+        }
         for (outpoint, spend) in spends {
             let checked = spend.block;
             // It may have been searched for more than once: each search has its answer.
@@ -477,6 +488,7 @@ impl Client {
     /// Goes back to `height` with all that is searched for, for the chain or its filter headers have changed there. False:
     /// nothing from there on has been searched.
     pub(super) fn search_goes_back(&mut self, turn: &mut Turn<'_>, height: u32) -> bool {
+        self.broadcasting.rewind(height, turn.now);
         self.give_up_resolving();
         self.give_up_search(height, u32::MAX);
         self.forget_kept_filters(turn, height);

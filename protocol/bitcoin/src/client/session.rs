@@ -30,6 +30,7 @@ impl Client {
     }
 
     pub(super) fn add_peer(&mut self, turn: &mut Turn<'_>, endpoint: Endpoint) {
+        self.broadcasting.is_due();
         match self.targets.add(&endpoint) {
             Added::New(target) if matches!(self.phase, Phase::Running) => self.dial(turn, target),
             // Those that are given before what is stored has been read are dialled then.
@@ -65,6 +66,7 @@ impl Client {
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
         self.node_ended(turn, &peer, &reason);
+        self.broadcast_peer_gone(turn, conn, &peer);
         match peer.origin {
             Origin::Given(target) => {
                 self.note_given(&peer.remote, false);
@@ -75,8 +77,9 @@ impl Client {
                 }
                 self.after_failure(turn, target, peer.is_ready(), reason);
             }
-            Origin::Book { .. } | Origin::Seed(_) => {
-                let (purpose, connected) = (peer.purpose(), peer.is_ready());
+            Origin::Book { .. } | Origin::Seed(_) | Origin::Broadcast { .. } => {
+                let connected = peer.is_ready() || peer.handshake == Handshake::Broadcast;
+                let purpose = peer.purpose();
                 let endpoint = peer.endpoint;
                 turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected, reason });
             }
@@ -157,6 +160,7 @@ impl Client {
             Handshake::Version => self.on_version(turn, conn, message),
             Handshake::Verack => self.on_verack(turn, conn, message),
             Handshake::Aside => self.on_aside(turn, conn, message),
+            Handshake::Broadcast => self.on_broadcast_message(turn, conn, message),
             Handshake::Done => self.on_message(turn, conn, message).map_err(Reason::Misbehaved),
         }
     }
@@ -182,6 +186,7 @@ impl Client {
         }
         peer.handshake = Handshake::Verack;
         peer.services = version.services;
+        peer.relay.relays = version.relay;
         peer.claimed = version.start_height.max(0) as u32;
         peer.user_agent = version.user_agent_text();
         if version.protocol >= PROTOCOL_VERSION {
@@ -198,6 +203,12 @@ impl Client {
             Message::Version(_) | Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } => {
                 return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(message.command())));
             }
+            Message::WtxidRelay => {
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.relay.wtxid_relay = true;
+                }
+                return Ok(());
+            }
             // Features that are offered here, and whatever is new.
             _ => return Ok(()),
         }
@@ -212,7 +223,8 @@ impl Client {
             Welcome::Close if peer.purpose() == PeerPurpose::Feeler => return Err(Reason::Tested),
             Welcome::Close => return Err(Reason::MissingServices(missing_services(peer.services))),
         }
-        peer.handshake = Handshake::Done;
+        let is_for_broadcast = matches!(peer.origin, Origin::Broadcast { .. });
+        peer.handshake = if is_for_broadcast { Handshake::Broadcast } else { Handshake::Done };
         let event = Event::PeerConnected {
             peer: conn,
             endpoint: peer.endpoint.clone(),
@@ -225,10 +237,14 @@ impl Client {
         turn.out.event(event);
         match peer.origin {
             Origin::Given(target) => self.targets.succeeded(target),
-            Origin::Book { .. } | Origin::Seed(_) => {}
+            Origin::Book { .. } | Origin::Seed(_) | Origin::Broadcast { .. } => {}
         }
         self.timers.cancel(Timer::Handshake(conn));
         self.timers.set(Timer::Ping(conn), turn.now.instant + self.config.ping_interval);
+        if is_for_broadcast {
+            self.broadcast_peer_ready(turn, conn);
+            return Ok(());
+        }
         self.send(turn, conn, &Message::SendHeaders);
         self.ask_for_addresses(turn, conn);
         Ok(())
@@ -280,6 +296,10 @@ impl Client {
             }
             Message::Addr(told) | Message::AddrV2(told) => {
                 self.hear_of(turn, conn, told);
+                Ok(())
+            }
+            Message::FeeFilter(least) => {
+                self.note_fee_filter(conn, least);
                 Ok(())
             }
             Message::Version(_) => Err(Misbehaviour::OutOfTurn(command)),

@@ -72,6 +72,8 @@ pub(super) struct Loading {
     pub(super) migration: Migration,
     /// The address book, as far as it has been read.
     pub(super) nodes: Option<Box<LoadingNodes>>,
+    /// Transactions that are broadcast, as far as they have been read.
+    pub(super) broadcasts: Option<Box<crate::broadcast::Restoring>>,
     /// What was repaired, if anything was.
     pub(super) repaired: Option<&'static str>,
 }
@@ -95,6 +97,7 @@ pub(super) enum Step {
     Outputs,
     Descriptors,
     Touches,
+    Broadcasts,
     Addresses,
     Bans,
     Anchors,
@@ -143,6 +146,7 @@ impl Loading {
             scan: Scan::default(),
             migration: Migration::default(),
             nodes: None,
+            broadcasts: None,
             repaired: None,
         })
     }
@@ -212,11 +216,16 @@ impl Client {
             Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
             Step::Descriptors => self.take_descriptors(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
+            Step::Broadcasts => self.take_broadcasts(turn, &mut loading, rows, more),
             Step::Addresses | Step::Bans | Step::Anchors => self.take_nodes(turn, &mut loading, rows, more),
         };
         match went {
             Ok(Went::On) => self.phase = Phase::Loading(loading),
-            Ok(Went::Done) if step == Step::Touches && self.load_nodes(turn, &mut loading) => {
+            Ok(Went::Done) if step == Step::Touches => {
+                self.load_broadcasts(turn, &mut loading);
+                self.phase = Phase::Loading(loading);
+            }
+            Ok(Went::Done) if step == Step::Broadcasts && self.load_nodes(turn, &mut loading) => {
                 self.phase = Phase::Loading(loading);
             }
             Ok(Went::Done) => self.run(turn, &loading),
@@ -492,6 +501,7 @@ impl Client {
                 self.dial(turn, target);
             }
             self.begin_finding(turn);
+            self.begin_broadcasting(turn);
         }
         self.phase = Phase::Running;
         if let Some(void) = loading.void {

@@ -95,6 +95,8 @@ pub(super) struct Watches {
     scripts: BTreeMap<ScriptBuf, Watch>,
     outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
     spends: Vec<SpendSearch>,
+    /// Scripts that find transactions which are broadcast, and the group that looks for them. Not stored here.
+    traced: Option<(GroupId, BTreeSet<ScriptBuf>)>,
     /// The lowest is first. When they are arranged no two are at the same height.
     groups: Vec<Group>,
     pub(super) descents: Descents,
@@ -435,6 +437,24 @@ impl Watches {
         self.change(group);
     }
 
+    /// Looks for transactions that are broadcast in a group, by these scripts, in place of others.
+    pub(super) fn trace(&mut self, traced: Option<(GroupId, BTreeSet<ScriptBuf>)>) {
+        let groups = [traced.as_ref(), self.traced.as_ref()].map(|traced| traced.map(|(group, _)| *group));
+        self.traced = traced;
+        groups.into_iter().flatten().for_each(|group| self.change(group));
+    }
+
+    /// Whether transactions that are broadcast are looked for in a group.
+    pub(super) fn is_traced(&self, id: GroupId) -> bool {
+        self.traced.as_ref().is_some_and(|(group, _)| *group == id)
+    }
+
+    /// The first height at which transactions that are broadcast have not been looked for.
+    pub(super) fn traced_from(&self) -> Option<u32> {
+        let (id, _) = self.traced.as_ref()?;
+        Some(self.groups.iter().find(|group| group.id == *id)?.next)
+    }
+
     /// Ends searches for spendings, by themselves and by how far their group is, and returns which.
     pub(super) fn take_spends(&mut self, is_over: impl Fn(&SpendSearch, u32) -> bool) -> Vec<SpendSearch> {
         let groups = &self.groups;
@@ -493,7 +513,8 @@ impl Watches {
 
     /// Drops groups that nothing belongs to, makes one of those that have met, and prepares those that have changed.
     pub(super) fn arrange(&mut self) -> Arranged {
-        let searched: Vec<GroupId> = self.spends.iter().map(|spend| spend.group).collect();
+        let searched = self.spends.iter().map(|spend| spend.group);
+        let searched: Vec<GroupId> = searched.chain(self.traced.iter().map(|(group, _)| *group)).collect();
         let is_empty = |group: &Group| group.members == 0 && !searched.contains(&group.id);
         let gone = (0..self.groups.len()).filter(|place| is_empty(&self.groups[*place]));
         let gone =
@@ -560,6 +581,7 @@ impl Watches {
             merged.outpoints.push(*outpoint);
         }
         self.spends.iter_mut().filter(|spend| spend.group == gone).for_each(|spend| spend.group = into);
+        self.traced.iter_mut().filter(|(group, _)| *group == gone).for_each(|(group, _)| *group = into);
         merged
     }
 
@@ -573,7 +595,9 @@ impl Watches {
         });
         let outpoints = self.outpoints.values().map(|watched| (watched.watch.group, &watched.script));
         let spends = self.spends.iter().map(|spend| (spend.group, &spend.script));
-        for (group, script) in scripts.chain(outpoints).chain(spends) {
+        let traced =
+            self.traced.iter().flat_map(|(group, scripts)| scripts.iter().map(|script| (*group, script)));
+        for (group, script) in scripts.chain(outpoints).chain(spends).chain(traced) {
             if let Some(wanted) = wanted.get_mut(&group) {
                 wanted.push(script.as_bytes());
             }

@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// The group that begins at a height. What is under way above it, up to the next group, is matched once more.
-    fn begin_group(&mut self, from: u32) -> GroupId {
+    pub(super) fn begin_group(&mut self, from: u32) -> GroupId {
         // What is searched for newest first waits until nothing is searched for from below any more.
         let descent = self.search.watches.descending().map(|descent| (descent.start, descent.below - 1));
         if let Some((first, last)) = descent.filter(|(_, last)| from <= *last) {

@@ -132,6 +132,27 @@ fn a_family_goes_over_one_connection() {
     // It will ask for the parent.
     assert_eq!(table.outgoing.to_close(table.now), []);
     assert!(table.ask(conn, &parent));
+    assert_eq!(table.outgoing.to_close(table.now), [], "what was sent last may not have been read");
+    table.outgoing.acknowledged(conn);
+    assert_eq!(table.outgoing.to_close(table.now), [conn]);
+}
+
+#[test]
+fn a_parent_that_came_first_may_be_asked_for_once_more() {
+    // Whoever did not take it by itself has forgotten it when the child comes.
+    let mut table = Table::new();
+    let parent = one(1);
+    let child = spend(&[output(&parent, 0), coin(2)], 1);
+    table.submit_all(&[("p", &parent, None), ("c", &child, None)], &PRIVATE);
+    let (conn, _) = open(&mut table, RELAYS).unwrap();
+    assert_eq!(table.announce(), [(conn, vec!["p", "c"])]);
+    assert!(table.ask(conn, &parent));
+    assert!(table.ask(conn, &child));
+    table.outgoing.acknowledged(conn);
+    assert_eq!(table.outgoing.to_close(table.now), []);
+    assert!(table.ask(conn, &parent));
+    assert_eq!(table.outgoing.to_close(table.now), [], "what was sent last may not have been read");
+    table.outgoing.acknowledged(conn);
     assert_eq!(table.outgoing.to_close(table.now), [conn]);
 }
 

@@ -1,0 +1,476 @@
+//! Transactions that are broadcast: the connections that are made for them, what is stored of them, and the search for them
+//! in blocks. Whom to tell of which, and what that means, is decided by [`Outgoing`].
+//!
+//! Nobody who is asked for filters, headers or blocks is told of a transaction, or hears that this client wants to hear of
+//! any (`relay` is false there). While something is to be announced or has not been seen, there are a few connections for
+//! nothing else, to nodes of the address book; where it has none, or there is none, to peers that were given, once
+//! more. A private transaction has a connection that ends with it.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use andon_kernel::{ConnId, Instant, Now, Order as ScanOrder, Rng, Rows};
+use bitcoin::Txid;
+
+use super::agreement::Voter;
+use super::api::{BroadcastOptions, Submission};
+use super::config::Endpoint;
+use super::peer::{Handshake, Origin, Peer};
+use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
+use super::ways::Way;
+use super::{Client, Event, Misbehaviour, Reason, Then, Timer, Turn};
+use crate::broadcast::{BROADCASTS, Notice, Outgoing, Restoring};
+use crate::fees::FeeFilters;
+use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, MAX_INVENTORY, Message};
+
+/// Connections that transactions are announced over, and listened for: half of them each, so that one node that swallows
+/// them, and one that lies, are not alone.
+const CONNECTIONS: usize = 4;
+
+/// The same to one peer that was given, at most: one that is told, and one on which it says what it has.
+const CONNECTIONS_TO_ONE: usize = 2;
+
+/// When somebody is looked for again where there was nobody, or who there was could not be reached.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Blocks below the tip in which a transaction that is given is looked for too: the application may have given it to others.
+const LOOK_BACK: u32 = 6;
+
+/// Transactions, and the state of their connections.
+#[derive(Debug)]
+pub(super) struct Broadcasting {
+    pub(super) outgoing: Outgoing,
+    rng: Rng,
+    orders: VecDeque<Order>,
+    /// Whether something may be to be done.
+    is_due: bool,
+    /// Nobody is dialled before.
+    retry_at: Instant,
+    /// For which of their states the scripts are looked for.
+    traced: Option<u64>,
+    pub(super) fee_filters: FeeFilters<ConnId, Voter>,
+}
+
+/// What the application wants.
+#[derive(Debug)]
+pub(super) enum Order {
+    Submit { transactions: Vec<Submission>, options: BroadcastOptions },
+    Withdraw(Txid),
+}
+
+impl Broadcasting {
+    pub(super) fn new(rng: &Rng) -> Self {
+        Self {
+            outgoing: Outgoing::new(rng.fork("outgoing")),
+            rng: rng.fork("broadcasting"),
+            orders: VecDeque::new(),
+            is_due: true,
+            retry_at: Instant::ZERO,
+            traced: None,
+            fee_filters: FeeFilters::new(),
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
+    /// Something may be to be done.
+    pub(super) fn is_due(&mut self) {
+        self.is_due = true;
+    }
+
+    pub(super) fn wake(&mut self, now: Now) {
+        self.outgoing.wake(now);
+        self.is_due = true;
+    }
+
+    /// Blocks below a height have been looked through.
+    pub(super) fn searched(&mut self, next: u32) {
+        self.outgoing.set_searched(next);
+        self.outgoing.bury(next.saturating_sub(1));
+        self.is_due = true;
+    }
+
+    /// Blocks from a height on, or their filters, are not those that they were.
+    pub(super) fn rewind(&mut self, height: u32, now: Now) {
+        self.outgoing.rewind(height.saturating_sub(1), now.instant);
+        self.is_due = true;
+    }
+}
+
+impl Client {
+    /// Begins to read what is stored of them.
+    pub(super) fn load_broadcasts(&mut self, turn: &mut Turn<'_>, loading: &mut Loading) {
+        loading.broadcasts = Some(Box::new(Restoring::new(self.rng.fork("outgoing"))));
+        self.load_step(turn, loading, Step::Broadcasts, BROADCASTS, ALL, ScanOrder::Ascending, PAGE);
+    }
+
+    pub(super) fn take_broadcasts(
+        &mut self,
+        turn: &mut Turn<'_>,
+        loading: &mut Loading,
+        rows: Rows<'_>,
+        more: bool,
+    ) -> Result<Went, Fault> {
+        let Some(restoring) = &mut loading.broadcasts else { return Ok(Went::Done) };
+        let mut unusable = false;
+        for (key, value) in rows.iter() {
+            unusable |= restoring.take(key, value, turn.now).is_err();
+        }
+        if unusable {
+            let what = "a transaction that was being broadcast was unreadable, and is lost";
+            turn.out.event(Event::Repaired { what, kept: self.chain.tip() });
+        }
+        if self.load_more(turn, loading, rows, more) {
+            return Ok(Went::On);
+        }
+        if let Some(restoring) = loading.broadcasts.take() {
+            self.broadcasting.outgoing = restoring.finish();
+        }
+        Ok(Went::Done)
+    }
+
+    /// Everything is read: what was broadcast goes on.
+    pub(super) fn begin_broadcasting(&mut self, turn: &mut Turn<'_>) {
+        let tip = self.chain.tip_height();
+        let outgoing = &mut self.broadcasting.outgoing;
+        for (txid, broadcast) in outgoing.iter() {
+            turn.out.event(Event::Broadcast { txid, wtxid: broadcast.wtxid, state: broadcast.state });
+        }
+        // The chain may have changed without these having been told.
+        let replaced = outgoing.settled_in().filter(|block| {
+            block.height > tip || self.chain.at(block.height).is_some_and(|(_, hash)| hash != block.hash)
+        });
+        if let Some(lowest) = replaced.map(|block| block.height).min() {
+            outgoing.rewind(lowest.saturating_sub(1), turn.now.instant);
+        }
+        self.broadcasting.wake(turn.now);
+    }
+
+    pub(super) fn carry_out_broadcast_orders(&mut self, turn: &mut Turn<'_>) {
+        while let Some(order) = self.broadcasting.orders.pop_front() {
+            self.broadcasting.is_due = true;
+            let outgoing = &mut self.broadcasting.outgoing;
+            let is_searching = !outgoing.scripts().is_empty();
+            match order {
+                Order::Submit { transactions, options } => {
+                    let txids = transactions.iter().map(|one| one.transaction.compute_txid()).collect();
+                    match outgoing.submit(transactions, &options, turn.now) {
+                        Ok(_) => {
+                            let first = (self.chain.tip_height() + 1).saturating_sub(LOOK_BACK);
+                            let searched = outgoing.searched().filter(|_| is_searching);
+                            outgoing.set_searched(searched.map_or(first, |searched| searched.min(first)));
+                        }
+                        Err(error) => turn.out.event(Event::BroadcastRefused { txids, error }),
+                    }
+                }
+                Order::Withdraw(txid) => drop(outgoing.withdraw(&txid, turn.now.instant)),
+            }
+            outgoing.wake(turn.now);
+        }
+    }
+
+    /// Looks for what is broadcast in blocks, from where that has not been done.
+    pub(super) fn trace_broadcasts(&mut self, turn: &mut Turn<'_>) {
+        let outgoing = &self.broadcasting.outgoing;
+        let version = outgoing.scripts_version();
+        if self.broadcasting.traced == Some(version)
+            || (outgoing.is_empty() && self.broadcasting.traced.is_none())
+        {
+            return;
+        }
+        let scripts = outgoing.scripts();
+        let searched = outgoing.searched();
+        let is_over = scripts.is_empty();
+        self.settle(turn, true);
+        if is_over {
+            self.search.watches.trace(None);
+            self.broadcasting.traced = None;
+            if self.broadcasting.outgoing.is_empty() {
+                return;
+            }
+            // A reorganisation may bring it back.
+            self.broadcasting.traced = Some(version);
+            return;
+        }
+        let next = self.chain.tip_height() + 1;
+        let under_way = self.search.watches.traced_from();
+        let from = searched.unwrap_or(next).min(under_way.unwrap_or(next)).min(next);
+        let from = from.max(self.filter_headers.first_filter());
+        let group = self.begin_group(from);
+        self.search.watches.trace(Some((group, scripts)));
+        // What was settled just now may have changed them.
+        self.broadcasting.traced = Some(version);
+        self.arrange_groups(turn);
+    }
+
+    /// Does all that is to be done for transactions now.
+    pub(super) fn broadcast(&mut self, turn: &mut Turn<'_>) {
+        if !self.broadcasting.is_due {
+            return;
+        }
+        // Whoever is let go leaves a place to another.
+        while core::mem::take(&mut self.broadcasting.is_due) {
+            for (conn, inventory) in self.broadcasting.outgoing.announce(turn.now) {
+                self.send(turn, conn, &Message::Inv(inventory.as_slice().into()));
+            }
+            for conn in self.broadcasting.outgoing.to_close(turn.now) {
+                self.drop_peer(turn, conn, Reason::Told);
+            }
+            self.dial_for_broadcast(turn);
+        }
+        self.keep_broadcasts(turn);
+        let dials_at = self.needs_dial().then_some(self.broadcasting.retry_at);
+        match self.broadcasting.outgoing.deadline().into_iter().chain(dials_at).min() {
+            Some(deadline) => self.timers.set(Timer::Broadcast, deadline.max(turn.now.instant)),
+            None => self.timers.cancel(Timer::Broadcast),
+        }
+    }
+
+    /// Writes down what has changed, and tells it then.
+    pub(super) fn keep_broadcasts(&mut self, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        while let Some(notice) = self.broadcasting.outgoing.next_notice() {
+            match notice {
+                Notice::Changed { txid, wtxid, state } => {
+                    events.push(Event::Broadcast { txid, wtxid, state })
+                }
+                Notice::Skipped { txid, peer, reason } => {
+                    let endpoint = self.peers.get(&peer).map(|peer| peer.endpoint.clone());
+                    events.extend(endpoint.map(|endpoint| Event::BroadcastSkipped {
+                        txid,
+                        endpoint,
+                        reason,
+                    }));
+                }
+            }
+        }
+        if !self.broadcasting.outgoing.is_unstored() {
+            return events.into_iter().for_each(|event| turn.out.event(event));
+        }
+        let empty = Outgoing::new(Rng::new([0; 32]));
+        let mut outgoing = core::mem::replace(&mut self.broadcasting.outgoing, empty);
+        self.store(turn, events, Then::Nothing, |batch| outgoing.store(batch));
+        self.broadcasting.outgoing = outgoing;
+    }
+
+    /// How many connections for transactions there are, private ones aside.
+    fn broadcast_connections(&self) -> usize {
+        self.peers.values().filter(|peer| matches!(peer.origin, Origin::Broadcast { only: None, .. })).count()
+    }
+
+    fn needs_dial(&self) -> bool {
+        self.broadcasting.outgoing.needs_peers() && self.broadcast_connections() < self.broadcast_target()
+    }
+
+    /// How many there are to be.
+    fn broadcast_target(&self) -> usize {
+        if self.nodes.is_some() {
+            return CONNECTIONS;
+        }
+        CONNECTIONS.min(self.targets.ids().len() * CONNECTIONS_TO_ONE)
+    }
+
+    fn dial_for_broadcast(&mut self, turn: &mut Turn<'_>) {
+        while let Some(txid) = self.broadcasting.outgoing.next_private(turn.now) {
+            if let Some(conn) = self.dial_one_for_broadcast(turn, Some(txid)) {
+                self.broadcasting.outgoing.dialled(conn, &txid);
+            }
+        }
+        if !self.broadcasting.outgoing.needs_peers() {
+            let idle = |peer: &Peer| matches!(peer.origin, Origin::Broadcast { only: None, .. });
+            let idle = self.peers.iter().filter(|(_, peer)| idle(peer)).map(|(conn, _)| *conn);
+            for conn in idle.collect::<Vec<_>>() {
+                self.drop_peer(turn, conn, Reason::Told);
+            }
+            return;
+        }
+        while self.needs_dial() && self.broadcasting.retry_at <= turn.now.instant {
+            if self.dial_one_for_broadcast(turn, None).is_none() {
+                self.broadcasting.retry_at = turn.now.instant + RETRY;
+            }
+        }
+    }
+
+    /// Dials somebody who is asked for nothing else.
+    fn dial_one_for_broadcast(&mut self, turn: &mut Turn<'_>, only: Option<Txid>) -> Option<ConnId> {
+        let (location, endpoint, may_encrypt) = match self.next_for_broadcast(turn) {
+            Some((location, endpoint, may_encrypt)) => (Some(location), endpoint, may_encrypt),
+            None => (None, self.given_for_broadcast(only)?, true),
+        };
+        let origin = Origin::Broadcast { location, only };
+        let dialled = self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt).ok();
+        if let (None, Some(location)) = (dialled, location) {
+            self.not_for_broadcast(turn, &location);
+        }
+        dialled
+    }
+
+    /// A peer goes by another connection from now on.
+    pub(super) fn broadcast_peer_moved(&mut self, origin: Origin, conn: ConnId) {
+        if let Origin::Broadcast { only: Some(txid), .. } = origin {
+            self.broadcasting.outgoing.dialled(conn, &txid);
+        }
+    }
+
+    /// A peer that was given, with the fewest connections for transactions.
+    fn given_for_broadcast(&mut self, only: Option<Txid>) -> Option<Endpoint> {
+        let mut able = Vec::new();
+        for target in self.targets.ids() {
+            let endpoint = self.targets.endpoint(target);
+            let endpoint = match Way::to(endpoint, &self.config) {
+                Ok(Way::LookUp) => {
+                    // Its name was looked up for the connection that there is.
+                    let connected = self.peers.values().find(|peer| peer.origin == Origin::Given(target));
+                    connected.map(|peer| peer.remote.clone())
+                }
+                Ok(_) => Some(endpoint.clone()),
+                Err(_) => None,
+            };
+            able.extend(endpoint);
+        }
+        let count = |endpoint: &Endpoint| {
+            let open = self.peers.values().filter(|peer| match peer.origin {
+                Origin::Broadcast { only: theirs, .. } => theirs.is_some() == only.is_some(),
+                _ => false,
+            });
+            open.filter(|peer| peer.remote == *endpoint).count()
+        };
+        let mut able: Vec<(usize, Endpoint)> =
+            able.into_iter().map(|endpoint| (count(&endpoint), endpoint)).collect();
+        able.retain(|(count, _)| only.is_some() || *count < CONNECTIONS_TO_ONE);
+        self.broadcasting.rng.shuffle(&mut able);
+        able.into_iter().min_by_key(|(count, _)| *count).map(|(_, endpoint)| endpoint)
+    }
+
+    /// A peer that was dialled for transactions has shaken hands.
+    pub(super) fn broadcast_peer_ready(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
+        let nonce = self.rng.u64();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let outgoing = &mut self.broadcasting.outgoing;
+        match peer.origin {
+            Origin::Broadcast { only: Some(txid), .. } if !outgoing.has_parents(&txid) => {
+                // At once, as others do who are there for the same.
+                outgoing.private_connected(conn, txid, peer.relay, turn.now);
+                self.broadcasting.is_due = true;
+            }
+            _ => {
+                // Nodes name their fee filter behind the handshake: what it was is known when they answer.
+                peer.behind = Some(nonce);
+                self.send(turn, conn, &Message::Ping(nonce));
+            }
+        }
+    }
+
+    /// A peer has answered the ping that was sent behind the handshake, or behind a transaction.
+    fn broadcast_peer_answered(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
+        let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.behind == Some(nonce)) else { return };
+        peer.behind = None;
+        let outgoing = &mut self.broadcasting.outgoing;
+        match peer.origin {
+            Origin::Broadcast { only: Some(_), .. } if outgoing.is_connected(conn) => {
+                outgoing.acknowledged(conn);
+            }
+            Origin::Broadcast { only: Some(txid), .. } => {
+                outgoing.private_connected(conn, txid, peer.relay, turn.now);
+            }
+            _ => outgoing.peer_connected(conn, peer.relay),
+        }
+        if let Some(least) = peer.fee_filter {
+            outgoing.fee_filter(conn, least);
+        }
+        self.broadcasting.is_due = true;
+    }
+
+    pub(super) fn broadcast_peer_gone(&mut self, turn: &Turn<'_>, conn: ConnId, peer: &Peer) {
+        self.broadcasting.fee_filters.remove(&conn);
+        if matches!(peer.origin, Origin::Broadcast { .. }) {
+            if peer.handshake != Handshake::Broadcast {
+                self.broadcasting.retry_at = turn.now.instant + RETRY;
+            }
+            self.broadcasting.outgoing.peer_gone(conn);
+            self.broadcasting.is_due = true;
+        }
+    }
+
+    pub(super) fn note_fee_filter(&mut self, conn: ConnId, least: u64) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let voter = self.voter(peer);
+        self.broadcasting.fee_filters.set(conn, voter, least);
+        if let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.handshake == Handshake::Broadcast) {
+            peer.fee_filter = Some(least);
+            self.broadcasting.outgoing.fee_filter(conn, least);
+            self.broadcasting.is_due = true;
+        }
+    }
+
+    /// A message of a peer that is here for transactions.
+    pub(super) fn on_broadcast_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        message: Message<'_>,
+    ) -> Result<(), Reason> {
+        let command = message.command();
+        match message {
+            Message::Ping(nonce) => self.send(turn, conn, &Message::Pong(nonce)),
+            Message::Pong(nonce) => self.broadcast_peer_answered(turn, conn, nonce),
+            Message::FeeFilter(least) => self.note_fee_filter(conn, least),
+            Message::Inv(inventory) | Message::GetData(inventory) if inventory.len() > MAX_INVENTORY => {
+                return Err(Reason::Misbehaved(Misbehaviour::Malformed(command)));
+            }
+            Message::Inv(inventory) => {
+                for announced in inventory.iter() {
+                    self.broadcasting.outgoing.heard(conn, &announced, turn.now);
+                }
+                self.broadcasting.is_due = true;
+            }
+            Message::GetData(requests) => self.serve_transactions(turn, conn, requests.iter()),
+            Message::Version(_) => return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command))),
+            // What it has to say of blocks and of other nodes concerns others.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn serve_transactions(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        requests: impl Iterator<Item = Inventory>,
+    ) {
+        const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
+        let mut missing = Vec::new();
+        let mut served = false;
+        for request in requests.filter(|request| matches!(request.kind, INV_TX | INV_WTX | WITNESS_TX)) {
+            match self.broadcasting.outgoing.serve(conn, &request, turn.now) {
+                Some(bytes) => {
+                    self.send(turn, conn, &Message::Tx(&bytes));
+                    served = true;
+                }
+                None => missing.push(request),
+            }
+        }
+        if !missing.is_empty() {
+            self.send(turn, conn, &Message::NotFound(missing.as_slice().into()));
+        }
+        if served {
+            self.broadcasting.is_due = true;
+            let is_private = self
+                .peers
+                .get(&conn)
+                .is_some_and(|peer| matches!(peer.origin, Origin::Broadcast { only: Some(_), .. }));
+            if is_private {
+                // Its answer says that the transaction has been read: the connection may end then.
+                let nonce = self.rng.u64();
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.behind = Some(nonce);
+                }
+                self.send(turn, conn, &Message::Ping(nonce));
+            }
+        }
+    }
+}
