@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Demo,
     /// Find the payments to and from addresses, scripts or descriptors
     Sync(Box<SyncArguments>),
+    /// Broadcast transactions, and wait until they spread
+    ///
+    /// Peers that are asked for filters and blocks hear nothing of them: connections for nothing else are made. What is not in a
+    /// block at the end is kept, and goes on with the next broadcast or sync, for 14 days.
+    Broadcast(Box<BroadcastArguments>),
     /// Show the block headers that are kept, write them to a file, or take them from one; no network is used
     #[command(subcommand, arg_required_else_help = false)]
     Headers(HeadersCommand),
@@ -198,6 +203,51 @@ pub(crate) struct SyncArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BroadcastArguments {
+    /// Signed transactions in hex, or files of such, one a line; several that are given belong together, as parents and
+    /// children
+    #[arg(required = true, value_name = "HEX|FILE")]
+    pub(crate) transactions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// A node to connect to, and nobody else unless --discover is given; repeat it, or separate several by commas
+    ///
+    /// As of sync: the node must serve compact block filters. It is told of the transactions only where no other node is known,
+    /// over a connection of its own.
+    #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) discovery: DiscoveryArguments,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
+    /// Give each transaction, or each family of them, to one node at a time, over a connection that ends with it
+    ///
+    /// Together with --proxy and Tor nobody learns where it comes from.
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// What a transaction pays, in satoshis; repeat it for several, in their order
+    ///
+    /// With it peers are passed over that take none that pay as little, and a parent that pays too little goes with its child.
+    #[arg(long = "fee", value_name = "SATS")]
+    pub(crate) fees: Vec<u64>,
+    /// When to end: when peers that were not told of them announce them, or when they are in a block
+    #[arg(long, value_enum, default_value_t = Until::Seen)]
+    pub(crate) until: Until,
+    /// Give up waiting after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1_209_600))]
+    pub(crate) timeout: u64,
+}
+
+/// When a broadcast has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// Others announce it
+    Seen,
+    /// It is in a block
+    Confirmed,
+}
+
+#[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct WatchArguments {
     /// An address to watch; repeatable
@@ -321,7 +371,7 @@ Without a command the demo runs.
 
 Exit codes:
   0    done; of sync: everything up to the tip has been checked,
-       every matching block read
+       every matching block read; of broadcast: all have spread
   1    it failed; what happened and what to do is on standard error
   2    the arguments are wrong
   130  interrupted (Ctrl-C, or told to terminate); what was done is kept
@@ -341,6 +391,12 @@ With --json each line is an object. Its field \"event\" says which:
                      work that leaves ours below its first block
   birthday_below_start
                      birthday, first: the search begins at first
+  broadcast          txid, wtxid, state (waiting, announced, sent, seen,
+                     confirmed, conflicted, replaced, expired, withdrawn),
+                     and as it applies height, block, by (a txid)
+  broadcast_skipped  txid, peer, reason: the peer is not told of it
+  broadcasts         transactions (each with txid, and as above), seconds:
+                     what broadcast came to
   stale_tip          tip: no block has come for a while
   progress           headers, filter_headers (heights), filters, blocks
                      (each with done and total),

@@ -5,6 +5,7 @@
 mod archive;
 mod arguments;
 mod birthday;
+mod broadcast;
 mod connection;
 mod demo;
 mod discovery;
@@ -51,6 +52,7 @@ pub fn run<R: Runtime>() -> ExitCode {
     let done = Interrupt::install().and_then(|interrupt| match arguments.command {
         None | Some(Command::Demo) => demo::run::<R>(&mut output, &interrupt),
         Some(Command::Sync(arguments)) => sync::run::<R>(&arguments, &mut output, &interrupt),
+        Some(Command::Broadcast(arguments)) => broadcast::run::<R>(&arguments, &mut output, &interrupt),
         Some(Command::Headers(HeadersCommand::Show { block, data })) => {
             show::run::<R>(block, &data, &mut output, &interrupt)
         }

@@ -18,7 +18,7 @@ use crate::watch::Watch;
 use crate::{offline, system};
 
 /// The program calls itself so to its peers.
-const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
+pub(crate) const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
 
 /// Runs the command.
 ///
@@ -143,7 +143,7 @@ fn timed_out(session: &Session<'_>, limit: Duration, asks_for_work: bool) -> Err
     }
 }
 
-fn parse_peers(texts: &[String], network: Network) -> Result<Vec<Endpoint>, Error> {
+pub(crate) fn parse_peers(texts: &[String], network: Network) -> Result<Vec<Endpoint>, Error> {
     let mut peers = Vec::new();
     for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
         let peer = Endpoint::parse(text, network).map_err(|error| {

@@ -11,6 +11,7 @@
 mod common;
 
 mod bitcoind;
+mod broadcast;
 mod checkpoints;
 mod comparison;
 mod deep;
