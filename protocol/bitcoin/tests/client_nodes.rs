@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use andon_bitcoin::addresses::{AddressNetworks, Subnet};
 use andon_bitcoin::client::{
-    Birthday, Command, Config, Discovery, Endpoint, Event, PeerPurpose, Proxy, ProxyLogin, Reason,
+    Birthday, BroadcastOptions, BroadcastState, Command, Config, Discovery, Endpoint, Event, PeerPurpose,
+    Proxy, ProxyLogin, Reason, Submission,
 };
 use andon_bitcoin::filter;
 use andon_bitcoin::wire::{Host, NodeAddress};
 use andon_kernel::UnixTime;
-use bitcoin::Network;
+use bitcoin::absolute::LockTime;
+use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
+use bitcoin::{Amount, Network, OutPoint, Transaction, TxIn, TxOut, Txid, transaction};
 use lab::chain::script;
 use lab::damage::change;
 use lab::{BEGIN, Chain, Lab, Peer, config, endpoint};
@@ -456,4 +459,44 @@ fn nobody_who_is_found_is_this_client_or_given_twice() {
     assert_eq!(found(&lab), 2);
     assert_eq!(lab.dialled.iter().filter(|addr| **addr == at(0)).count(), 1);
     assert_eq!(endpoint(0), Endpoint::Address(SocketAddr::from(([127, 0, 0, 1], 30_000))));
+}
+
+#[test]
+fn transactions_are_told_to_nodes_that_are_asked_for_nothing_else() {
+    for private in [false, true] {
+        let mut lab = lab_of(12, 2);
+        lab.run_until("connections", |lab| found(lab) == 2);
+        lab.sync();
+        let working = connected(&lab);
+        let outpoint = OutPoint::new(Txid::from_byte_array([7; 32]), 0);
+        let transaction = spending(outpoint);
+        let options = BroadcastOptions { private, ..BroadcastOptions::default() };
+        lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction.clone())], options });
+        lab.run_until("an announcement", |lab| {
+            lab.events.iter().any(|event| {
+                matches!(event, Event::Broadcast { txid, state: BroadcastState::Announced, .. }
+                    if *txid == transaction.compute_txid())
+            })
+        });
+        lab.run_for(Duration::from_secs(5));
+        let now = connected(&lab);
+        let told: Vec<SocketAddr> = now
+            .iter()
+            .filter(|(_, purpose)| *purpose == PeerPurpose::Broadcast)
+            .map(|(address, _)| *address)
+            .collect();
+        // Four are there to be told or to be heard, and one more for what is private.
+        assert_eq!(told.len(), if private { 5 } else { 4 }, "{now:?}");
+        assert!(told.iter().all(|address| working.iter().all(|(working, _)| working != address)), "{now:?}");
+        assert!(working.iter().all(|peer| now.contains(peer)), "those that work go on");
+    }
+}
+
+fn spending(outpoint: OutPoint) -> Transaction {
+    Transaction {
+        version: transaction::Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![TxIn { previous_output: outpoint, ..TxIn::default() }],
+        output: vec![TxOut { value: Amount::from_sat(1000), script_pubkey: script(77) }],
+    }
 }
