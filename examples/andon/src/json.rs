@@ -114,7 +114,8 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         Event::Header { .. }
         | Event::Exported { .. }
         | Event::Imported { .. }
-        | Event::SpendSearched { .. } => return None,
+        | Event::SpendSearched { .. }
+        | Event::Fees(_) => return None,
         Event::DescriptorDerived { descriptor, scripts } => {
             json!({"event": "derived", "descriptor": descriptor, "scripts": scripts})
         }

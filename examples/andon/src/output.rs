@@ -209,6 +209,7 @@ impl Output {
             | Event::Exported { .. }
             | Event::Imported { .. }
             | Event::SpendSearched { .. }
+            | Event::Fees(_)
             | Event::DescriptorDerived { .. }
             | Event::Matched(_)
             | Event::Checked(_) => {}

@@ -15,8 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use bitcoin::block::Header;
-use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, Transaction, VarInt, Weight};
+use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, Transaction, Weight};
 
 use crate::broadcast::TAKES_NOTHING;
 use crate::headers::BlockId;
@@ -60,10 +59,12 @@ impl BlockFees {
     /// If it does not say.
     pub fn of(block: &Block, height: u32, network: Network) -> Result<Self, NoFees> {
         let coinbase = block.txdata.first().ok_or(NoFees::Empty)?;
-        Self::new(coinbase, block.weight(), block.txdata.len(), height, network)
+        let weight = block.txdata.iter().map(Transaction::weight).sum();
+        Self::new(coinbase, weight, block.txdata.len(), height, network)
     }
 
-    /// The same, of a block that is not at hand whole: its coinbase, its weight, and how many transactions it has.
+    /// The same, of a block that is not at hand whole: its coinbase, what its transactions weigh, the coinbase among them, and
+    /// how many they are.
     ///
     /// # Errors
     /// If it does not say.
@@ -81,10 +82,10 @@ impl BlockFees {
         if transactions < 2 {
             return Err(NoFees::Empty);
         }
-        let frame =
-            Weight::from_non_witness_data_size((Header::SIZE + VarInt(transactions as u64).size()) as u64);
-        let others = weight.checked_sub(frame).and_then(|rest| rest.checked_sub(coinbase.weight()));
-        let weight = others.filter(|others| *others > Weight::ZERO).ok_or(NoFees::Empty)?;
+        let weight = weight
+            .checked_sub(coinbase.weight())
+            .filter(|others| *others > Weight::ZERO)
+            .ok_or(NoFees::Empty)?;
         Ok(Self { total, weight })
     }
 

@@ -8,13 +8,13 @@ mod world;
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    BroadcastOptions, BroadcastState, Command, Config, Endpoint, Event, PeerPurpose, Reason, Skip,
-    Submission, SubmitError,
+    Birthday, BroadcastOptions, BroadcastState, Command, Config, Endpoint, Event, Fees, PeerPurpose, Reason,
+    Skip, Submission, SubmitError,
 };
 use andon_bitcoin::fixture::regtest;
 use andon_bitcoin::server::{self, Chain, Server};
 use bitcoin::block::{Header, Version};
-use bitcoin::{Amount, Block, Network, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, Transaction, Txid};
 use world::{World, address};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -435,4 +435,57 @@ fn peers_that_can_not_be_reached_are_waited_for() {
         spread(&mut world, &[&transaction], 360 * SECOND);
         assert!(is(&world, &transaction, BroadcastState::Seen), "private: {private}");
     }
+}
+
+#[test]
+fn fees_are_told_as_far_as_they_are_known() {
+    let least = [1000, 1500, 1200, 1100];
+    let servers = (0..4).map(|number| server(number, |config| config.fee_filter = least[number]));
+    let mut world = World::new(5, config(4), servers.collect());
+    // Blocks are read when they have something that is watched.
+    world.command(Command::Watch {
+        scripts: vec![common::script(500), common::script(501), common::script(502)],
+        from: Birthday::Height(0),
+    });
+    let transaction = spend(1);
+    let weight = transaction.weight().to_wu();
+    let block = extend_paying(&mut world, &tip(), 500, &transaction, weight * 2);
+    let next = spend(2);
+    let block = extend_paying(&mut world, &block.header, 501, &next, weight * 7);
+    extend(&mut world, &block.header, 502, &[]);
+    world.run_until("the sync", |world| is_synced(world, HEIGHT + 3));
+    let mut ask = |blocks| {
+        world.command(Command::TellFees { blocks });
+        world.client.events.iter().rev().find_map(|event| match event {
+            Event::Fees(fees) => Some(fees.clone()),
+            _ => None,
+        })
+    };
+    // The lower of the two in the middle; and two satoshis for a weight unit, and seven.
+    let least = Some((FeeRate::from_sat_per_kwu(1100 / 4), 4));
+    let rates = [2, 7].map(|rate| FeeRate::from_sat_per_kwu(rate * 1000));
+    assert_eq!(ask(144), Some(Fees { least, paid: rates.into() }));
+    assert_eq!(ask(2), Some(Fees { least, paid: vec![rates[1]] }));
+    assert_eq!(ask(1), Some(Fees { least, paid: vec![] }));
+    assert_eq!(ask(0), Some(Fees { least, paid: vec![] }));
+}
+
+/// A block whose coinbase takes so much beyond the subsidy.
+fn extend_paying(
+    world: &mut World,
+    parent: &Header,
+    number: u64,
+    transaction: &Transaction,
+    fees: u64,
+) -> Block {
+    let mut block = mine(parent, number, std::slice::from_ref(transaction));
+    block.txdata[0].output[0].value += Amount::from_sat(fees);
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    while block.header.validate_pow(block.header.target()).is_err() {
+        block.header.nonce += 1;
+    }
+    for server in 0..world.servers.len() {
+        world.server_command(server, server::Command::Extend(vec![block.clone()]));
+    }
+    block
 }

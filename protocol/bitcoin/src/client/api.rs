@@ -8,7 +8,8 @@ use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{
-    Amount, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid, Work, Wtxid,
+    Amount, BlockHash, FeeRate, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid,
+    Work, Wtxid,
 };
 
 use super::Misbehaviour;
@@ -125,6 +126,11 @@ pub enum Command {
     WithdrawBroadcast {
         /// Which.
         txid: Txid,
+    },
+    /// Tell what is known of fees. [`Event::Fees`] answers, once for each.
+    TellFees {
+        /// Of how many of the last blocks.
+        blocks: u32,
     },
     /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
     FindHeader(HeaderQuery),
@@ -303,6 +309,8 @@ pub enum Event {
         /// Why.
         error: SubmitError,
     },
+    /// What a [`Command::TellFees`] asked for.
+    Fees(Fees),
     /// What a [`Command::FindHeader`] asked for.
     Header {
         /// As it was asked.
@@ -659,6 +667,17 @@ pub enum Reason {
     Banned,
     /// It was connected for transactions, and has done its part.
     Told,
+}
+
+/// What is known of fees ([`fees`](crate::fees) says what that is worth).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fees {
+    /// The lowest rate that peers take, the median of groups of peers, and how many groups that is of. `None`: none has
+    /// said.
+    pub least: Option<(FeeRate, usize)>,
+    /// What the transactions of blocks paid on average, of those of the blocks asked for that were read since the start,
+    /// the lowest rate first: for a percentile.
+    pub paid: Vec<FeeRate>,
 }
 
 /// What a peer is connected for.

@@ -15,14 +15,14 @@ use andon_kernel::{ConnId, Instant, Now, Order as ScanOrder, Rng, Rows};
 use bitcoin::Txid;
 
 use super::agreement::Voter;
-use super::api::{BroadcastOptions, Submission};
+use super::api::{BroadcastOptions, Fees, Submission};
 use super::config::Endpoint;
 use super::peer::{Handshake, Origin, Peer};
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
 use super::ways::Way;
 use super::{Client, Event, Misbehaviour, Reason, Then, Timer, Turn};
 use crate::broadcast::{BROADCASTS, Notice, Outgoing, Restoring};
-use crate::fees::FeeFilters;
+use crate::fees::{FeeFilters, RecentBlocks};
 use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, MAX_INVENTORY, Message};
 
 /// Connections that transactions are announced over, and listened for: half of them each, so that one node that swallows
@@ -50,7 +50,9 @@ pub(super) struct Broadcasting {
     retry_at: Instant,
     /// For which of their states the scripts are looked for.
     traced: Option<u64>,
+    /// What peers take at least, and what the blocks paid that were read.
     pub(super) fee_filters: FeeFilters<ConnId, Voter>,
+    pub(super) recent: RecentBlocks,
 }
 
 /// What the application wants.
@@ -58,6 +60,7 @@ pub(super) struct Broadcasting {
 pub(super) enum Order {
     Submit { transactions: Vec<Submission>, options: BroadcastOptions },
     Withdraw(Txid),
+    TellFees { blocks: u32 },
 }
 
 impl Broadcasting {
@@ -70,6 +73,7 @@ impl Broadcasting {
             retry_at: Instant::ZERO,
             traced: None,
             fee_filters: FeeFilters::new(),
+            recent: RecentBlocks::new(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Broadcasting {
     /// Blocks from a height on, or their filters, are not those that they were.
     pub(super) fn rewind(&mut self, height: u32, now: Now) {
         self.outgoing.rewind(height.saturating_sub(1), now.instant);
+        self.recent.rewind(height.saturating_sub(1));
         self.is_due = true;
     }
 }
@@ -166,6 +171,14 @@ impl Client {
                         }
                         Err(error) => turn.out.event(Event::BroadcastRefused { txids, error }),
                     }
+                }
+                Order::TellFees { blocks } => {
+                    let from = (self.chain.tip_height() + 1).saturating_sub(blocks);
+                    let fees = Fees {
+                        least: self.broadcasting.fee_filters.median(),
+                        paid: self.broadcasting.recent.rates(from),
+                    };
+                    turn.out.event(Event::Fees(fees));
                 }
                 Order::Withdraw(txid) => drop(outgoing.withdraw(&txid, turn.now.instant)),
             }

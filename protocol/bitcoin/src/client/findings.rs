@@ -10,6 +10,7 @@ use super::descents::Remembered;
 use super::record::{TouchKey, outpoint_hash};
 use super::watches::{GroupId, Watches};
 use crate::broadcast::Outgoing;
+use crate::fees::BlockFees;
 
 /// The outputs that watched scripts received and that are not spent.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(super) struct Digest {
     whole: BTreeMap<u32, Transaction>,
     /// While anything is searched for newest first: the inputs that may spend it, by their places in `spent`.
     open: Vec<u32>,
+    /// What its transactions paid, if it says.
+    pub(super) fees: Option<BlockFees>,
     /// What concerns transactions that are broadcast.
     pub(super) broadcast: Vec<crate::broadcast::Touch>,
 }

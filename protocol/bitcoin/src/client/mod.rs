@@ -318,6 +318,7 @@ impl Client {
             Command::Broadcast { transactions, options } => {
                 self.broadcasting.order(broadcasting::Order::Submit { transactions, options });
             }
+            Command::TellFees { blocks } => self.broadcasting.order(broadcasting::Order::TellFees { blocks }),
             Command::WithdrawBroadcast { txid } => {
                 self.broadcasting.order(broadcasting::Order::Withdraw(txid));
             }

@@ -9,7 +9,7 @@ use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, FilterHeader};
+use bitcoin::{BlockHash, FilterHeader, Weight};
 
 use super::api::{Count, Event, Progress, Touch};
 use super::blocks::Blocks;
@@ -28,6 +28,7 @@ use super::watches::{Arranged, GroupId, Merged, MergedDescent, Watches};
 use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, Then, Turn};
 use crate::block;
+use crate::fees::BlockFees;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 
 /// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
@@ -311,12 +312,22 @@ impl Client {
         let mut digest = Digest::default();
         let watches = &self.search.watches;
         let outgoing = &self.broadcasting.outgoing;
+        let mut coinbase = None;
+        let (mut weight, mut count) = (Weight::ZERO, 0);
         block::visit(bytes, &hash, segwit, |txid, transaction| {
-            digest.add(txid, transaction, watches, outgoing)
+            weight += transaction.weight();
+            count += 1;
+            if coinbase.is_none() {
+                coinbase = Some(transaction.clone());
+            }
+            digest.add(txid, transaction, watches, outgoing);
         })
         .map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
         digest.shrink();
+        let network = self.config.network;
+        digest.fees =
+            coinbase.and_then(|coinbase| BlockFees::new(&coinbase, weight, count, height, network).ok());
         let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
         if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
             peer.expect_late_block(hash);
@@ -348,6 +359,9 @@ impl Client {
             for touch in &digest.broadcast {
                 self.broadcasting.outgoing.settle(touch, block);
                 self.broadcasting.is_due();
+            }
+            if let Some(fees) = digest.fees {
+                self.broadcasting.recent.add(block, fees);
             }
             let settled = findings.settle(block, digest, id, watches);
             if !is_decoy {
