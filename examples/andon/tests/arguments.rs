@@ -20,6 +20,10 @@ fn wrong_arguments_are_named() {
         (&[&["sync"][..], &peer].concat(), "required arguments were not provided"),
         // On another network nodes would be looked for: no test does that.
         (&[&["sync", "--network", "regtest"][..], &script].concat(), "no peer was given"),
+        (&[&["broadcast", "00"][..], &peer].concat(), "the transaction can't be read"),
+        (&[&["broadcast"][..], &peer].concat(), "required arguments were not provided"),
+        (&[&["broadcast", "--until", "never", "00"][..], &peer].concat(), "invalid value 'never'"),
+        (&[&["broadcast", "/nowhere/at/all"][..], &peer].concat(), "can't be read"),
         (&[&["sync", "--network", "moonnet"][..], &script, &peer].concat(), "invalid value 'moonnet'"),
         (&[&["sync", "--peer", "a b"][..], &script].concat(), "invalid value 'a b' for '--peer"),
         (&[&["sync", "--peer", "host:0"][..], &script].concat(), "the port is not a number from 1 to 65535"),
