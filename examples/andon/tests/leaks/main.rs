@@ -25,6 +25,7 @@ const NAME: &str = "node.example";
 /// Where the nodes are said to be: addresses for documents, which are nobody's.
 const IPV4: &str = "203.0.113.7:18444";
 const IPV6: &str = "[2001:db8::7]:18444";
+const I2P: &str = "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i2p";
 const CJDNS: &str = "[fc12::7]:18444";
 
 /// On the other end of the wire.
@@ -153,11 +154,15 @@ fn nothing_goes_around_a_proxy() {
         runs += 1;
     }
 
-    // A network that this machine is not in: nobody is asked, not even the proxy.
-    let home = tempfile::tempdir().unwrap();
-    let ended = sync(home.path(), &[CJDNS], &["--proxy", PROXY]);
-    ended.failed_as("no_cjdns");
-    assert_eq!((wire.take(), names.take()), (Vec::new(), Vec::new()));
+    // Networks that this machine is not in: nobody is asked, not even the proxy.
+    for (peer, kind) in [(CJDNS, "no_cjdns"), (I2P, "no_i2p")] {
+        for more in [&["--proxy", PROXY][..], &[]] {
+            let home = tempfile::tempdir().unwrap();
+            let ended = sync(home.path(), &[peer], more);
+            ended.failed_as(kind);
+            assert_eq!((wire.take(), names.take()), (Vec::new(), Vec::new()), "{peer}");
+        }
+    }
     println!("{runs} runs with a proxy: {frames} frames, all of them to and from it; no name was asked for");
 
     // What would be seen otherwise: the same peers without a proxy.
