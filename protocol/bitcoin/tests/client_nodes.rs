@@ -500,3 +500,25 @@ fn spending(outpoint: OutPoint) -> Transaction {
         output: vec![TxOut { value: Amount::from_sat(1000), script_pubkey: script(77) }],
     }
 }
+
+#[test]
+fn a_peer_that_was_given_is_told_of_transactions_only_when_nobody_else_is_found() {
+    // It tells of nobody.
+    let mut lab = lab_of(1, 2);
+    lab.sync();
+    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
+    let options = BroadcastOptions::default();
+    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
+    lab.run_for(Duration::from_secs(55));
+    assert_eq!(connected(&lab), [(at(0), PeerPurpose::Configured)]);
+    lab.run_for(Duration::from_secs(30));
+    let purposes: Vec<PeerPurpose> = lab
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::PeerConnected { purpose, .. } => Some(*purpose),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(purposes, [PeerPurpose::Configured, PeerPurpose::Broadcast, PeerPurpose::Broadcast]);
+}

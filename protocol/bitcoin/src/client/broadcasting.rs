@@ -32,6 +32,10 @@ const CONNECTIONS: usize = 4;
 /// The same to one peer that was given, at most: one that is told, and one on which it says what it has.
 const CONNECTIONS_TO_ONE: usize = 2;
 
+/// How long nodes of the address book are looked for before peers that were given are told, where both are to be had: those are
+/// asked for filters.
+const BEFORE_GIVEN: Duration = Duration::from_secs(60);
+
 /// When somebody is looked for again where there was nobody, or who there was could not be reached.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -48,6 +52,8 @@ pub(super) struct Broadcasting {
     is_due: bool,
     /// Nobody is dialled before.
     retry_at: Instant,
+    /// Since when the address book has nobody.
+    nobody_since: Option<Instant>,
     /// For which of their states the scripts are looked for.
     traced: Option<u64>,
     /// What peers take at least, and what the blocks paid that were read.
@@ -71,6 +77,7 @@ impl Broadcasting {
             orders: VecDeque::new(),
             is_due: true,
             retry_at: Instant::ZERO,
+            nobody_since: None,
             traced: None,
             fee_filters: FeeFilters::new(),
             recent: RecentBlocks::new(),
@@ -211,6 +218,13 @@ impl Client {
         }
         let next = self.chain.tip_height() + 1;
         let under_way = self.search.watches.traced_from();
+        // What was matched with more of them need not be matched again.
+        let goes_on = searched.zip(under_way).is_some_and(|(searched, under_way)| under_way <= searched);
+        if goes_on && self.search.watches.trace_fewer(&scripts) {
+            self.broadcasting.traced = Some(version);
+            self.arrange_groups(turn);
+            return;
+        }
         let from = searched.unwrap_or(next).min(under_way.unwrap_or(next)).min(next);
         let from = from.max(self.filter_headers.first_filter());
         let group = self.begin_group(from);
@@ -311,8 +325,17 @@ impl Client {
     /// Dials somebody who is asked for nothing else.
     fn dial_one_for_broadcast(&mut self, turn: &mut Turn<'_>, only: Option<Txid>) -> Option<ConnId> {
         let (location, endpoint, may_encrypt) = match self.next_for_broadcast(turn) {
-            Some((location, endpoint, may_encrypt)) => (Some(location), endpoint, may_encrypt),
-            None => (None, self.given_for_broadcast(only)?, true),
+            Some((location, endpoint, may_encrypt)) => {
+                self.broadcasting.nobody_since = None;
+                (Some(location), endpoint, may_encrypt)
+            }
+            None => {
+                let since = *self.broadcasting.nobody_since.get_or_insert(turn.now.instant);
+                if self.nodes.is_some() && turn.now.instant < since + BEFORE_GIVEN {
+                    return None;
+                }
+                (None, self.given_for_broadcast(only)?, true)
+            }
         };
         let origin = Origin::Broadcast { location, only };
         let dialled = self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt).ok();

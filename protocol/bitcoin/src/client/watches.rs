@@ -444,6 +444,18 @@ impl Watches {
         groups.into_iter().flatten().for_each(|group| self.change(group));
     }
 
+    /// Looks for fewer scripts of transactions that are broadcast from now on. False: they are not fewer.
+    pub(super) fn trace_fewer(&mut self, scripts: &BTreeSet<ScriptBuf>) -> bool {
+        let Some((group, traced)) = self.traced.as_mut().filter(|(_, traced)| scripts.is_subset(traced))
+        else {
+            return false;
+        };
+        traced.clone_from(scripts);
+        let group = *group;
+        self.change(group);
+        true
+    }
+
     /// Whether transactions that are broadcast are looked for in a group.
     pub(super) fn is_traced(&self, id: GroupId) -> bool {
         self.traced.as_ref().is_some_and(|(group, _)| *group == id)

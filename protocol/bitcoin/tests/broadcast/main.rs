@@ -7,6 +7,7 @@ mod common;
 mod hostile;
 mod packages;
 mod private;
+mod random;
 mod rounds;
 mod rows;
 mod submitting;
