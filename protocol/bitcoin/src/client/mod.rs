@@ -28,6 +28,9 @@
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
 //! | `queries` | headers that the application looks up, takes out or brings in |
 
+#[doc = include_str!("privacy.md")]
+pub mod privacy {}
+
 mod agreement;
 mod api;
 mod ascent;
