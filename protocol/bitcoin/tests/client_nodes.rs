@@ -13,7 +13,7 @@ use andon_bitcoin::client::{
     Proxy, ProxyLogin, Reason, Submission,
 };
 use andon_bitcoin::filter;
-use andon_bitcoin::wire::{Host, NodeAddress};
+use andon_bitcoin::wire::{Host, Message, NodeAddress};
 use andon_kernel::UnixTime;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -441,7 +441,7 @@ fn gossip_is_bounded() {
                 )
             })
             .collect();
-        lab.push_message(0, &andon_bitcoin::wire::Message::AddrV2(many));
+        lab.push_message(0, &Message::AddrV2(many));
     }
     lab.run_for(Duration::from_secs(600));
     // It was asked once, for a thousand, and may tell one in ten seconds besides.
@@ -521,4 +521,55 @@ fn a_peer_that_was_given_is_told_of_transactions_only_when_nobody_else_is_found(
         })
         .collect();
     assert_eq!(purposes, [PeerPurpose::Configured, PeerPurpose::Broadcast, PeerPurpose::Broadcast]);
+}
+
+/// News of a few fresh nodes go to two others each, once, after a while; by option only, and to those alone that can read them.
+#[test]
+fn news_are_told_on_if_that_is_wanted() {
+    let fresh = |lab: &Lab, host: Host| NodeAddress {
+        time: (BEGIN + lab.now.as_micros() / 1_000_000) as u32 - 60,
+        services: full(),
+        host,
+        port: 8333,
+    };
+    for tells in [false, true] {
+        let mut lab = lab_of(9, 8);
+        lab.peers.iter_mut().skip(4).for_each(|peer| peer.takes_addrv2 = true);
+        lab.config.discovery = Some(Discovery { connections: 8, tells, ..Discovery::default() });
+        lab.run_until("eight connections", |lab| found(lab) == 8);
+        lab.run_for(Duration::from_secs(200));
+        let news: Vec<NodeAddress> =
+            (1..=10).map(|host| fresh(&lab, Host::Ip(IpAddr::from([99, host, 1, 1])))).collect();
+        lab.push_message(3, &Message::AddrV2(news.clone()));
+        lab.run_for(Duration::from_secs(400));
+        let heard = |lab: &Lab| lab.peers.iter().map(|peer| peer.heard.len()).sum::<usize>();
+        if !tells {
+            assert_eq!(heard(&lab), 0);
+            continue;
+        }
+        for one in &news {
+            let tellers: Vec<usize> =
+                (0..9).filter(|number| lab.peers[*number].heard.iter().any(|heard| heard == one)).collect();
+            assert!(tellers.len() == 2 && !tellers.contains(&3), "{tellers:?}");
+        }
+        assert_eq!(heard(&lab), 20);
+        // What they know they are not told again; what is old, or comes with many others, is no news.
+        lab.run_for(Duration::from_secs(100));
+        lab.push_message(3, &Message::AddrV2(news));
+        lab.push_message(3, &Message::AddrV2(vec![told(at(200), full())]));
+        let many = (1..=11).map(|host| fresh(&lab, Host::Ip(IpAddr::from([98, host, 1, 1])))).collect();
+        lab.push_message(3, &Message::AddrV2(many));
+        // Nor is what nobody can reach.
+        lab.push_message(3, &Message::AddrV2(vec![fresh(&lab, Host::Ip(IpAddr::from([10, 1, 1, 1])))]));
+        lab.run_for(Duration::from_secs(400));
+        assert_eq!(heard(&lab), 20);
+        // An onion service can't be told by the old message, and is not reached from here: one is told of it, if it can read it.
+        for key in 1..=20 {
+            lab.run_for(Duration::from_secs(100));
+            lab.push_message(3, &Message::AddrV2(vec![fresh(&lab, Host::TorV3([key; 32]))]));
+        }
+        lab.run_for(Duration::from_secs(400));
+        let onions = heard(&lab) - 20;
+        assert!((5..20).contains(&onions), "{onions}");
+    }
 }

@@ -150,6 +150,9 @@ pub struct Discovery {
     pub dns_seeds: bool,
     /// Whether nodes that are compiled in are dialled when DNS seeds have given none for a minute.
     pub fixed_seeds: bool,
+    /// Whether news of nodes that a peer tells go to two others, as Bitcoin Core passes them on. It serves the network; and it
+    /// shows who is connected to whom to an observer that makes addresses up for that.
+    pub tells: bool,
     /// Whether nodes of the book are tested now and then, every two minutes on average, by a connection for nothing else: an
     /// attacker's addresses do not crowd out those of real nodes then. It costs a few kilobytes an hour.
     pub feelers: bool,
@@ -163,6 +166,7 @@ impl Default for Discovery {
             networks: AddressNetworks::CLEAR,
             dns_seeds: true,
             fixed_seeds: true,
+            tells: false,
             feelers: true,
         }
     }

@@ -5,6 +5,7 @@
 //! | `dial` | the given peers: who is dialled, and when again |
 //! | `connecting`, `ways` | how a connection begins: straight or through the proxy, the version of the transport |
 //! | `i2p` | connections through a router of I2P |
+//! | `gossip` | news of nodes, told on |
 //! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
 //! | `broadcasting` | transactions that are broadcast: the connections that are made for them ([`broadcast`](crate::broadcast) has the rest) |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
@@ -50,6 +51,7 @@ mod filter_headers;
 mod filter_ranges;
 mod filters;
 mod findings;
+mod gossip;
 mod headers;
 mod i2p;
 mod migration;
@@ -186,6 +188,7 @@ enum Timer {
     TakeOver,
     Derive,
     Nodes,
+    News(ConnId),
     Seeds,
     KeepNodes,
     Broadcast,
@@ -383,6 +386,7 @@ impl Client {
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.
                 Timer::Progress | Timer::FilterRanges | Timer::TakeOver | Timer::Derive => {}
+                Timer::News(conn) => self.tell_news(turn, conn),
                 Timer::Nodes => self.nodes_are_due(),
                 Timer::Seeds => self.seek(turn),
                 Timer::KeepNodes => self.keep_nodes_now(turn),

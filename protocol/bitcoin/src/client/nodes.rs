@@ -13,6 +13,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::api::{PeerPurpose, Reason};
 use super::config::{Config, Endpoint, default_port};
+use super::gossip::Teller;
 use super::peer::{Handshake, Origin, Peer};
 use super::ways::reachable;
 use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
@@ -59,6 +60,7 @@ pub(super) struct Nodes {
     barred: Barred,
     anchors: Anchors,
     outbound: Outbound,
+    pub(super) teller: Teller,
     /// Questions to DNS seeds that have not been asked in this round.
     seeds: Vec<SeedQuery>,
     asked: BTreeMap<Ticket, SeedQuery>,
@@ -92,12 +94,14 @@ impl Nodes {
             prefers_encrypted: config.encryption != super::Encryption::Off,
         };
         let outbound = Outbound::new(policy, anchors.get());
+        let teller = Teller::new(rng.fork("news"));
         Some(Box::new(Self {
             rng,
             book,
             barred,
             anchors,
             outbound,
+            teller,
             seeds: Vec::new(),
             asked: BTreeMap::new(),
             rounds: 0,
@@ -105,6 +109,10 @@ impl Nodes {
             is_stale: false,
             is_due: true,
         }))
+    }
+
+    pub(super) const fn policy(&self) -> &Policy {
+        self.outbound.policy()
     }
 
     fn is_changed(&self) -> bool {
@@ -249,6 +257,7 @@ impl Client {
     pub(super) fn ask_for_addresses(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn).filter(|_| self.nodes.is_some()) else { return };
         peer.addresses.asked();
+        peer.news.owes_answer = true;
         self.send(turn, conn, &Message::GetAddr);
     }
 
@@ -262,6 +271,7 @@ impl Client {
 
     /// Takes what a peer tells of others. True: that is all that it is connected for.
     pub(super) fn hear_of(&mut self, turn: &Turn<'_>, conn: ConnId, mut told: Vec<NodeAddress>) -> bool {
+        let news = told.clone();
         let (Some(nodes), Some(peer)) = (self.nodes.as_deref_mut(), self.peers.get_mut(&conn)) else {
             return false;
         };
@@ -274,7 +284,12 @@ impl Client {
             nodes.is_due = true;
         }
         // A node that tells of itself alone has not answered.
-        peer.handshake == Handshake::Aside && told.len() > 1
+        let is_done = peer.handshake == Handshake::Aside && told.len() > 1;
+        // Who tells more than it may is not passed on.
+        if heard.surplus == 0 {
+            self.note_news(turn, conn, &news);
+        }
+        is_done
     }
 
     /// A connection to a node of the book has ended.

@@ -12,6 +12,7 @@ use super::api::BlockId;
 use super::config::Endpoint;
 use super::connecting::Opening;
 use super::dial::TargetId;
+use super::gossip::News;
 use super::pace::Pace;
 use crate::addresses::{Allowance, Location, Purpose, Source};
 use crate::broadcast::Traits;
@@ -108,6 +109,8 @@ pub(super) struct Peer {
     allowance_at: Instant,
     /// How many addresses of others it may tell.
     pub(super) addresses: Allowance,
+    /// What it is to be told of others.
+    pub(super) news: News,
     /// When it last showed a block that none had shown before.
     pub(super) showed: Option<Instant>,
     /// Whether it takes transactions, and how they are announced to it.
@@ -224,6 +227,7 @@ impl Peer {
             allowance: ALLOWANCE,
             allowance_at: now.instant,
             addresses: Allowance::new(now.instant),
+            news: News::default(),
             showed: None,
             relay: Traits { relays: true, wtxid_relay: false },
             fee_filter: None,

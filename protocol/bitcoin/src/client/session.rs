@@ -57,7 +57,7 @@ impl Client {
     pub(super) fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         peer.session.into_iter().for_each(|session| turn.out.close(session, false));
-        let timers = [Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
+        let timers = [Timer::News, Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
         timers.into_iter().for_each(|timer| self.timers.cancel(timer(conn)));
         self.search.release(conn);
         self.search.blocks.forget_refusals(conn);
@@ -200,6 +200,12 @@ impl Client {
     fn on_verack(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: Message<'_>) -> Result<(), Reason> {
         match message {
             Message::Verack => {}
+            Message::SendAddrV2 => {
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.news.takes_v2 = true;
+                }
+                return Ok(());
+            }
             Message::Version(_) | Message::Block(_) | Message::CFilter { .. } | Message::CFHeaders { .. } => {
                 return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(message.command())));
             }

@@ -54,6 +54,10 @@ pub(crate) struct Peer {
     pub(crate) serves: Option<ServiceFlags>,
     /// Of whom it tells when it is asked for addresses.
     pub(crate) tells: Vec<NodeAddress>,
+    /// Of whom it was told.
+    pub(crate) heard: Vec<NodeAddress>,
+    /// Whether it takes addresses of every kind (BIP155).
+    pub(crate) takes_addrv2: bool,
     /// How often it was asked for them.
     pub(crate) asked_for_addresses: u32,
     /// What it names at every thousandth block up to a height, when it is asked for that.
@@ -126,6 +130,8 @@ impl Peer {
             withholds_filters: false,
             serves: None,
             tells: Vec::new(),
+            heard: Vec::new(),
+            takes_addrv2: false,
             asked_for_addresses: 0,
             names: Box::new(|chain, height| Some(chain.checkpoints(height))),
             gives: Box::new(|_, _, _| Given::Whole),
@@ -157,7 +163,18 @@ impl Peer {
             Message::Version(_) => {
                 self.connections += 1;
                 send(&Message::Version(self.version()));
+                if self.takes_addrv2 {
+                    send(&Message::SendAddrV2);
+                }
                 send(&Message::Verack);
+            }
+            Message::Addr(told) => {
+                assert!(!self.takes_addrv2);
+                self.heard.extend(told);
+            }
+            Message::AddrV2(told) => {
+                assert!(self.takes_addrv2);
+                self.heard.extend(told);
             }
             Message::GetAddr => {
                 self.asked_for_addresses += 1;
