@@ -9,7 +9,7 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::filters::Unanswered;
-use super::peer::{Handshake, Headers, Origin, Pong};
+use super::peer::{Handshake, Headers, MESSAGE_WEIGHT, Origin, Pong};
 use super::search::{BLOCK, CFILTER};
 use super::{Client, Endpoint, Event, Misbehaviour, PeerPurpose, Phase, Reason, Timer, Turn};
 use crate::addresses::Welcome;
@@ -153,7 +153,8 @@ impl Client {
             .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
         let waits =
             peer.headers == Headers::Asked || peer.owes_late_headers() || self.ranges.is_waiting_for(conn);
-        if !is_answer(&message, waits) && !peer.charge(frame.payload.len() + 24, turn.now.instant) {
+        if !is_answer(&message, waits) && !peer.charge(frame.payload.len() + MESSAGE_WEIGHT, turn.now.instant)
+        {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
         match peer.handshake {
