@@ -37,7 +37,7 @@ const MAX_WANTED: usize = 2000;
 /// Filters in which nothing is found, and the time that they take, after which it is stored how far the search is. So many are
 /// asked for once more if the process is killed; and each time costs some pages of the disk.
 const UNSETTLED: u32 = 2000;
-const UNSETTLED_TIME: Duration = Duration::from_secs(30);
+const UNSETTLED_TIME: Duration = Duration::from_secs(120);
 
 pub(super) const CFILTER: CommandName = CommandName::new("cfilter");
 pub(super) const BLOCK: CommandName = CommandName::new("block");
