@@ -16,4 +16,5 @@ mod random;
 mod rows;
 mod rules;
 mod seeds;
+mod snapshot;
 mod trie;
