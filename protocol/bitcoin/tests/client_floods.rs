@@ -492,7 +492,7 @@ fn a_flood_of_headers_that_nobody_asked_for_ends() {
     let table: [(&str, Vec<Header>, Misbehaviour, usize, usize); 9] = [
         ("known ones, in full messages", best.headers(1001, 3000).to_vec(), flooding, 30, 30),
         ("known ones, one by one", best.headers(3000, 3000).to_vec(), flooding, 40_000, 0),
-        ("none", Vec::new(), flooding, 17_000, 0),
+        ("none", Vec::new(), flooding, 43_000, 0),
         ("of too little work", low.headers(1, 1999).to_vec(), flooding, 30, 0),
         (
             "of too little work, in full messages",
@@ -501,7 +501,7 @@ fn a_flood_of_headers_that_nobody_asked_for_ends() {
             30,
             35,
         ),
-        ("of unknown parents", far.headers(9000, 9007).to_vec(), flooding, 1250, 2),
+        ("of unknown parents", far.headers(9000, 9007).to_vec(), flooding, 4500, 10),
         ("without work", vec![wrong], Misbehaviour::InvalidHeader(HeaderError::ProofOfWork), 1000, 0),
         ("with a gap", gap, Misbehaviour::HeadersDiscontinuous, 2, 0),
         ("more than a message has", many, Misbehaviour::TooManyHeaders, 1, 0),

@@ -47,7 +47,7 @@ fn headers_that_break_a_rule() {
         let conn = desk.dialled[0];
         desk.handshake(conn, 20);
         // A message with unknown parents is no fault, and may be news ahead of the answer; thousands are a flood.
-        for _ in 0..4000 {
+        for _ in 0..16_000 {
             if desk.closed.is_empty() {
                 desk.receive(conn, &Message::Headers(headers.as_slice().into()));
             }

@@ -5,8 +5,12 @@ mod common;
 
 use andon_bitcoin::fees::{BlockFees, FeeFilters, MAX_BLOCKS, NoFees, RecentBlocks, subsidy};
 use andon_bitcoin::headers::BlockId;
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
-use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Txid, Weight};
+use bitcoin::transaction::Version;
+use bitcoin::{
+    Amount, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, Weight,
+};
 
 fn id(height: u32) -> BlockId {
     BlockId { height, hash: BlockHash::from_byte_array([height as u8; 32]) }
@@ -168,4 +172,22 @@ fn one_group_of_peers_has_one_vote() {
         }
         assert_eq!(filters.median(), None);
     }
+}
+
+/// Nobody checks here that a coinbase makes no more than it may: what a miner claims beyond all money says nothing.
+#[test]
+fn a_coinbase_of_more_money_than_there_is_says_nothing() {
+    for claimed in [Amount::MAX, Amount::MAX_MONEY + Amount::from_sat(5_000_000_001)] {
+        let output = TxOut { value: claimed, script_pubkey: ScriptBuf::new() };
+        let coinbase = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn::default()],
+            output: vec![output],
+        };
+        let weight = coinbase.weight() + Weight::from_wu(4);
+        assert_eq!(BlockFees::new(&coinbase, weight, 2, 0, Network::Bitcoin), Err(NoFees::Coinbase));
+    }
+    let most = BlockFees { total: Amount::MAX, weight: Weight::ZERO };
+    assert_eq!(most.average(), FeeRate::from_sat_per_kwu(u64::MAX));
 }

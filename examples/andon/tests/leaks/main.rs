@@ -9,11 +9,16 @@ mod capture;
 mod common;
 mod names;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use bitcoin::absolute::LockTime;
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxIn, TxOut};
 use capture::{Capture, Packet};
 use common::namespace::{enter, shell};
 use common::proxy::Proxy;
@@ -60,17 +65,23 @@ const MACHINE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// The program on its machine, syncing from these peers.
 fn sync(home: &Path, peers: &[&str], more: &[&str]) -> Ended {
     let peers: Vec<&str> = peers.iter().flat_map(|peer| ["--peer", peer]).collect();
-    on_the_machine(home, &[&["--network", "regtest"], &peers[..], more].concat())
+    on_the_machine(home, "sync", &watch(), &[&["--network", "regtest"], &peers[..], more].concat())
+}
+
+/// The program on its machine, broadcasting by way of this peer.
+fn broadcast(home: &Path, peer: &str, transaction: &str, more: &[&str]) -> Ended {
+    let arguments = ["--network", "regtest", "--peer", peer, "--timeout", "40", transaction];
+    on_the_machine(home, "broadcast", &[] as &[&str], &[&arguments, more].concat())
 }
 
 /// The program on its machine, looking for nodes of a network that has seeds. There are none here.
 fn discover(home: &Path, more: &[&str]) -> Ended {
-    on_the_machine(home, &[&["--network", "signet", "--timeout", "6"], more].concat())
+    on_the_machine(home, "sync", &watch(), &[&["--network", "signet", "--timeout", "6"], more].concat())
 }
 
-fn on_the_machine(home: &Path, more: &[&str]) -> Ended {
-    let mut program = andon(home, ["sync", "--json"]);
-    program.args(watch()).arg("--data-dir").arg(home.join("data")).args(more);
+fn on_the_machine(home: &Path, command: &str, watched: &[impl AsRef<OsStr>], more: &[&str]) -> Ended {
+    let mut program = andon(home, [command, "--json"]);
+    program.args(watched).arg("--data-dir").arg(home.join("data")).args(more);
     let mut command = Command::new("nsenter");
     command.arg("--net=/run/machine").arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {
@@ -80,6 +91,15 @@ fn on_the_machine(home: &Path, more: &[&str]) -> Ended {
         };
     }
     run(&mut command)
+}
+
+/// A transaction that spends the coinbase of a block. Our nodes look at no signatures.
+fn spending(height: u32) -> Transaction {
+    let block = blocks(height..height + 1).remove(0);
+    let previous_output = OutPoint { txid: block.txdata[0].compute_txid(), vout: 0 };
+    let input = TxIn { previous_output, ..TxIn::default() };
+    let output = TxOut { value: Amount::from_sat(1000), script_pubkey: ScriptBuf::from_bytes(vec![0x51]) };
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
 }
 
 #[test]
@@ -147,6 +167,22 @@ fn nothing_goes_around_a_proxy() {
         let told = proxy.met().targets[before..].to_vec();
         assert!(!told.is_empty(), "{ended:?}");
         assert!(told.iter().all(|target| target.contains("seed") == is_name), "{told:?}");
+        let sent = wire.take();
+        assert!(sent.iter().all(|packet| *packet == Packet::Tcp(address)), "{more:?} {sent:?}");
+        assert_eq!(names.take(), Vec::<String>::new(), "{more:?}");
+        frames += sent.len();
+        runs += 1;
+    }
+
+    // Nor with a transaction, in either way: the connections that are made for it go to the proxy too.
+    for (number, more) in [&[][..], &["--private"]].into_iter().enumerate() {
+        let home = tempfile::tempdir().unwrap();
+        let before = proxy.met().targets.len();
+        let transaction = serialize_hex(&spending(number as u32 + 100));
+        let ended = broadcast(home.path(), NAME, &transaction, &[&["--proxy", PROXY], more].concat());
+        assert_eq!(ended.code, Some(0), "{more:?} {ended:?}");
+        let told = proxy.met().targets[before..].to_vec();
+        assert!(!told.is_empty() && told.iter().all(|target| target == "node.example:18444"), "{told:?}");
         let sent = wire.take();
         assert!(sent.iter().all(|packet| *packet == Packet::Tcp(address)), "{more:?} {sent:?}");
         assert_eq!(names.take(), Vec::<String>::new(), "{more:?}");

@@ -340,8 +340,10 @@ impl Outbound {
     pub fn ended(&mut self, location: &Location, book: &mut AddressBook, now: Now) {
         match self.open.remove(location) {
             Some(open) if open.since.is_some() => book.connected(location, now.unix),
-            Some(_) => self.failures = self.failures.saturating_add(1),
-            None => {}
+            Some(open) if open.purpose != Purpose::Broadcast => {
+                self.failures = self.failures.saturating_add(1);
+            }
+            Some(_) | None => {}
         }
         // The one that was dialled for a stale tip is a peer as the others are, once one of those has gone.
         if self.staying() <= self.policy.peers {
@@ -384,9 +386,11 @@ impl Outbound {
         let private = connected().filter(|open| open.group.is_none()).count();
         let enough = self.policy.peers.saturating_sub(1).min(GROUPS_TO_COUNT_FAILURES);
         book.attempt(&location, groups.len() + private >= enough, now.unix);
-        // As many at once as there are to be connections, then one at a time.
+        // As many at once as there are to be connections, then one at a time. Who dials for transactions has a pace of its own.
         let slowings = (self.failures / FAILURES_TO_SLOW).min(MAX_SLOWINGS);
-        self.paced = self.paced.max(now.instant) + DIAL_INTERVAL * (1 << slowings);
+        if purpose != Purpose::Broadcast {
+            self.paced = self.paced.max(now.instant) + DIAL_INTERVAL * (1 << slowings);
+        }
         let group = self.group(&location, book);
         self.open.insert(location, Open { purpose, group, services, since: None });
         dial

@@ -199,7 +199,8 @@ impl Outgoing {
     /// Whether connections to peers are of use now: something is to be announced, or not seen yet.
     pub fn needs_peers(&self) -> bool {
         self.entries.values().any(|entry| {
-            entry.is_live() && (entry.progress < Progress::Seen || (entry.is_open && entry.told.is_empty()))
+            // Who was told of one that was seen before may ask for it until the round ends.
+            entry.is_live() && (entry.progress < Progress::Seen || entry.is_open)
         })
     }
 
@@ -219,7 +220,8 @@ impl Outgoing {
             };
             [waits.then_some(entry.due), entry.rest_at].into_iter().flatten()
         });
-        let calendar = (!self.entries.is_empty()).then_some(self.calendar);
+        let is_open = self.entries.values().any(|entry| entry.settled.is_none());
+        let calendar = is_open.then_some(self.calendar);
         entries.chain(calendar).chain(self.private_ends()).min()
     }
 

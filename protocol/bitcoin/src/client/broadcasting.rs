@@ -105,6 +105,14 @@ impl Broadcasting {
         self.is_due = true;
     }
 
+    /// The chain has grown: what lies deep in it is forgotten, also when nothing is looked for any more.
+    pub(super) fn grown(&mut self, tip: u32) {
+        if !self.outgoing.is_empty() {
+            self.outgoing.bury(tip);
+            self.is_due = true;
+        }
+    }
+
     /// Blocks from a height on, or their filters, are not those that they were.
     pub(super) fn rewind(&mut self, height: u32, now: Now) {
         self.outgoing.rewind(height.saturating_sub(1), now.instant);
@@ -247,6 +255,7 @@ impl Client {
             for conn in self.broadcasting.outgoing.to_close(turn.now) {
                 self.drop_peer(turn, conn, Reason::Told);
             }
+            self.drop_who_takes_none(turn);
             self.dial_for_broadcast(turn);
         }
         self.keep_broadcasts(turn);
@@ -254,6 +263,20 @@ impl Client {
         match self.broadcasting.outgoing.deadline().into_iter().chain(dials_at).min() {
             Some(deadline) => self.timers.set(Timer::Broadcast, deadline.max(turn.now.instant)),
             None => self.timers.cancel(Timer::Broadcast),
+        }
+    }
+
+    /// Lets nodes of the address book go that take no transactions, for others to come in their place: after a while, so that
+    /// a book of nothing else is not dialled through in a moment.
+    fn drop_who_takes_none(&mut self, turn: &mut Turn<'_>) {
+        let takes_none = |peer: &Peer| {
+            let is_found = matches!(peer.origin, Origin::Broadcast { location: Some(_), only: None });
+            is_found && peer.handshake == Handshake::Broadcast && peer.behind.is_none() && !peer.relay.relays
+        };
+        let useless = self.peers.iter().filter(|(_, peer)| takes_none(peer)).map(|(conn, _)| *conn);
+        for conn in useless.collect::<Vec<_>>() {
+            self.drop_peer(turn, conn, Reason::Told);
+            self.broadcasting.retry_at = turn.now.instant + RETRY;
         }
     }
 
@@ -392,6 +415,7 @@ impl Client {
                 // At once, as others do who are there for the same.
                 outgoing.private_connected(conn, txid, peer.relay, turn.now);
                 self.broadcasting.is_due = true;
+                self.timers.cancel(Timer::Handshake(conn));
             }
             _ => {
                 // Nodes name their fee filter behind the handshake: what it was is known when they answer.
@@ -405,6 +429,7 @@ impl Client {
     fn broadcast_peer_answered(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
         let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.behind == Some(nonce)) else { return };
         peer.behind = None;
+        self.timers.cancel(Timer::Handshake(conn));
         let outgoing = &mut self.broadcasting.outgoing;
         match peer.origin {
             Origin::Broadcast { only: Some(_), .. } if outgoing.is_connected(conn) => {
@@ -421,10 +446,16 @@ impl Client {
         self.broadcasting.is_due = true;
     }
 
-    pub(super) fn broadcast_peer_gone(&mut self, turn: &Turn<'_>, conn: ConnId, peer: &Peer) {
+    pub(super) fn broadcast_peer_gone(
+        &mut self,
+        turn: &Turn<'_>,
+        conn: ConnId,
+        peer: &Peer,
+        reason: &Reason,
+    ) {
         self.broadcasting.fee_filters.remove(&conn);
         if matches!(peer.origin, Origin::Broadcast { .. }) {
-            if peer.handshake != Handshake::Broadcast {
+            if *reason != Reason::Told {
                 self.broadcasting.retry_at = turn.now.instant + RETRY;
             }
             self.broadcasting.outgoing.peer_gone(conn);

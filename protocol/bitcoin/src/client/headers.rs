@@ -27,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Headers that Bitcoin Core announces at once, at most, and what each of them weighs among what a peer may send unasked: they
 /// are looked up, which is work.
 const MAX_ANNOUNCED: usize = 8;
-const ANNOUNCED_BYTES: usize = 512;
+const ANNOUNCED_BYTES: usize = 128;
 
 /// Messages in a row with unknown parents after which a peer is let go: each is answered by a request that an honest
 /// peer answers with headers that connect. Announcements that come before that answer do not count.
@@ -331,6 +331,7 @@ impl Client {
         let Some(from) = taken.changed_from else { return };
         self.synced = None;
         self.note_stale(false);
+        self.broadcasting.grown(self.chain.tip_height());
         self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
         let tip = self.chain.tip();
         let mut events = Vec::new();

@@ -351,7 +351,12 @@ impl Client {
             return;
         }
         self.keep_nodes(turn, Vec::from([Event::Banned { subnet, until }]));
-        let is_in = |peer: &Peer| matches!(peer.origin, Origin::Book { location, .. } if subnet.contains(&location.host));
+        let is_in = |peer: &Peer| match peer.origin {
+            Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. } => {
+                subnet.contains(&location.host)
+            }
+            _ => false,
+        };
         let theirs = self.peers.iter().filter(|(_, peer)| is_in(peer)).map(|(conn, _)| *conn);
         for conn in theirs.collect::<Vec<_>>() {
             self.drop_peer(turn, conn, Reason::Banned);

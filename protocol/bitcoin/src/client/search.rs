@@ -502,7 +502,9 @@ impl Client {
     /// Goes back to `height` with all that is searched for, for the chain or its filter headers have changed there. False:
     /// nothing from there on has been searched.
     pub(super) fn search_goes_back(&mut self, turn: &mut Turn<'_>, height: u32) -> bool {
+        // Durable before the change of the chain is: if the process ends in the middle of that, it is searched again.
         self.broadcasting.rewind(height, turn.now);
+        self.keep_broadcasts(turn);
         self.give_up_resolving();
         self.give_up_search(height, u32::MAX);
         self.forget_kept_filters(turn, height);

@@ -66,7 +66,7 @@ impl Client {
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
         self.node_ended(turn, &peer, &reason);
-        self.broadcast_peer_gone(turn, conn, &peer);
+        self.broadcast_peer_gone(turn, conn, &peer, &reason);
         match peer.origin {
             Origin::Given(target) => {
                 self.note_given(&peer.remote, false);
@@ -190,7 +190,9 @@ impl Client {
         peer.relay.relays = version.relay;
         peer.claimed = version.start_height.max(0) as u32;
         peer.user_agent = version.user_agent_text();
-        if version.protocol >= PROTOCOL_VERSION {
+        // Who is there for one transaction says no more than Bitcoin Core does there.
+        let is_private = matches!(peer.origin, Origin::Broadcast { only: Some(_), .. });
+        if version.protocol >= PROTOCOL_VERSION && !is_private {
             self.send(turn, conn, &Message::WtxidRelay);
             self.send(turn, conn, &Message::SendAddrV2);
         }
@@ -212,7 +214,8 @@ impl Client {
             }
             Message::WtxidRelay => {
                 if let Some(peer) = self.peers.get_mut(&conn) {
-                    peer.relay.wtxid_relay = true;
+                    // Where both say so.
+                    peer.relay.wtxid_relay = !matches!(peer.origin, Origin::Broadcast { only: Some(_), .. });
                 }
                 return Ok(());
             }
@@ -246,12 +249,14 @@ impl Client {
             Origin::Given(target) => self.targets.succeeded(target),
             Origin::Book { .. } | Origin::Seed(_) | Origin::Broadcast { .. } => {}
         }
-        self.timers.cancel(Timer::Handshake(conn));
         self.timers.set(Timer::Ping(conn), turn.now.instant + self.config.ping_interval);
         if is_for_broadcast {
+            // Until it has answered what is sent behind the handshake.
+            self.timers.set(Timer::Handshake(conn), turn.now.instant + self.config.handshake_timeout);
             self.broadcast_peer_ready(turn, conn);
             return Ok(());
         }
+        self.timers.cancel(Timer::Handshake(conn));
         self.send(turn, conn, &Message::SendHeaders);
         self.ask_for_addresses(turn, conn);
         Ok(())

@@ -501,6 +501,9 @@ impl Client {
                 self.dial(turn, target);
             }
             self.begin_finding(turn);
+            // A switch that was cut short, and has been finished by this start, had not taken back what lies above its fork.
+            let fork = loading.head.last().map_or(tip.height, |fork| fork.height.min(tip.height));
+            self.broadcasting.rewind(fork + 1, turn.now);
             self.begin_broadcasting(turn);
         }
         self.phase = Phase::Running;
