@@ -45,6 +45,7 @@ fn filter_headers_far_behind_come_between_checkpoints() {
     let ranges = both.map(|node| asked(node, "getcfheaders"));
     println!("asked for checkpoints: {checkpoints:?} times, for filter headers: {ranges:?} times");
     // Which of them has come to know first what it is asked gives more.
-    assert_eq!(checkpoints, [1, 1]);
-    assert!(ranges.iter().sum::<usize>() >= 5 && !ranges.contains(&0));
+    // One that is busy may come when the other has given all: it is asked for nothing twice, nor for what is known.
+    assert!(checkpoints.contains(&1) && checkpoints.iter().all(|count| *count <= 1));
+    assert!(ranges.iter().sum::<usize>() >= 5);
 }
