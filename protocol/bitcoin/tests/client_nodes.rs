@@ -422,6 +422,25 @@ fn a_stale_tip_opens_one_connection_more() {
     assert_eq!(found(&lab), 4);
 }
 
+/// While no block comes one more node is looked for at the pace of any other, however many of the book are gone.
+#[test]
+fn a_stale_tip_is_no_reason_to_hurry() {
+    let mut lab = lab_of(3, 1);
+    // Hundreds of nodes, of as many groups, where nobody is.
+    lab.peers[1].tells = (0..500).map(|number| told(at(300 + number), full())).collect();
+    lab.peers[2].tells = lab.peers[1].tells.clone();
+    lab.config.peers.clear();
+    lab.config.discovery = Some(Discovery { connections: 1, feelers: false, ..Discovery::default() });
+    lab.config.peers = vec![Endpoint::Address(at(0))];
+    lab.peers[0].tells = vec![told(at(1), full())];
+    lab.run_until("one connection", |lab| found(lab) == 1);
+    lab.run_for(Duration::from_secs(60));
+    lab.dialled.clear();
+    lab.run_for(Duration::from_secs(3600));
+    let dials = lab.dialled.len();
+    assert!((20..400).contains(&dials), "{dials}");
+}
+
 /// A peer that tells more than it may is not heard in full, and who is told of by it can't fill the book.
 #[test]
 fn gossip_is_bounded() {

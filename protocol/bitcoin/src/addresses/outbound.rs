@@ -146,6 +146,8 @@ pub struct Outbound {
     /// Not yet dialled, the first last.
     anchors: Vec<Anchor>,
     feeler_due: Option<Instant>,
+    /// Whether one more is looked for, for no block comes.
+    wants_extra: bool,
     /// Until then there was nobody to dial.
     nobody_until: Option<Instant>,
     /// How often in a row.
@@ -176,6 +178,7 @@ impl Outbound {
             configured: BTreeSet::new(),
             anchors,
             feeler_due: None,
+            wants_extra: false,
             nobody_until: None,
             nobody_times: 0,
             paced: Instant::ZERO,
@@ -237,9 +240,10 @@ impl Outbound {
         }
         let may_look = self.nobody_until.is_none_or(|until| until <= now.instant);
         let has_extra = || self.open.values().any(|open| open.purpose == Purpose::Extra);
+        self.wants_extra = !is_short && is_stale && staying <= self.policy.peers && !has_extra();
         let purpose = if is_short {
             Some(Purpose::Peer)
-        } else if is_stale && staying <= self.policy.peers && !has_extra() {
+        } else if self.wants_extra && self.ready() <= now.instant {
             Some(Purpose::Extra)
         } else {
             None
@@ -301,7 +305,8 @@ impl Outbound {
         if staying < self.policy.peers {
             return Some(self.nobody_until.unwrap_or_default().max(self.ready()));
         }
-        self.feeler_due.filter(|_| self.policy.has_feelers)
+        let extra = self.wants_extra.then(|| self.nobody_until.unwrap_or_default().max(self.ready()));
+        self.feeler_due.filter(|_| self.policy.has_feelers).into_iter().chain(extra).min()
     }
 
     /// Notes that a node has shaken hands, and what it said that it serves.
