@@ -8,8 +8,8 @@ use andon_kernel::{ConnId, Disconnect, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{
-    Amount, BlockHash, FeeRate, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid,
-    Work, Wtxid,
+    Amount, Block, BlockHash, FeeRate, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction,
+    Txid, Work, Wtxid,
 };
 
 use super::Misbehaviour;
@@ -127,13 +127,18 @@ pub enum Command {
         /// Which.
         txid: Txid,
     },
-    /// Tell what is known of fees. [`Event::Fees`] answers, once for each.
+    /// Tell what is known of fees. [`Event::Fees`] answers, once for each. What blocks paid is known of those that were read:
+    /// for more, [fetch](Self::FetchBlock) some first.
     TellFees {
         /// Of how many of the last blocks.
         blocks: u32,
     },
     /// Look a header of the best chain up. [`Event::Header`] answers, once for each.
     FindHeader(HeaderQuery),
+    /// Fetch a block of the best chain, from a peer that is drawn. [`Event::Block`] answers, once for each: when a peer has
+    /// sent it, which may take as long as none has it. No more than four are fetched at a time. What it paid counts among
+    /// what [`TellFees`](Self::TellFees) tells.
+    FetchBlock(HeaderQuery),
     /// Read headers and filter headers of the best chain. [`Event::Exported`] answers, once for each.
     Export {
         /// The first height.
@@ -157,7 +162,7 @@ pub struct WatchedOutput {
     pub amount: Option<Amount>,
 }
 
-/// Which header is looked up.
+/// Which header, or block, is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderQuery {
     /// The one at this height.
@@ -317,6 +322,13 @@ pub enum Event {
         query: HeaderQuery,
         /// The block, if it is in the best chain and not below its start.
         found: Option<(BlockId, Header)>,
+    },
+    /// What a [`Command::FetchBlock`] asked for. Its transactions are those that its header stands for, with their witnesses.
+    Block {
+        /// As it was asked.
+        query: HeaderQuery,
+        /// The block, if it is in the best chain and not below its start.
+        found: Option<(BlockId, Block)>,
     },
     /// What a [`Command::Export`] asked for: fewer than asked where the chain ends, none where it does not reach.
     Exported {

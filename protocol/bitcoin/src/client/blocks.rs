@@ -1,5 +1,5 @@
-//! Blocks whose filters matched: fetched with their witnesses from as soon as that is known, checked against their
-//! headers, kept as digests until all blocks before them are read.
+//! Blocks whose filters matched, and those that the application wants to have: fetched with their witnesses from as soon as
+//! that is known, and checked against their headers. Of the former digests are kept until all blocks before them are read.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -7,12 +7,15 @@ use alloc::vec::Vec;
 use andon_kernel::ConnId;
 use bitcoin::BlockHash;
 
-use super::api::BlockId;
+use super::api::{BlockId, HeaderQuery};
 use super::filters::Matched;
 use super::findings::Digest;
 
 /// Blocks that may be asked for or wait as digests at a time. The lowest that is wanted may always be asked for.
 const MAX_AHEAD: usize = 16;
+
+/// Blocks for the application that may be asked for at a time.
+const MAX_FETCHED: usize = 4;
 
 /// What a block is taken to have before one has come: as a recent one.
 const USUAL_BLOCK: u64 = 1_500_000;
@@ -23,7 +26,8 @@ pub(super) struct Blocks {
     wanted: BTreeMap<u32, Wanted>,
     /// Who is asked for which: a block of one peer, or of a second one too where the first is slow.
     asked: Vec<Asked>,
-    /// Digests that wait.
+    /// How many of them the search wants, and how many of those have been read.
+    searched: usize,
     digests: usize,
     read: u32,
     /// Bytes of a block, on average over the last ones.
@@ -38,36 +42,104 @@ struct Asked {
     serial: u64,
 }
 
+/// A block that is wanted: for the search, for the application, or for both.
 #[derive(Debug)]
 struct Wanted {
     hash: BlockHash,
-    is_decoy: bool,
-    digest: Option<Digest>,
+    search: Option<Searched>,
+    /// What the application asked for.
+    queries: Vec<HeaderQuery>,
     /// Peers that have said that they do not have it.
     refused: Vec<ConnId>,
 }
 
+/// What the search wants it for.
+#[derive(Debug)]
+struct Searched {
+    is_decoy: bool,
+    digest: Option<Digest>,
+}
+
+impl Wanted {
+    fn new(hash: BlockHash) -> Self {
+        Self { hash, search: None, queries: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Whether the search waits for it.
+    fn is_searched(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| search.digest.is_none())
+    }
+
+    fn has_digest(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| search.digest.is_some())
+    }
+}
+
 impl Default for Blocks {
     fn default() -> Self {
-        Self { wanted: BTreeMap::new(), asked: Vec::new(), digests: 0, read: 0, average: USUAL_BLOCK }
+        Self {
+            wanted: BTreeMap::new(),
+            asked: Vec::new(),
+            searched: 0,
+            digests: 0,
+            read: 0,
+            average: USUAL_BLOCK,
+        }
     }
 }
 
 impl Blocks {
-    /// Wants a block.
+    /// Wants a block for the search.
     pub(super) fn want(&mut self, Matched { block, is_decoy }: Matched) {
-        let wanted = Wanted { hash: block.hash, is_decoy, digest: None, refused: Vec::new() };
-        self.wanted.insert(block.height, wanted);
+        let search = &mut self.entry(block).search;
+        if search.is_none() {
+            *search = Some(Searched { is_decoy, digest: None });
+            self.searched += 1;
+        }
     }
 
-    /// How many are wanted and not taken out.
-    pub(super) fn len(&self) -> usize {
-        self.wanted.len()
+    /// Wants a block for the application.
+    pub(super) fn fetch(&mut self, query: HeaderQuery, block: BlockId) {
+        self.entry(block).queries.push(query);
     }
 
-    /// The lowest block that is wanted and not taken out, of those from `next` to `limit`.
+    fn entry(&mut self, block: BlockId) -> &mut Wanted {
+        self.wanted.entry(block.height).or_insert_with(|| Wanted::new(block.hash))
+    }
+
+    /// Those that the application asked for from a height on are not in the best chain any more. Returns what it asked for, to
+    /// be looked up again, and what was asked of whom.
+    pub(super) fn unfetch(&mut self, first: u32) -> (Vec<HeaderQuery>, Vec<(ConnId, BlockHash)>) {
+        let wanted = self.wanted.range_mut(first..);
+        let queries = wanted.flat_map(|(_, wanted)| core::mem::take(&mut wanted.queries)).collect();
+        (queries, self.forget_unwanted())
+    }
+
+    /// Forgets blocks that nobody wants. Returns what was asked of whom.
+    fn forget_unwanted(&mut self) -> Vec<(ConnId, BlockHash)> {
+        let is_wanted = |wanted: &Wanted| wanted.search.is_some() || !wanted.queries.is_empty();
+        let needed = |wanted: &Wanted| wanted.is_searched() || !wanted.queries.is_empty();
+        let over = self.asked.extract_if(.., |asked| !self.wanted.get(&asked.height).is_some_and(needed));
+        let late =
+            over.filter_map(|asked| Some((asked.peer, self.wanted.get(&asked.height)?.hash))).collect();
+        self.wanted.retain(|_, wanted| is_wanted(wanted));
+        late
+    }
+
+    /// How many the search wants and has not taken out.
+    pub(super) fn searched(&self) -> usize {
+        self.searched
+    }
+
+    /// Whether nobody wants any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// The lowest block that the search wants and has not taken out, of those from `next` to `limit`.
     pub(super) fn first(&self, next: u32, limit: u32) -> Option<u32> {
-        self.wanted.range(next..).next().map(|(height, _)| *height).filter(|height| *height <= limit)
+        let mut searched = self.wanted.range(next..).filter(|(_, wanted)| wanted.search.is_some());
+        searched.next().map(|(height, _)| *height).filter(|height| *height <= limit)
     }
 
     /// Bytes of a block, on average.
@@ -75,26 +147,40 @@ impl Blocks {
         self.average
     }
 
-    /// Blocks that can be asked for now and that nobody is asked for, lowest first.
+    /// Blocks that the search wants, that can be asked for now and that nobody is asked for, lowest first.
     pub(super) fn free(&self) -> Vec<u32> {
+        let searched = self.wanted.iter().filter(|(_, wanted)| wanted.is_searched());
         let room = MAX_AHEAD.saturating_sub(self.asked.len() + self.digests);
-        let is_free =
-            |(height, wanted): &(&u32, &Wanted)| wanted.digest.is_none() && !self.is_asked(**height);
-        if room == 0 {
-            return self.wanted.iter().take(1).filter(is_free).map(|(height, _)| *height).collect();
+        let free = |height: &u32| !self.is_asked(*height);
+        if room > 0 {
+            return searched.map(|(height, _)| *height).filter(free).take(room).collect();
         }
-        self.wanted.iter().filter(is_free).take(room).map(|(height, _)| *height).collect()
+        // The lowest may always be asked for.
+        let lowest = self.wanted.iter().find(|(_, wanted)| wanted.search.is_some());
+        let lowest = lowest.filter(|(_, wanted)| wanted.is_searched());
+        lowest.map(|(height, _)| *height).filter(free).into_iter().collect()
+    }
+
+    /// The same, of those that the application alone waits for.
+    pub(super) fn free_to_fetch(&self) -> Vec<u32> {
+        let fetched =
+            || self.wanted.iter().filter(|(_, wanted)| !wanted.is_searched() && !wanted.queries.is_empty());
+        let (asked, free): (Vec<u32>, Vec<u32>) =
+            fetched().map(|(height, _)| *height).partition(|height| self.is_asked(*height));
+        let room = MAX_FETCHED.saturating_sub(asked.len());
+        free.into_iter().take(room).collect()
     }
 
     fn is_asked(&self, height: u32) -> bool {
         self.asked.iter().any(|asked| asked.height == height)
     }
 
-    /// Blocks that one peer is asked for, and who that is.
-    pub(super) fn single(&self) -> Vec<(u32, ConnId)> {
+    /// The block that one peer is asked for and that is waited for most, and who that is: the search's lowest first.
+    pub(super) fn single(&self) -> Option<(u32, ConnId)> {
         let count = |height| self.asked.iter().filter(|asked| asked.height == height).count();
         let single = self.asked.iter().filter(|asked| count(asked.height) == 1);
-        single.map(|asked| (asked.height, asked.peer)).collect()
+        let first = single.min_by_key(|asked| (!self.uses(asked.height).0, asked.height));
+        first.map(|asked| (asked.height, asked.peer))
     }
 
     /// Whether a peer has said that it does not have a block.
@@ -125,23 +211,36 @@ impl Blocks {
         heights.find(|height| self.wanted.get(height).is_some_and(|wanted| wanted.hash == *hash))
     }
 
-    /// Takes the digest of a block in, which had so many bytes. Returns who else is asked for it.
+    /// What a block is wanted for: whether the search waits for it, and what the application asked for.
+    pub(super) fn uses(&self, height: u32) -> (bool, &[HeaderQuery]) {
+        self.wanted.get(&height).map_or((false, &[]), |wanted| (wanted.is_searched(), &wanted.queries))
+    }
+
+    /// Notes that a block has come, which had so many bytes; its digest if the search waits for it. Returns who else is asked
+    /// for it, and what the application asked for.
     pub(super) fn receive(
         &mut self,
         peer: ConnId,
         height: u32,
         length: usize,
-        digest: Digest,
-    ) -> Option<ConnId> {
+        digest: Option<Digest>,
+    ) -> (Option<ConnId>, Vec<HeaderQuery>) {
         self.average = (self.average * 3 + length as u64) / 4;
-        let wanted = self.wanted.get_mut(&height)?;
-        wanted.digest = Some(digest);
-        self.digests += 1;
-        self.read += 1;
         let other = self.asked.iter().find(|asked| asked.height == height && asked.peer != peer);
         let other = other.map(|other| other.peer);
         self.asked.retain(|asked| asked.height != height);
-        other
+        let Some(wanted) = self.wanted.get_mut(&height) else { return (other, Vec::new()) };
+        let queries = core::mem::take(&mut wanted.queries);
+        match (&mut wanted.search, digest) {
+            (Some(search @ Searched { digest: None, .. }), Some(digest)) => {
+                search.digest = Some(digest);
+                self.digests += 1;
+                self.read += 1;
+            }
+            (Some(_), _) => {}
+            (None, _) => drop(self.wanted.remove(&height)),
+        }
+        (other, queries)
     }
 
     /// Notes that a peer says that it does not have a block. False: it was not asked for it.
@@ -159,15 +258,19 @@ impl Blocks {
         self.wanted.values_mut().for_each(|wanted| wanted.refused.retain(|refused| *refused != peer));
     }
 
-    /// Takes out the lowest block of those from `next` to `limit` if it has been read.
+    /// Takes out the lowest block that the search wants of those from `next` to `limit`, if it has been read.
     pub(super) fn take_read(&mut self, next: u32, limit: u32) -> Option<(Matched, Digest)> {
         let height = self.first(next, limit)?;
         let wanted = self.wanted.get_mut(&height)?;
-        let digest = wanted.digest.take()?;
+        let Searched { is_decoy, digest } = wanted.search.as_mut()?;
+        let (is_decoy, digest) = (*is_decoy, digest.take()?);
         let block = BlockId { height, hash: wanted.hash };
-        let is_decoy = wanted.is_decoy;
+        wanted.search = None;
         self.digests -= 1;
-        self.wanted.remove(&height);
+        self.searched -= 1;
+        if wanted.queries.is_empty() {
+            self.wanted.remove(&height);
+        }
         Some((Matched { block, is_decoy }, digest))
     }
 
@@ -184,15 +287,14 @@ impl Blocks {
         hashes
     }
 
-    /// Gives up those at these heights. Returns what was asked of whom.
+    /// The search gives those at these heights up. Returns what was asked of whom.
     pub(super) fn give_up(&mut self, first: u32, last: u32) -> Vec<(ConnId, BlockHash)> {
-        let given_up = first..=last;
-        let asked = self.asked.extract_if(.., |asked| given_up.contains(&asked.height));
-        let late =
-            asked.filter_map(|asked| Some((asked.peer, self.wanted.get(&asked.height)?.hash))).collect();
-        self.wanted.retain(|height, _| !given_up.contains(height));
-        self.digests = self.wanted.values().filter(|wanted| wanted.digest.is_some()).count();
-        late
+        if first <= last {
+            self.wanted.range_mut(first..=last).for_each(|(_, wanted)| wanted.search = None);
+        }
+        self.searched = self.wanted.values().filter(|wanted| wanted.search.is_some()).count();
+        self.digests = self.wanted.values().filter(|wanted| wanted.has_digest()).count();
+        self.forget_unwanted()
     }
 
     /// How many have been read since the start.
@@ -200,8 +302,8 @@ impl Blocks {
         self.read
     }
 
-    /// How many are wanted and not read.
+    /// How many the search wants and has not read.
     pub(super) fn unread(&self) -> u32 {
-        (self.wanted.len() - self.digests) as u32
+        (self.searched - self.digests) as u32
     }
 }

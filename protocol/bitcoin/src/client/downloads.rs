@@ -274,7 +274,7 @@ impl Client {
 
     /// Asks peers for blocks: each of one that is drawn from those who would send it soon.
     pub(super) fn ask_for_blocks(&mut self, turn: &mut Turn<'_>) {
-        if self.search.blocks.len() == 0 {
+        if self.search.blocks.is_empty() {
             return;
         }
         let now = turn.now.instant;
@@ -285,8 +285,13 @@ impl Client {
             let Some(conn) = self.who_serves_block(height, None, now) else { break };
             wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
         }
+        for height in self.search.blocks.free_to_fetch() {
+            if let Some(conn) = self.who_serves_block(height, None, now) {
+                wanted.entry(conn).or_default().extend(self.note_block(conn, serial, height));
+            }
+        }
         let average = self.search.blocks.average();
-        if let Some((height, slow)) = self.search.blocks.single().into_iter().min()
+        if let Some((height, slow)) = self.search.blocks.single()
             && let Some(conn) = self.who_serves_block(height, Some(slow), now)
         {
             let comes = self.time_until(conn, average, now);

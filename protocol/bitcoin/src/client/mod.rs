@@ -27,7 +27,7 @@
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `restoring`, `restoring_nodes`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
-//! | `queries` | headers that the application looks up, takes out or brings in |
+//! | `queries` | headers that the application looks up, takes out or brings in, and blocks that it wants to have |
 
 #[doc = include_str!("privacy.md")]
 pub mod privacy {}
@@ -101,7 +101,7 @@ use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
 use nodes::Nodes;
 use peer::Peer;
-use queries::Queries;
+use queries::{Find, Queries, Wants};
 use ranges::Ranges;
 use search::Search;
 use start::Loading;
@@ -328,7 +328,12 @@ impl Client {
             Command::WithdrawBroadcast { txid } => {
                 self.broadcasting.order(broadcasting::Order::Withdraw(txid));
             }
-            Command::FindHeader(query) => self.queries.order(queries::Order::Find(query)),
+            Command::FindHeader(query) => {
+                self.queries.order(queries::Order::Find(Find { query, wants: Wants::Header }));
+            }
+            Command::FetchBlock(query) => {
+                self.queries.order(queries::Order::Find(Find { query, wants: Wants::Block }));
+            }
             Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
             Command::Import(import) => self.queries.order(queries::Order::Import(import)),
         }

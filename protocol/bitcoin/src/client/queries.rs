@@ -1,4 +1,4 @@
-//! Headers that the application looks up, takes out, or brings in.
+//! Headers that the application looks up, takes out, or brings in, and blocks that it wants to have.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -27,9 +27,22 @@ const INDEX_DAMAGED: &str = "a part of the index of hashes is missing or unreada
 /// What the application asked for.
 #[derive(Debug)]
 pub(super) enum Order {
-    Find(HeaderQuery),
+    Find(Find),
     Export { from: u32, count: u32 },
     Import(Import),
+}
+
+/// A block that is looked up, and what of it is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Find {
+    pub(super) query: HeaderQuery,
+    pub(super) wants: Wants,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    Header,
+    Block,
 }
 
 /// What has been asked for and is not answered.
@@ -44,18 +57,14 @@ pub(super) struct Queries {
 enum Waiting {
     /// The header at this height.
     Height {
-        query: HeaderQuery,
+        find: Find,
         height: u32,
     },
     /// A page of the index. Of each whole period of the chain, as it was when the index was asked, there is a row.
-    Index {
-        hash: BlockHash,
-        heights: Vec<u32>,
-        periods: Range<u32>,
-        seen: u32,
-    },
+    Index(Index),
     /// The header at the last of these heights, if it has this hash: else the one before.
     Candidate {
+        find: Find,
         hash: BlockHash,
         heights: Vec<u32>,
     },
@@ -68,6 +77,18 @@ enum Waiting {
         export: Export,
         headers: Option<Vec<Header>>,
     },
+}
+
+/// A hash that is looked up in the index: what has been read of it.
+#[derive(Debug)]
+struct Index {
+    find: Find,
+    hash: BlockHash,
+    /// Blocks whose hashes begin as this one.
+    heights: Vec<u32>,
+    periods: Range<u32>,
+    /// How many of the periods had a row.
+    seen: u32,
 }
 
 /// Headers that are taken out, and of what is known when they are asked for, the last and the last filter header.
@@ -91,57 +112,69 @@ impl Client {
     pub(super) fn carry_out_queries(&mut self, turn: &mut Turn<'_>) {
         while let Some(order) = self.queries.orders.pop_front() {
             match order {
-                Order::Find(query) => self.find_header(turn, query),
+                Order::Find(find) => self.find_block(turn, find),
                 Order::Export { from, count } => self.export(turn, from, count),
                 Order::Import(import) => self.import(turn, &import),
             }
         }
     }
 
-    fn find_header(&mut self, turn: &mut Turn<'_>, query: HeaderQuery) {
+    fn find_block(&mut self, turn: &mut Turn<'_>, find: Find) {
         let (start, tip) = (self.chain.start().block(), self.chain.tip());
-        let height = match query {
+        let height = match find.query {
             HeaderQuery::Height(height) => Some(height),
             HeaderQuery::Hash(hash) if hash == start.hash => Some(start.height),
             HeaderQuery::Hash(hash) => self.chain.height_of(&hash),
         };
-        match (height, query) {
+        match (height, find.query) {
             (Some(height), _) if !(start.height..=tip.height).contains(&height) => {
-                turn.out.event(Event::Header { query, found: None });
+                self.found(turn, find, None);
             }
             (Some(height), _) => match self.chain.at(height) {
                 Some((header, hash)) => {
                     let found = Some((BlockId { height, hash }, *header));
-                    turn.out.event(Event::Header { query, found });
+                    self.found(turn, find, found);
                 }
                 None => {
                     let ticket = self.load_headers(turn, record::HEADERS, height, height);
-                    self.queries.waiting.insert(ticket, Waiting::Height { query, height });
+                    self.queries.waiting.insert(ticket, Waiting::Height { find, height });
                 }
             },
             (None, HeaderQuery::Hash(hash)) => {
                 let (low, _) = record::hashes_range(&hash);
                 let periods = start.height.div_ceil(PERIOD)..(tip.height + 1) / PERIOD;
-                self.load_index(turn, Bound::Included(&low), hash, Vec::new(), periods, 0);
+                let index = Index { find, hash, heights: Vec::new(), periods, seen: 0 };
+                self.load_index(turn, Bound::Included(&low), index);
             }
             (None, HeaderQuery::Height(_)) => unreachable!("a height is a height"),
         }
     }
 
-    fn load_index(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: Bound<&[u8]>,
-        hash: BlockHash,
-        heights: Vec<u32>,
-        periods: Range<u32>,
-        seen: u32,
-    ) {
+    /// Answers with what a look-up has found, or has its block fetched.
+    fn found(&mut self, turn: &mut Turn<'_>, find: Find, found: Option<(BlockId, Header)>) {
+        let query = find.query;
+        match (find.wants, found) {
+            (Wants::Header, found) => turn.out.event(Event::Header { query, found }),
+            (Wants::Block, None) => turn.out.event(Event::Block { query, found: None }),
+            (Wants::Block, Some((block, _))) => {
+                let is_in_chain = block.height <= self.chain.tip_height()
+                    && self.chain.at(block.height).is_none_or(|(_, hash)| hash == block.hash);
+                if is_in_chain {
+                    self.search.blocks.fetch(query, block);
+                } else {
+                    // The chain has left it while its header was read.
+                    self.queries.order(Order::Find(find));
+                }
+            }
+        }
+    }
+
+    fn load_index(&mut self, turn: &mut Turn<'_>, from: Bound<&[u8]>, index: Index) {
         let ticket = self.names.ticket();
-        let (_, high) = record::hashes_range(&hash);
+        let (_, high) = record::hashes_range(&index.hash);
         let range = (from, Bound::Excluded(&high[..]));
         turn.out.load(ticket, record::HASHES, range, ScanOrder::Ascending, INDEX_PAGE);
-        self.queries.waiting.insert(ticket, Waiting::Index { hash, heights, periods, seen });
+        self.queries.waiting.insert(ticket, Waiting::Index(index));
     }
 
     /// Something that an answer takes is damaged: it is repaired, and the answer is looked for again.
@@ -151,19 +184,17 @@ impl Client {
     }
 
     /// Looks at the headers whose hashes begin as the one that is looked for.
-    fn try_candidate(&mut self, turn: &mut Turn<'_>, hash: BlockHash, mut heights: Vec<u32>) {
+    fn try_candidate(&mut self, turn: &mut Turn<'_>, find: Find, hash: BlockHash, mut heights: Vec<u32>) {
         let tip = self.chain.tip_height();
         // What the index says of blocks that the chain has left is void.
         while heights.last().is_some_and(|height| *height > tip) {
             heights.pop();
         }
         match heights.last() {
-            None => {
-                turn.out.event(Event::Header { query: HeaderQuery::Hash(hash), found: None });
-            }
+            None => self.found(turn, find, None),
             Some(&height) => {
                 let ticket = self.load_headers(turn, record::HEADERS, height, height);
-                self.queries.waiting.insert(ticket, Waiting::Candidate { hash, heights });
+                self.queries.waiting.insert(ticket, Waiting::Candidate { find, hash, heights });
             }
         }
     }
@@ -184,46 +215,42 @@ impl Client {
             })
         };
         match waiting {
-            Waiting::Height { query, height } => match one(height) {
-                Some(found) => turn.out.event(Event::Header { query, found: Some(found) }),
-                None => self.ask_after_repair(turn, Order::Find(query), HEADERS_DAMAGED),
+            Waiting::Height { find, height } => match one(height) {
+                Some(found) => self.found(turn, find, Some(found)),
+                None => self.ask_after_repair(turn, Order::Find(find), HEADERS_DAMAGED),
             },
-            Waiting::Index { hash, mut heights, periods, mut seen } => {
-                let query = HeaderQuery::Hash(hash);
+            Waiting::Index(mut index) => {
+                let find = index.find;
                 let mut last = None;
                 for (key, value) in rows.iter() {
-                    let Some(period) = record::hash_heights(key, value, &hash, &mut heights) else {
+                    let Some(period) = record::hash_heights(key, value, &index.hash, &mut index.heights)
+                    else {
                         // The repair makes those anew that there are to be: this one may be of blocks that are gone.
                         self.store(turn, Vec::new(), Then::Nothing, |batch| {
                             record::delete(batch, record::HASHES, key);
                         });
-                        self.ask_after_repair(turn, Order::Find(query), INDEX_DAMAGED);
+                        self.ask_after_repair(turn, Order::Find(find), INDEX_DAMAGED);
                         return true;
                     };
-                    seen += u32::from(periods.contains(&period));
+                    index.seen += u32::from(index.periods.contains(&period));
                     last = Some(key);
                 }
                 match last.filter(|_| more) {
                     Some(last) => {
-                        self.load_index(turn, Bound::Excluded(last), hash, heights, periods, seen);
+                        self.load_index(turn, Bound::Excluded(last), index);
                     }
                     // That none of a period's hashes begins with a part is too rare to happen.
-                    None if seen < periods.len() as u32 => {
-                        self.ask_after_repair(turn, Order::Find(query), INDEX_DAMAGED);
+                    None if index.seen < index.periods.len() as u32 => {
+                        self.ask_after_repair(turn, Order::Find(find), INDEX_DAMAGED);
                     }
-                    None => self.try_candidate(turn, hash, heights),
+                    None => self.try_candidate(turn, find, index.hash, index.heights),
                 }
             }
-            Waiting::Candidate { hash, mut heights } => {
-                let query = HeaderQuery::Hash(hash);
-                match heights.pop().and_then(one) {
-                    Some(found) if found.0.hash == hash => {
-                        turn.out.event(Event::Header { query, found: Some(found) });
-                    }
-                    Some(_) => self.try_candidate(turn, hash, heights),
-                    None => self.ask_after_repair(turn, Order::Find(query), HEADERS_DAMAGED),
-                }
-            }
+            Waiting::Candidate { find, hash, mut heights } => match heights.pop().and_then(one) {
+                Some(found) if found.0.hash == hash => self.found(turn, find, Some(found)),
+                Some(_) => self.try_candidate(turn, find, hash, heights),
+                None => self.ask_after_repair(turn, Order::Find(find), HEADERS_DAMAGED),
+            },
             Waiting::ExportedHeaders { export, then } => {
                 let read = record::read_headers(rows, export.from, export.to);
                 let read = read.map(|headers| headers.into_iter().map(|stored| stored.header).collect());

@@ -9,9 +9,9 @@ use andon_kernel::{ConnId, Rows, Ticket};
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, FilterHeader, Weight};
+use bitcoin::{Block, BlockHash, FilterHeader, Weight};
 
-use super::api::{Count, Event, Progress, Touch};
+use super::api::{BlockId, Count, Event, Progress, Touch};
 use super::blocks::Blocks;
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
@@ -26,7 +26,7 @@ use super::segments::Source;
 use super::taking_back::TakingBack;
 use super::watches::{Arranged, GroupId, Merged, MergedDescent, Watches};
 use super::watching::{Dating, WatchOrder};
-use super::{Client, Misbehaviour, Then, Turn};
+use super::{Client, Misbehaviour, Then, Turn, queries};
 use crate::block;
 use crate::fees::BlockFees;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC};
@@ -182,7 +182,7 @@ impl Client {
     fn open_segments(&mut self, turn: &mut Turn<'_>, group: GroupId, end: u32) {
         loop {
             let search = &mut self.search;
-            if search.blocks.len() >= MAX_WANTED {
+            if search.blocks.searched() >= MAX_WANTED {
                 return;
             }
             let Some(group) = search.watches.group_mut(group) else { return };
@@ -298,7 +298,12 @@ impl Client {
         }
     }
 
-    pub(super) fn on_block(&mut self, conn: ConnId, bytes: &[u8]) -> Result<(), Misbehaviour> {
+    pub(super) fn on_block(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        bytes: &[u8],
+    ) -> Result<(), Misbehaviour> {
         let header = Header::consensus_decode(&mut &*bytes).map_err(|_| Misbehaviour::Malformed(BLOCK))?;
         let hash = header.block_hash();
         if self.on_disputed_block(conn, hash, bytes)? {
@@ -308,29 +313,48 @@ impl Client {
         let Some(height) = self.search.blocks.asked_of(conn, &hash) else {
             return if peer.take_late_block(&hash) { Ok(()) } else { Err(Misbehaviour::Unrequested(BLOCK)) };
         };
-        let segwit = height >= block::segwit_height(self.config.network);
-        let mut digest = Digest::default();
+        let network = self.config.network;
+        let (is_searched, queries) = self.search.blocks.uses(height);
+        let mut digest = is_searched.then(Digest::default);
+        let mut fetched = (!queries.is_empty()).then(Vec::new);
         let watches = &self.search.watches;
         let outgoing = &self.broadcasting.outgoing;
         let mut coinbase = None;
         let (mut weight, mut count) = (Weight::ZERO, 0);
-        block::visit(bytes, &hash, segwit, |txid, transaction| {
+        block::visit(bytes, &hash, height >= block::segwit_height(network), |txid, transaction| {
             weight += transaction.weight();
             count += 1;
             if coinbase.is_none() {
                 coinbase = Some(transaction.clone());
             }
-            digest.add(txid, transaction, watches, outgoing);
+            if let Some(fetched) = &mut fetched {
+                fetched.push(transaction.clone());
+            }
+            if let Some(digest) = &mut digest {
+                digest.add(txid, transaction, watches, outgoing);
+            }
         })
         .map_err(|_| Misbehaviour::WrongBlock)?;
         peer.note_answer();
-        digest.shrink();
-        let network = self.config.network;
-        digest.fees =
+        let fees =
             coinbase.and_then(|coinbase| BlockFees::new(&coinbase, weight, count, height, network).ok());
-        let other = self.search.blocks.receive(conn, height, bytes.len(), digest);
+        if let Some(digest) = &mut digest {
+            digest.shrink();
+            digest.fees = fees;
+        }
+        let (other, queries) = self.search.blocks.receive(conn, height, bytes.len(), digest);
         if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
             peer.expect_late_block(hash);
+        }
+        if let Some(txdata) = fetched {
+            let block = BlockId { height, hash };
+            if let Some(fees) = fees {
+                self.broadcasting.recent.add(block, fees);
+            }
+            for query in queries {
+                let found = Some((block, Block { header, txdata: txdata.clone() }));
+                turn.out.event(Event::Block { query, found });
+            }
         }
         Ok(())
     }
@@ -492,7 +516,12 @@ impl Client {
         self.search.cache.give_up(first, last);
         let late = self.search.filters.give_up(first, last);
         self.expect_late_filters(late);
-        for (conn, hash) in self.search.blocks.give_up(first, last) {
+        let late = self.search.blocks.give_up(first, last);
+        self.expect_late_blocks(late);
+    }
+
+    fn expect_late_blocks(&mut self, late: Vec<(ConnId, BlockHash)>) {
+        for (conn, hash) in late {
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.expect_late_block(hash);
             }
@@ -507,6 +536,11 @@ impl Client {
         self.keep_broadcasts(turn);
         self.give_up_resolving();
         self.give_up_search(height, u32::MAX);
+        let (queries, late) = self.search.blocks.unfetch(height);
+        self.expect_late_blocks(late);
+        for query in queries {
+            self.queries.order(queries::Order::Find(queries::Find { query, wants: queries::Wants::Block }));
+        }
         self.forget_kept_filters(turn, height);
         let goes_back = self.search.watches.go_back(height);
         if goes_back {

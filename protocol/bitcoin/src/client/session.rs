@@ -298,7 +298,7 @@ impl Client {
             Message::CFilter { filter_type, block_hash, filter } => {
                 self.on_filter(turn, conn, filter_type, block_hash, filter)
             }
-            Message::Block(bytes) => self.on_block(conn, bytes),
+            Message::Block(bytes) => self.on_block(turn, conn, bytes),
             Message::NotFound(missing) => {
                 self.on_not_found(turn, conn, missing);
                 Ok(())
