@@ -198,7 +198,10 @@ impl Client {
                     }
                     _ => {}
                 }
-                if was_asked && headers.len() <= MAX_ANNOUNCED {
+                // The peer is ahead of us: what is between will come. It is no answer to what was asked, for that goes on
+                // from a block that is known: unless the window has moved on, and a branch in it was let go since.
+                let answers = goes_on || peer.best.map(|best| best.hash) == parent;
+                if was_asked && !answers && headers.len() <= MAX_ANNOUNCED {
                     // News of the peer's, ahead of the answer that it is about to give: they bring about no further request, so
                     // what they weigh is all that there is to count.
                     let weight = headers.len() * ANNOUNCED_BYTES;
@@ -211,9 +214,6 @@ impl Client {
                 if peer.unconnected > MAX_UNCONNECTED {
                     return Err(Misbehaviour::HeadersUnconnected);
                 }
-                // The peer is ahead of us: what is between will come. It is no answer to what was asked, for that goes on
-                // from a block that is known: unless the window has moved on, and a branch in it was let go since.
-                let answers = goes_on || peer.best.map(|best| best.hash) == parent;
                 if !was_asked || answers {
                     peer.headers = Headers::Wanted;
                 }
@@ -331,7 +331,6 @@ impl Client {
         let Some(from) = taken.changed_from else { return };
         self.synced = None;
         self.note_stale(false);
-        self.broadcasting.grown(self.chain.tip_height());
         self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
         let tip = self.chain.tip();
         let mut events = Vec::new();
@@ -346,6 +345,8 @@ impl Client {
                 then = Then::TakeBack;
             }
         }
+        // Behind the way back: what was settled in a block that is gone is not, however far the chain goes on.
+        self.broadcasting.grown(tip.height);
         let positions = (then == Then::TakeBack).then(|| self.search.watches.positions());
         let left = taken.left;
         let start = self.chain.start().height();
