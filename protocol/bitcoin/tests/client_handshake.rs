@@ -5,7 +5,7 @@ mod desk;
 use std::time::Duration;
 
 use andon_bitcoin::client::{Client, Command, Config, Endpoint, Event, Misbehaviour, Reason};
-use andon_bitcoin::wire::{CommandName, Message, Version};
+use andon_bitcoin::wire::{CommandName, FrameReader, Message, Version};
 use andon_kernel::{
     Checked, Completion, Disconnect, Input, Instant, Machine, MemoryStore, Now, Outbox, Output, Store,
     UnixTime,
@@ -111,6 +111,31 @@ fn a_mirror_is_seen_through() {
     let own = std::mem::take(&mut desk.sent).remove(0).1;
     desk.bytes(conn, &own);
     assert_eq!(desk.farewell(), Some(Reason::SelfConnection));
+}
+
+/// It would say that both are of one client.
+#[test]
+fn the_nonce_of_another_connection_says_nothing() {
+    let mut desk = Desk::new(2);
+    let (first, second) = (desk.dialled[0], desk.dialled[1]);
+    desk.connect(first);
+    let of_the_first = std::mem::take(&mut desk.sent).remove(0).1;
+    desk.connect(second);
+    let of_the_second = std::mem::take(&mut desk.sent).remove(0).1;
+    assert_ne!(of_the_first, of_the_second);
+    desk.bytes(second, &of_the_first);
+    // It is taken for what it says: a peer without services, which has nothing to do with the nonce.
+    assert_eq!(desk.farewell(), Some(Reason::MissingServices(services())));
+    let mut reader = FrameReader::new(desk::MAGIC);
+    let mut rest = of_the_first.as_slice();
+    let frame = reader.next(&mut rest).unwrap().unwrap();
+    let Message::Version(said) = Message::decode(frame.command, frame.payload).unwrap() else { panic!() };
+    let mut desk = Desk::new(2);
+    let (first, second) = (desk.dialled[0], desk.dialled[1]);
+    desk.connect(first);
+    desk.connect(second);
+    desk.receive(second, &Message::Version(Version { nonce: said.nonce, ..desk::version(0) }));
+    assert_eq!(desk.farewell(), None);
 }
 
 #[test]

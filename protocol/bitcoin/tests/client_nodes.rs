@@ -3,14 +3,15 @@
 
 mod lab;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use andon_bitcoin::addresses::{AddressNetworks, Subnet};
 use andon_bitcoin::client::{
-    Birthday, BroadcastOptions, BroadcastState, Command, Config, Discovery, Endpoint, Event, PeerPurpose,
-    Proxy, ProxyLogin, Reason, Submission,
+    Birthday, BroadcastOptions, BroadcastState, Command, Config, Discovery, Endpoint, Event, Misbehaviour,
+    PeerPurpose, Proxy, ProxyLogin, Reason, Submission,
 };
 use andon_bitcoin::filter;
 use andon_bitcoin::wire::{Host, Message, NodeAddress};
@@ -267,18 +268,46 @@ fn the_book_and_the_anchors_outlive_the_process() {
     assert!(lab.dialled[..2].iter().all(|addr| before.contains(addr)), "{:?} {before:?}", lab.dialled);
 }
 
-#[test]
-fn an_anchor_that_is_gone_is_no_anchor_again() {
+/// The two that have served the longest, as they are stored.
+fn with_anchors() -> (Lab, Vec<SocketAddr>) {
     let mut lab = lab_of(12, 2);
     lab.run_until("two connections", |lab| found(lab) == 2);
     lab.run_for(Duration::from_secs(1200));
+    let anchors = connected(&lab).into_iter().filter(|(_, purpose)| *purpose == PeerPurpose::Found);
+    let anchors = anchors.map(|(addr, _)| addr).collect();
+    assert_eq!(lab.rows("anchors").len(), 2);
     lab.restart();
     lab.config.peers.clear();
     lab.dialled.clear();
+    (lab, anchors)
+}
+
+#[test]
+fn an_anchor_that_is_gone_is_no_anchor_again() {
+    let (mut lab, anchors) = with_anchors();
+    let before = lab.rows("anchors");
+    for gone in &anchors {
+        lab.peers[usize::from(gone.port() - 30_000)].up = false;
+    }
+    lab.run_for(Duration::from_secs(1200));
+    assert!(anchors.iter().all(|anchor| lab.dialled[..2].contains(anchor)), "{:?}", lab.dialled);
+    let after = lab.rows("anchors");
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|row| !before.contains(row)), "others have taken their place");
+}
+
+#[test]
+fn a_start_without_a_network_costs_no_anchor() {
+    let (mut lab, anchors) = with_anchors();
+    let before = lab.rows("anchors");
     lab.peers.iter_mut().for_each(|peer| peer.up = false);
     lab.run_for(Duration::from_secs(600));
-    assert!(lab.rows("anchors").is_empty());
-    assert!(lab.dialled.len() > 2);
+    assert_eq!(lab.rows("anchors"), before);
+    lab.restart();
+    lab.dialled.clear();
+    lab.peers.iter_mut().for_each(|peer| peer.up = true);
+    lab.run_until("two connections", |lab| found(lab) == 2);
+    assert!(anchors.iter().all(|anchor| lab.dialled[..2].contains(anchor)), "{:?}", lab.dialled);
 }
 
 #[test]
@@ -540,6 +569,123 @@ fn a_peer_that_was_given_is_told_of_transactions_only_when_nobody_else_is_found(
         })
         .collect();
     assert_eq!(purposes, [PeerPurpose::Configured, PeerPurpose::Broadcast, PeerPurpose::Broadcast]);
+}
+
+/// The book has a node, and it can't be reached: the transaction does not wait for it for ever.
+#[test]
+fn a_book_of_dead_nodes_keeps_no_transaction_from_a_peer_that_was_given() {
+    let mut lab = lab_of(3, 2);
+    lab.peers[1].up = false;
+    lab.peers[2].up = false;
+    lab.sync();
+    lab.run_for(Duration::from_secs(5));
+    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
+    let options = BroadcastOptions::default();
+    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
+    lab.run_for(Duration::from_secs(55));
+    assert_eq!(connected(&lab), [(at(0), PeerPurpose::Configured)]);
+    lab.run_for(Duration::from_secs(300));
+    let is_told = |event: &Event| {
+        matches!(event, Event::PeerConnected { endpoint, purpose: PeerPurpose::Broadcast, .. }
+            if *endpoint == Endpoint::Address(at(0)))
+    };
+    assert!(lab.events.iter().any(is_told), "{:?}", lab.dialled);
+}
+
+/// A transaction that nobody can be told of is no reason to dial all the time.
+#[test]
+fn offline_a_transaction_has_nodes_dialled_ever_less() {
+    let mut lab = lab_of(12, 2);
+    lab.run_until("connections", |lab| found(lab) == 2);
+    lab.peers.iter_mut().for_each(|peer| peer.up = false);
+    (0..12).for_each(|peer| lab.cut(peer));
+    lab.run_for(Duration::from_secs(60));
+    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
+    let options = BroadcastOptions::default();
+    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
+    let dials = |lab: &Lab| {
+        let ended =
+            |event: &&Event| matches!(event, Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. });
+        lab.events.iter().filter(ended).count()
+    };
+    lab.run_for(Duration::from_secs(600));
+    let at_first = dials(&lab);
+    assert!((8..=60).contains(&at_first), "{at_first}");
+    lab.run_for(Duration::from_secs(3600));
+    let later = dials(&lab) - at_first;
+    assert!(later <= 4 * 13, "{later} in an hour");
+    assert!(later >= 10, "{later} in an hour");
+}
+
+/// A node that is here for transactions, or to tell of others, has nothing to send that is exempt from what it may send.
+#[test]
+fn blocks_that_nobody_asked_for_are_weighed_on_every_connection() {
+    let mut lab = lab_of(12, 2);
+    lab.run_until("connections", |lab| found(lab) == 2);
+    lab.sync();
+    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
+    let options = BroadcastOptions::default();
+    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
+    lab.run_until("a connection for it", |lab| {
+        connected(lab).iter().any(|(_, purpose)| *purpose == PeerPurpose::Broadcast)
+    });
+    let there = connected(&lab);
+    let (who, _) = there.iter().find(|(_, purpose)| *purpose == PeerPurpose::Broadcast).unwrap();
+    let number = usize::from(who.port() - 30_000);
+    let block = vec![1; 900_000];
+    for _ in 0..4 {
+        lab.push_message(number, &Message::Block(&block));
+    }
+    lab.run_for(Duration::from_secs(5));
+    assert!(connected(&lab).contains(&(*who, PeerPurpose::Broadcast)), "as much as it may");
+    lab.push_message(number, &Message::Block(&block));
+    lab.run_for(Duration::from_secs(5));
+    let flooding = Reason::Misbehaved(Misbehaviour::Flooding);
+    assert!(lab.farewells().contains(&(Endpoint::Address(*who), flooding)), "{:?}", lab.farewells());
+}
+
+/// An onion service that was given is in the book too, for nodes tell of themselves: it is dialled once.
+#[test]
+fn a_name_that_is_a_key_is_known_in_the_book() {
+    use andon_bitcoin::addresses::onion_name;
+    let keys: Vec<[u8; 32]> = (1..=6).map(|key| [key; 32]).collect();
+    let named = |key: &[u8; 32]| Endpoint::Host { name: onion_name(key), port: 8333 };
+    let mut config = finding(6);
+    let only_nodes =
+        Discovery { dns_seeds: false, fixed_seeds: false, connections: 6, ..Discovery::default() };
+    config.discovery = Some(Discovery { networks: AddressNetworks::ALL, ..only_nodes });
+    config.proxy = Some(Proxy { address: lab::proxy::address(), login: ProxyLogin::None });
+    config.peers = vec![named(&keys[0]), Endpoint::Address(at(0))];
+    let chain = chain(20);
+    let mut peers = vec![Peer::new(&chain)];
+    peers[0].takes_addrv2 = true;
+    peers[0].tells = keys
+        .iter()
+        .map(|key| NodeAddress {
+            time: BEGIN as u32 - 3600,
+            services: full(),
+            host: Host::TorV3(*key),
+            port: 8333,
+        })
+        .collect();
+    let mut lab = Lab::new(config, peers);
+    lab.proxy = Some(lab::proxy::Proxy::default());
+    lab.run_for(Duration::from_secs(600));
+    let mut purposes = BTreeMap::new();
+    for event in &lab.events {
+        if let Event::PeerDisconnected { endpoint: Endpoint::Host { name, .. }, purpose, .. } = event {
+            purposes.entry(name.clone()).or_insert_with(Vec::new).push(*purpose);
+        }
+    }
+    assert_eq!(purposes.len(), 6, "all were dialled: {purposes:?}");
+    let given = &purposes[&onion_name(&keys[0])];
+    assert!(given.iter().all(|purpose| *purpose == PeerPurpose::Configured), "{given:?}");
+    assert!(
+        purposes
+            .iter()
+            .filter(|(name, _)| **name != onion_name(&keys[0]))
+            .all(|(_, purposes)| { purposes.iter().all(|purpose| *purpose != PeerPurpose::Configured) })
+    );
 }
 
 /// News of a few fresh nodes go to two others each, once, after a while; by option only, and to those alone that can read them.

@@ -140,6 +140,10 @@ pub const DRAWS_FOR_ENCRYPTED: u32 = 10;
 /// Groups that must be connected before a failed attempt counts against a node: with fewer it may be us who are offline.
 pub const GROUPS_TO_COUNT_FAILURES: usize = 2;
 
+/// Nodes that are remembered to have been told of transactions, so that they are not asked for filters; and as many the other
+/// way round.
+pub const MAX_LATELY: usize = 512;
+
 /// Hosts that are discouraged until the older half is forgotten.
 pub const MAX_DISCOURAGED: usize = 10_000;
 

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use bitcoin::hashes::{Hash, sha256};
 
-use super::names::{i2p_name, onion_name};
+use super::names::{i2p_hash, i2p_name, onion_key, onion_name};
 use super::network::is_cjdns;
 use crate::client::Endpoint;
 use crate::wire::{Host, NodeAddress};
@@ -30,6 +30,21 @@ impl Location {
 }
 
 impl Location {
+    /// Where an endpoint is, if that can be said without looking a name up.
+    pub(crate) fn of(endpoint: &Endpoint) -> Option<Self> {
+        let (name, port) = match endpoint {
+            Endpoint::Address(addr) => return Some(Self::from(*addr)),
+            Endpoint::Host { name, port } => (name.to_ascii_lowercase(), *port),
+        };
+        let host = if let Some(label) = name.strip_suffix(".onion") {
+            // Whatever is before it leads to the same service.
+            Host::TorV3(onion_key(label.rsplit('.').next().unwrap_or(label))?)
+        } else {
+            Host::I2p(i2p_hash(name.strip_suffix(".b32.i2p")?)?)
+        };
+        Some(Self { host, port })
+    }
+
     /// Where a connection to it goes. `None`: nothing here leads there.
     pub(crate) fn endpoint(&self) -> Option<Endpoint> {
         let address = |ip: IpAddr| Endpoint::Address(SocketAddr::new(ip, self.port));

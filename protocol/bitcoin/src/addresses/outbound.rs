@@ -18,11 +18,12 @@ use super::book::AddressBook;
 use super::group::Group;
 use super::limits::{
     ANCHOR_AGE, ANCHORS, DIAL_INTERVAL, FAILURES_TO_SLOW, FEELER_INTERVAL, GROUPS_TO_COUNT_FAILURES,
-    MAX_NOBODY_DOUBLINGS, MAX_SLOWINGS, NOBODY_WAIT, OUTBOUND, POOR_BOOK,
+    MAX_LATELY, MAX_NOBODY_DOUBLINGS, MAX_SLOWINGS, NOBODY_WAIT, OUTBOUND, POOR_BOOK,
 };
 use super::location::Location;
 use super::network::{AddressNetwork, AddressNetworks};
 use super::pick::{Wanted, pick};
+use crate::client::Encryption;
 
 /// Services that a node must have: all of one set and one of another at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +74,8 @@ pub struct Policy {
     pub networks: AddressNetworks,
     /// What a node must serve.
     pub required: Required,
-    /// Whether nodes of the encrypted transport are preferred.
-    pub prefers_encrypted: bool,
+    /// Whether nodes of the encrypted transport are preferred, or nobody else is dialled.
+    pub encryption: Encryption,
     /// Whether nodes are tested that nothing is wanted from, now and then. It costs a handshake each.
     pub has_feelers: bool,
 }
@@ -85,7 +86,7 @@ impl Default for Policy {
             peers: OUTBOUND,
             networks: AddressNetworks::CLEAR,
             required: Required::light_client(),
-            prefers_encrypted: true,
+            encryption: Encryption::Preferred,
             has_feelers: true,
         }
     }
@@ -143,6 +144,9 @@ pub struct Outbound {
     policy: Policy,
     open: BTreeMap<Location, Open>,
     configured: BTreeSet<Location>,
+    /// Who was told of transactions, and who was asked for something.
+    told: Lately,
+    worked: Lately,
     /// Not yet dialled, the first last.
     anchors: Vec<Anchor>,
     feeler_due: Option<Instant>,
@@ -168,6 +172,30 @@ struct Open {
     since: Option<Instant>,
 }
 
+/// The last nodes that something was done with: [`MAX_LATELY`] of them, the older half of which is forgotten at once.
+#[derive(Debug, Default)]
+struct Lately {
+    newer: BTreeSet<Location>,
+    older: BTreeSet<Location>,
+}
+
+impl Lately {
+    fn add(&mut self, location: Location) {
+        if self.newer.len() >= MAX_LATELY / 2 && !self.newer.contains(&location) {
+            self.older = core::mem::take(&mut self.newer);
+        }
+        self.newer.insert(location);
+    }
+
+    fn contain(&self, location: &Location) -> bool {
+        self.newer.contains(location) || self.older.contains(location)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.newer.is_empty() && self.older.is_empty()
+    }
+}
+
 impl Outbound {
     /// Without a connection. The anchors are dialled first.
     pub fn new(policy: Policy, anchors: &[Anchor]) -> Self {
@@ -176,6 +204,8 @@ impl Outbound {
             policy,
             open: BTreeMap::new(),
             configured: BTreeSet::new(),
+            told: Lately::default(),
+            worked: Lately::default(),
             anchors,
             feeler_due: None,
             wants_extra: false,
@@ -290,6 +320,14 @@ impl Outbound {
         Some(self.dial(dial, book, now))
     }
 
+    /// Whether nodes of two groups are connected, or as many as there are to be: else a failure may be ours.
+    pub fn is_online(&self) -> bool {
+        let connected = || self.open.values().filter(|open| open.since.is_some() && open.purpose.stays());
+        let groups: BTreeSet<_> = connected().filter_map(|open| open.group).collect();
+        let private = connected().filter(|open| open.group.is_none()).count();
+        groups.len() + private >= self.policy.peers.saturating_sub(1).min(GROUPS_TO_COUNT_FAILURES)
+    }
+
     /// Whether there are more connections that stay than there are to be.
     pub fn has_surplus(&self) -> bool {
         self.staying() > self.policy.peers
@@ -325,6 +363,11 @@ impl Outbound {
         let Some(open) = self.open.get_mut(location) else { return Welcome::Close };
         open.since = Some(now.instant);
         open.services = services;
+        match open.purpose {
+            Purpose::Broadcast => self.told.add(*location),
+            purpose if purpose.stays() && serves => self.worked.add(*location),
+            _ => {}
+        }
         self.failures = 0;
         let otherwise = if book.len() < POOR_BOOK { Welcome::AskAndClose } else { Welcome::Close };
         match open.purpose {
@@ -334,6 +377,7 @@ impl Outbound {
             // It serves more than was known.
             Purpose::Addresses if serves && has_room => {
                 open.purpose = Purpose::Peer;
+                self.worked.add(*location);
                 Welcome::Keep
             }
             Purpose::Addresses => Welcome::AskAndClose,
@@ -385,12 +429,7 @@ impl Outbound {
 
     fn dial(&mut self, dial: Dial, book: &mut AddressBook, now: Now) -> Dial {
         let Dial { location, services, purpose } = dial;
-        // With nobody of two groups connected, a failure may be ours.
-        let connected = || self.open.values().filter(|open| open.since.is_some() && open.purpose.stays());
-        let groups: BTreeSet<_> = connected().filter_map(|open| open.group).collect();
-        let private = connected().filter(|open| open.group.is_none()).count();
-        let enough = self.policy.peers.saturating_sub(1).min(GROUPS_TO_COUNT_FAILURES);
-        book.attempt(&location, groups.len() + private >= enough, now.unix);
+        book.attempt(&location, self.is_online(), now.unix);
         // As many at once as there are to be connections, then one at a time. Who dials for transactions has a pace of its own.
         let slowings = (self.failures / FAILURES_TO_SLOW).min(MAX_SLOWINGS);
         if purpose != Purpose::Broadcast {
@@ -432,22 +471,29 @@ impl Outbound {
         rng: &mut Rng,
     ) -> Option<Dial> {
         let is_broadcast = purpose == Purpose::Broadcast;
-        let mut taken = if purpose.stays() || is_broadcast { self.taken(book) } else { BTreeSet::new() };
-        if is_broadcast {
-            let others = self.open.values().filter(|open| open.purpose == purpose);
-            taken.extend(others.filter_map(|open| open.group));
-        }
+        let has_group = purpose.stays() || is_broadcast;
+        let taken = if has_group { self.taken(book) } else { BTreeSet::new() };
+        // Who is asked for filters is told of no transaction, and the other way round.
+        let others = match purpose {
+            Purpose::Broadcast => Some(&self.worked),
+            _ if purpose.stays() => Some(&self.told),
+            _ => None,
+        };
         let is_free = |location: &Location, book: &AddressBook| {
             !self.open.contains_key(location)
                 && !self.configured.contains(location)
                 && !barred.contains(&location.host, now)
                 && self.group(location, book).is_none_or(|group| !taken.contains(&group))
         };
+        let mut required = required;
+        if self.policy.encryption == Encryption::Required {
+            required.all.add(ServiceFlags::P2P_V2);
+        }
         let wanted = Wanted {
             networks: self.policy.networks,
             required,
             is_feeler: purpose == Purpose::Feeler,
-            prefers_encrypted: self.policy.prefers_encrypted && (purpose.stays() || is_broadcast),
+            prefers_encrypted: self.policy.encryption != Encryption::Off && has_group,
         };
         // Who is connected needs no test.
         if wanted.is_feeler {
@@ -457,13 +503,22 @@ impl Outbound {
                 }
             }
         }
-        let entry = pick(book, &wanted, is_free, now.unix, rng)?;
+        let is_new = |location: &Location, book: &AddressBook| {
+            is_free(location, book) && others.is_none_or(|others| !others.contain(location))
+        };
+        let mut picked = pick(book, &wanted, is_new, now.unix, rng);
+        if picked.is_none() && others.is_some_and(|others| !others.is_empty()) {
+            // Of few nodes each may have to do for both.
+            picked = pick(book, &wanted, is_free, now.unix, rng);
+        }
+        let entry = picked?;
         Some(Dial { location: entry.location, services: entry.services, purpose })
     }
 
-    /// The groups that have a connection that stays.
+    /// The groups that have a connection that stays, or one for transactions.
     fn taken(&self, book: &AddressBook) -> BTreeSet<Group> {
-        let open = self.open.values().filter(|open| open.purpose.stays()).filter_map(|open| open.group);
+        let holds = |open: &&Open| open.purpose.stays() || open.purpose == Purpose::Broadcast;
+        let open = self.open.values().filter(holds).filter_map(|open| open.group);
         open.chain(self.configured.iter().filter_map(|location| self.group(location, book))).collect()
     }
 

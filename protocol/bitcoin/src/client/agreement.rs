@@ -21,9 +21,9 @@ use super::api::{BlockId, Decision, Event, Reason};
 use super::config::Endpoint;
 use super::dial::TargetId;
 use super::dispute::Dispute;
-use super::peer::{Headers, Origin, Peer};
+use super::peer::{Headers, Origin, Peer, Whom};
 use super::{Client, Misbehaviour, Then, Turn, record};
-use crate::addresses::{Group, Grouping, Location, Source, is_routable};
+use crate::addresses::{Group, Grouping, Location, is_routable};
 use crate::points;
 use crate::wire::{FILTER_TYPE_BASIC, FilterRequest, Message};
 
@@ -350,7 +350,11 @@ impl Client {
     }
 
     pub(super) fn voter(&self, peer: &Peer) -> Voter {
-        voter(peer.origin, &peer.endpoint, &self.config.grouping)
+        let endpoint = match peer.origin {
+            Origin::Broadcast { whom: Whom::Given(target), .. } => self.targets.endpoint(target),
+            _ => &peer.endpoint,
+        };
+        voter(peer.origin, endpoint, &self.config.grouping)
     }
 
     /// Drops the filter headers from this height on, and what was found with them: they were not the right ones.
@@ -428,21 +432,25 @@ fn is_waited_for(peer: &Peer) -> bool {
 
 fn voter(origin: Origin, endpoint: &Endpoint, grouping: &Grouping) -> Voter {
     let host = match (origin, endpoint) {
-        (Origin::Given(target), Endpoint::Host { .. }) => return Voter::Own(target),
-        (Origin::Given(target), Endpoint::Address(address)) => {
+        (
+            Origin::Given(target) | Origin::Broadcast { whom: Whom::Given(target), .. },
+            Endpoint::Host { .. },
+        ) => {
+            return Voter::Own(target);
+        }
+        (
+            Origin::Given(target) | Origin::Broadcast { whom: Whom::Given(target), .. },
+            Endpoint::Address(address),
+        ) => {
             let host = Location::from(*address).host;
             if !is_routable(&host) {
                 return Voter::Own(target);
             }
             host
         }
-        (Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. }, _) => {
+        (Origin::Book { location, .. } | Origin::Broadcast { whom: Whom::Found(location), .. }, _) => {
             location.host
         }
-        (Origin::Broadcast { .. }, Endpoint::Host { name, .. }) => {
-            return Voter::Group(grouping.of_source(&Source::named(name)));
-        }
-        (Origin::Broadcast { .. }, Endpoint::Address(address)) => Location::from(*address).host,
         (Origin::Seed(source), _) => return Voter::Group(grouping.of_source(&source)),
     };
     Voter::Group(grouping.of(&host))

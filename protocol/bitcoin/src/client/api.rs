@@ -679,6 +679,8 @@ pub enum Reason {
     Banned,
     /// It was connected for transactions, and has done its part.
     Told,
+    /// It was connected for transactions, and takes none.
+    TakesNone,
 }
 
 /// What is known of fees ([`fees`](crate::fees) says what that is worth).
@@ -751,6 +753,7 @@ impl fmt::Display for Reason {
             Self::Surplus => f.write_str("one connection more than is wanted"),
             Self::Banned => f.write_str("it is banned"),
             Self::Told => f.write_str("it was connected for transactions, and is not needed for them any more"),
+            Self::TakesNone => f.write_str("it takes no transactions"),
         }
     }
 }

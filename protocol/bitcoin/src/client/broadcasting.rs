@@ -9,15 +9,17 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
-use andon_kernel::{ConnId, Instant, Now, Order as ScanOrder, Rng, Rows};
+use andon_kernel::{ConnId, Instant, Now, Order as ScanOrder, Rng, Rows, UnixTime};
 use bitcoin::Txid;
+use bitcoin::hashes::Hash;
 
 use super::agreement::Voter;
 use super::api::{BroadcastOptions, Fees, Submission};
 use super::config::Endpoint;
-use super::peer::{Handshake, Origin, Peer};
+use super::peer::{Handshake, Origin, Peer, Whom};
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
 use super::ways::Way;
 use super::{Client, Event, Misbehaviour, Reason, Then, Timer, Turn};
@@ -29,18 +31,26 @@ use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, MAX_INVENTORY, M
 /// them, and one that lies, are not alone.
 const CONNECTIONS: usize = 4;
 
-/// The same to one peer that was given, at most: one that is told, and one on which it says what it has.
-const CONNECTIONS_TO_ONE: usize = 2;
+/// The same to a peer that is the only one: one that is told, and one on which it says what it has.
+const CONNECTIONS_TO_THE_ONLY_ONE: usize = 2;
 
-/// How long nodes of the address book are looked for before peers that were given are told, where both are to be had: those are
+/// How long nodes of the address book are tried before peers that were given are told, where both are to be had: those are
 /// asked for filters.
 const BEFORE_GIVEN: Duration = Duration::from_secs(60);
 
-/// When somebody is looked for again where there was nobody, or who there was could not be reached.
+/// When somebody is looked for again where there was nobody, or who there was could not be reached; twice as long each time, up
+/// to the longest: a phone in a tunnel shall not burn its battery.
 const RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY: Duration = Duration::from_secs(5 * 60);
 
-/// Blocks below the tip in which a transaction that is given is looked for too: the application may have given it to others.
+/// Blocks below the tip in which a transaction that is given is looked for too: the application may have given it to others. And
+/// one more for so much time since then, half of what a block takes on average.
 const LOOK_BACK: u32 = 6;
+const BLOCK_TIME: u64 = 5 * 60;
+
+/// The time between a broadcast and the search for it, drawn from these: filters that are asked for once more in the moment of
+/// a broadcast would show whose it is. Nobody is to be seen through who is told of it anyway.
+const BEFORE_SEARCH: Range<u64> = 20..120;
 
 /// Transactions, and the state of their connections.
 #[derive(Debug)]
@@ -50,10 +60,13 @@ pub(super) struct Broadcasting {
     orders: VecDeque<Order>,
     /// Whether something may be to be done.
     is_due: bool,
-    /// Nobody is dialled before.
+    /// Nobody is dialled before; and how often in a row that was moved.
     retry_at: Instant,
-    /// Since when the address book has nobody.
+    retries: u32,
+    /// Since when nodes of the address book are tried in vain.
     nobody_since: Option<Instant>,
+    /// What was given and is not looked for yet.
+    placing: Option<Placing>,
     /// For which of their states the scripts are looked for.
     traced: Option<u64>,
     /// What peers take at least, and what the blocks paid that were read.
@@ -69,6 +82,17 @@ pub(super) enum Order {
     TellFees { blocks: u32 },
 }
 
+/// From when on transactions are looked for, and since when they are there.
+#[derive(Clone, Copy, Debug)]
+struct Placing {
+    at: Instant,
+    since: UnixTime,
+    /// Whether nothing was looked for before.
+    is_fresh: bool,
+    /// Whether some of them have not been looked for at all.
+    has_new: bool,
+}
+
 impl Broadcasting {
     pub(super) fn new(rng: &Rng) -> Self {
         Self {
@@ -77,7 +101,9 @@ impl Broadcasting {
             orders: VecDeque::new(),
             is_due: true,
             retry_at: Instant::ZERO,
+            retries: 0,
             nobody_since: None,
+            placing: None,
             traced: None,
             fee_filters: FeeFilters::new(),
             recent: RecentBlocks::new(),
@@ -96,6 +122,14 @@ impl Broadcasting {
     pub(super) fn wake(&mut self, now: Now) {
         self.outgoing.wake(now);
         self.is_due = true;
+    }
+
+    /// Nobody was reached: it is tried again later.
+    fn put_off(&mut self, now: Instant) {
+        if self.retry_at <= now {
+            self.retry_at = now + (RETRY * (1 << self.retries.min(6))).min(MAX_RETRY);
+            self.retries += 1;
+        }
     }
 
     /// Blocks below a height have been looked through.
@@ -167,26 +201,29 @@ impl Client {
         if let Some(lowest) = replaced.map(|block| block.height).min() {
             outgoing.rewind(lowest.saturating_sub(1), turn.now.instant);
         }
+        match outgoing.searched() {
+            // What was given last may not have been looked for when the last run ended.
+            Some(searched) if !outgoing.is_empty() => {
+                outgoing.set_searched(searched.min((tip + 1).saturating_sub(LOOK_BACK)));
+            }
+            Some(_) => {}
+            None => {
+                let oldest = outgoing.iter().map(|(_, broadcast)| broadcast.added).min();
+                self.broadcasting.placing = oldest.map(|since| Placing {
+                    at: turn.now.instant,
+                    since,
+                    is_fresh: true,
+                    has_new: true,
+                });
+            }
+        }
         self.broadcasting.wake(turn.now);
     }
 
     pub(super) fn carry_out_broadcast_orders(&mut self, turn: &mut Turn<'_>) {
         while let Some(order) = self.broadcasting.orders.pop_front() {
-            self.broadcasting.is_due = true;
-            let outgoing = &mut self.broadcasting.outgoing;
-            let is_searching = !outgoing.scripts().is_empty();
             match order {
-                Order::Submit { transactions, options } => {
-                    let txids = transactions.iter().map(|one| one.transaction.compute_txid()).collect();
-                    match outgoing.submit(transactions, &options, turn.now) {
-                        Ok(_) => {
-                            let first = (self.chain.tip_height() + 1).saturating_sub(LOOK_BACK);
-                            let searched = outgoing.searched().filter(|_| is_searching);
-                            outgoing.set_searched(searched.map_or(first, |searched| searched.min(first)));
-                        }
-                        Err(error) => turn.out.event(Event::BroadcastRefused { txids, error }),
-                    }
-                }
+                Order::Submit { transactions, options } => self.submit(turn, transactions, &options),
                 Order::TellFees { blocks } => {
                     let from = (self.chain.tip_height() + 1).saturating_sub(blocks);
                     let fees = Fees {
@@ -195,40 +232,87 @@ impl Client {
                     };
                     turn.out.event(Event::Fees(fees));
                 }
-                Order::Withdraw(txid) => drop(outgoing.withdraw(&txid, turn.now.instant)),
+                Order::Withdraw(txid) => {
+                    self.broadcasting.outgoing.withdraw(&txid, turn.now.instant);
+                    self.broadcasting.is_due = true;
+                }
             }
-            outgoing.wake(turn.now);
         }
+    }
+
+    fn submit(&mut self, turn: &mut Turn<'_>, transactions: Vec<Submission>, options: &BroadcastOptions) {
+        let can_hide = self.nodes.is_some();
+        let broadcasting = &mut self.broadcasting;
+        let is_fresh = broadcasting.outgoing.scripts().is_empty();
+        let txids = transactions.iter().map(|one| one.transaction.compute_txid()).collect();
+        if let Err(error) = broadcasting.outgoing.submit(transactions, options, turn.now) {
+            return turn.out.event(Event::BroadcastRefused { txids, error });
+        }
+        broadcasting.is_due = true;
+        (broadcasting.retry_at, broadcasting.retries) = (turn.now.instant, 0);
+        let Range { start, end } = BEFORE_SEARCH;
+        let wait = if can_hide { start + broadcasting.rng.below(end - start) } else { 0 };
+        let placing = broadcasting.placing.get_or_insert(Placing {
+            at: turn.now.instant + Duration::from_secs(wait),
+            since: turn.now.unix,
+            is_fresh,
+            has_new: true,
+        });
+        placing.has_new = true;
+    }
+
+    /// Decides from which block on what was given is looked for, once that is known.
+    fn place_broadcasts(&mut self, turn: &Turn<'_>, placing: Placing) {
+        let broadcasting = &mut self.broadcasting;
+        broadcasting.placing = None;
+        let passed = turn.now.unix.as_secs().saturating_sub(placing.since.as_secs());
+        let back = u64::from(LOOK_BACK) + passed / BLOCK_TIME;
+        let next = self.chain.tip_height() + 1;
+        let first = next.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX));
+        let searched = broadcasting.outgoing.searched().filter(|_| !placing.is_fresh);
+        broadcasting.outgoing.set_searched(searched.map_or(first, |searched| searched.min(first)));
+        broadcasting.is_due = true;
     }
 
     /// Looks for what is broadcast in blocks, from where that has not been done.
     pub(super) fn trace_broadcasts(&mut self, turn: &mut Turn<'_>) {
-        let outgoing = &self.broadcasting.outgoing;
-        let version = outgoing.scripts_version();
-        if self.broadcasting.traced == Some(version)
-            || (outgoing.is_empty() && self.broadcasting.traced.is_none())
-        {
-            return;
+        if self.broadcasting.outgoing.is_empty() {
+            self.broadcasting.placing = None;
         }
-        let scripts = outgoing.scripts();
-        let searched = outgoing.searched();
-        let is_over = scripts.is_empty();
-        self.settle(turn, true);
-        if is_over {
-            self.search.watches.trace(None);
-            self.broadcasting.traced = None;
-            if self.broadcasting.outgoing.is_empty() {
+        let mut has_new = false;
+        if let Some(placing) = self.broadcasting.placing {
+            if placing.at > turn.now.instant || !self.headers_are_current() {
                 return;
             }
+            has_new = placing.has_new;
+            self.place_broadcasts(turn, placing);
+        }
+        let is_traced = |broadcasting: &Broadcasting| {
+            let version = broadcasting.outgoing.scripts_version();
+            broadcasting.traced == Some(version)
+                || (broadcasting.outgoing.is_empty() && broadcasting.traced.is_none())
+        };
+        if !has_new && is_traced(&self.broadcasting) {
+            return;
+        }
+        // What has been read and not told may be what is looked for.
+        self.settle(turn, true);
+        let outgoing = &self.broadcasting.outgoing;
+        let version = outgoing.scripts_version();
+        let scripts = outgoing.scripts();
+        let searched = outgoing.searched();
+        if scripts.is_empty() {
+            self.search.watches.trace(None);
             // A reorganisation may bring it back.
-            self.broadcasting.traced = Some(version);
+            self.broadcasting.traced = (!self.broadcasting.outgoing.is_empty()).then_some(version);
             return;
         }
         let next = self.chain.tip_height() + 1;
         let under_way = self.search.watches.traced_from();
-        // What was matched with more of them need not be matched again.
+        // What was matched with more of them need not be matched again. What was read before they were there was not looked
+        // through for them.
         let goes_on = searched.zip(under_way).is_some_and(|(searched, under_way)| under_way <= searched);
-        if goes_on && self.search.watches.trace_fewer(&scripts) {
+        if goes_on && !has_new && self.search.watches.trace_fewer(&scripts) {
             self.broadcasting.traced = Some(version);
             self.arrange_groups(turn);
             return;
@@ -237,7 +321,6 @@ impl Client {
         let from = from.max(self.filter_headers.first_filter());
         let group = self.begin_group(from);
         self.search.watches.trace(Some((group, scripts)));
-        // What was settled just now may have changed them.
         self.broadcasting.traced = Some(version);
         self.arrange_groups(turn);
     }
@@ -249,6 +332,8 @@ impl Client {
         }
         // Whoever is let go leaves a place to another.
         while core::mem::take(&mut self.broadcasting.is_due) {
+            // What a change of the chain has made due is due now.
+            self.broadcasting.outgoing.wake(turn.now);
             for (conn, inventory) in self.broadcasting.outgoing.announce(turn.now) {
                 self.send(turn, conn, &Message::Inv(inventory.as_slice().into()));
             }
@@ -260,7 +345,10 @@ impl Client {
         }
         self.keep_broadcasts(turn);
         let dials_at = self.needs_dial().then_some(self.broadcasting.retry_at);
-        match self.broadcasting.outgoing.deadline().into_iter().chain(dials_at).min() {
+        let placed_at =
+            self.broadcasting.placing.map(|placing| placing.at).filter(|at| *at > turn.now.instant);
+        let deadlines = self.broadcasting.outgoing.deadline().into_iter();
+        match deadlines.chain(dials_at).chain(placed_at).min() {
             Some(deadline) => self.timers.set(Timer::Broadcast, deadline.max(turn.now.instant)),
             None => self.timers.cancel(Timer::Broadcast),
         }
@@ -270,13 +358,12 @@ impl Client {
     /// a book of nothing else is not dialled through in a moment.
     fn drop_who_takes_none(&mut self, turn: &mut Turn<'_>) {
         let takes_none = |peer: &Peer| {
-            let is_found = matches!(peer.origin, Origin::Broadcast { location: Some(_), only: None });
+            let is_found = matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), only: None });
             is_found && peer.handshake == Handshake::Broadcast && peer.behind.is_none() && !peer.relay.relays
         };
         let useless = self.peers.iter().filter(|(_, peer)| takes_none(peer)).map(|(conn, _)| *conn);
         for conn in useless.collect::<Vec<_>>() {
-            self.drop_peer(turn, conn, Reason::Told);
-            self.broadcasting.retry_at = turn.now.instant + RETRY;
+            self.drop_peer(turn, conn, Reason::TakesNone);
         }
     }
 
@@ -321,7 +408,10 @@ impl Client {
         if self.nodes.is_some() {
             return CONNECTIONS;
         }
-        CONNECTIONS.min(self.targets.ids().len() * CONNECTIONS_TO_ONE)
+        match self.targets.ids().len() {
+            1 => CONNECTIONS_TO_THE_ONLY_ONE,
+            targets => CONNECTIONS.min(targets),
+        }
     }
 
     fn dial_for_broadcast(&mut self, turn: &mut Turn<'_>) {
@@ -340,32 +430,37 @@ impl Client {
         }
         while self.needs_dial() && self.broadcasting.retry_at <= turn.now.instant {
             if self.dial_one_for_broadcast(turn, None).is_none() {
-                self.broadcasting.retry_at = turn.now.instant + RETRY;
+                self.broadcasting.put_off(turn.now.instant);
             }
         }
     }
 
     /// Dials somebody who is asked for nothing else.
     fn dial_one_for_broadcast(&mut self, turn: &mut Turn<'_>, only: Option<Txid>) -> Option<ConnId> {
-        let (location, endpoint, may_encrypt) = match self.next_for_broadcast(turn) {
-            Some((location, endpoint, may_encrypt)) => {
-                self.broadcasting.nobody_since = None;
-                (Some(location), endpoint, may_encrypt)
-            }
-            None => {
-                let since = *self.broadcasting.nobody_since.get_or_insert(turn.now.instant);
-                if self.nodes.is_some() && turn.now.instant < since + BEFORE_GIVEN {
-                    return None;
-                }
-                (None, self.given_for_broadcast(only)?, true)
-            }
-        };
-        let origin = Origin::Broadcast { location, only };
+        let now = turn.now.instant;
+        let since = *self.broadcasting.nobody_since.get_or_insert(now);
+        let may_be_given = self.nodes.is_none() || now >= since + BEFORE_GIVEN;
+        // Where the book's nodes could not be reached, they are tried on beside.
+        let given_first = may_be_given && (self.nodes.is_none() || self.broadcasting.rng.below(2) == 0);
+        let mut chosen = if given_first { self.given_for_broadcast(only) } else { None };
+        if chosen.is_none() {
+            chosen = self.found_for_broadcast(turn);
+        }
+        if chosen.is_none() && may_be_given && !given_first {
+            chosen = self.given_for_broadcast(only);
+        }
+        let (whom, endpoint, may_encrypt) = chosen?;
+        let origin = Origin::Broadcast { whom, only };
         let dialled = self.connect(turn, origin, endpoint.clone(), endpoint, may_encrypt).ok();
-        if let (None, Some(location)) = (dialled, location) {
+        if let (None, Whom::Found(location)) = (dialled, whom) {
             self.not_for_broadcast(turn, &location);
         }
         dialled
+    }
+
+    fn found_for_broadcast(&mut self, turn: &Turn<'_>) -> Option<(Whom, Endpoint, bool)> {
+        let (location, endpoint, may_encrypt) = self.next_for_broadcast(turn)?;
+        Some((Whom::Found(location), endpoint, may_encrypt))
     }
 
     /// A peer goes by another connection from now on.
@@ -375,10 +470,21 @@ impl Client {
         }
     }
 
-    /// A peer that was given, with the fewest connections for transactions.
-    fn given_for_broadcast(&mut self, only: Option<Txid>) -> Option<Endpoint> {
+    /// A peer that was given, with the fewest connections for transactions, and where it is.
+    fn given_for_broadcast(&mut self, only: Option<Txid>) -> Option<(Whom, Endpoint, bool)> {
+        let open = |target| {
+            let theirs = self.peers.values().filter(|peer| match peer.origin {
+                Origin::Broadcast { whom: Whom::Given(other), only: theirs } => {
+                    other == target && theirs.is_some() == only.is_some()
+                }
+                _ => false,
+            });
+            theirs.count()
+        };
+        let targets = self.targets.ids();
+        let most = if targets.len() == 1 { CONNECTIONS_TO_THE_ONLY_ONE } else { 1 };
         let mut able = Vec::new();
-        for target in self.targets.ids() {
+        for target in targets {
             let endpoint = self.targets.endpoint(target);
             let endpoint = match Way::to(endpoint, &self.config) {
                 Ok(Way::LookUp) => {
@@ -389,26 +495,23 @@ impl Client {
                 Ok(_) => Some(endpoint.clone()),
                 Err(_) => None,
             };
-            able.extend(endpoint);
+            let count = open(target);
+            let is_able = only.is_some() || count < most;
+            able.extend(endpoint.filter(|_| is_able).map(|endpoint| (count, target, endpoint)));
         }
-        let count = |endpoint: &Endpoint| {
-            let open = self.peers.values().filter(|peer| match peer.origin {
-                Origin::Broadcast { only: theirs, .. } => theirs.is_some() == only.is_some(),
-                _ => false,
-            });
-            open.filter(|peer| peer.remote == *endpoint).count()
-        };
-        let mut able: Vec<(usize, Endpoint)> =
-            able.into_iter().map(|endpoint| (count(&endpoint), endpoint)).collect();
-        able.retain(|(count, _)| only.is_some() || *count < CONNECTIONS_TO_ONE);
         self.broadcasting.rng.shuffle(&mut able);
-        able.into_iter().min_by_key(|(count, _)| *count).map(|(_, endpoint)| endpoint)
+        let (_, target, endpoint) = able.into_iter().min_by_key(|(count, ..)| *count)?;
+        Some((Whom::Given(target), endpoint, true))
     }
 
     /// A peer that was dialled for transactions has shaken hands.
     pub(super) fn broadcast_peer_ready(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let nonce = self.rng.u64();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
+        self.broadcasting.retries = 0;
+        if matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), .. }) {
+            self.broadcasting.nobody_since = None;
+        }
         let outgoing = &mut self.broadcasting.outgoing;
         match peer.origin {
             Origin::Broadcast { only: Some(txid), .. } if !outgoing.has_parents(&txid) => {
@@ -455,8 +558,14 @@ impl Client {
     ) {
         self.broadcasting.fee_filters.remove(&conn);
         if matches!(peer.origin, Origin::Broadcast { .. }) {
-            if *reason != Reason::Told {
-                self.broadcasting.retry_at = turn.now.instant + RETRY;
+            match reason {
+                _ if peer.is_private() => {}
+                Reason::Told => {}
+                // So that a book of nobody else is not dialled through in a moment.
+                _ if peer.handshake == Handshake::Broadcast => {
+                    self.broadcasting.retry_at = turn.now.instant + RETRY;
+                }
+                _ => self.broadcasting.put_off(turn.now.instant),
             }
             self.broadcasting.outgoing.peer_gone(conn);
             self.broadcasting.is_due = true;
@@ -482,6 +591,10 @@ impl Client {
         message: Message<'_>,
     ) -> Result<(), Reason> {
         let command = message.command();
+        let Some(peer) = self.peers.get(&conn) else { return Ok(()) };
+        if let Origin::Broadcast { only: Some(txid), .. } = peer.origin {
+            return self.on_private_message(turn, conn, txid, message);
+        }
         match message {
             Message::Ping(nonce) => self.send(turn, conn, &Message::Pong(nonce)),
             Message::Pong(nonce) => self.broadcast_peer_answered(turn, conn, nonce),
@@ -495,7 +608,12 @@ impl Client {
                 }
                 self.broadcasting.is_due = true;
             }
-            Message::GetData(requests) => self.serve_transactions(turn, conn, requests.iter()),
+            Message::GetData(requests) => {
+                let missing = self.serve_transactions(turn, conn, requests.iter());
+                if !missing.is_empty() {
+                    self.send(turn, conn, &Message::NotFound(missing.as_slice().into()));
+                }
+            }
             Message::Version(_) => return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command))),
             // What it has to say of blocks and of other nodes concerns others.
             _ => {}
@@ -503,34 +621,34 @@ impl Client {
         Ok(())
     }
 
-    fn serve_transactions(
+    /// A message of a peer that is here for one transaction. It is answered as Bitcoin Core answers there, so that nothing
+    /// tells one from the other: pings among what is ignored, and whoever asks for anything else is let go. A family of
+    /// several, which Bitcoin Core has not, is served in any order.
+    fn on_private_message(
         &mut self,
         turn: &mut Turn<'_>,
         conn: ConnId,
-        requests: impl Iterator<Item = Inventory>,
-    ) {
-        const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
-        let mut missing = Vec::new();
-        let mut served = false;
-        for request in requests.filter(|request| matches!(request.kind, INV_TX | INV_WTX | WITNESS_TX)) {
-            match self.broadcasting.outgoing.serve(conn, &request, turn.now) {
-                Some(bytes) => {
-                    self.send(turn, conn, &Message::Tx(&bytes));
-                    served = true;
+        txid: Txid,
+        message: Message<'_>,
+    ) -> Result<(), Reason> {
+        let command = message.command();
+        match message {
+            Message::Pong(nonce) => self.broadcast_peer_answered(turn, conn, nonce),
+            Message::FeeFilter(least) => self.note_fee_filter(conn, least),
+            Message::GetData(requests) => {
+                if requests.len() > MAX_INVENTORY {
+                    return Err(Reason::Misbehaved(Misbehaviour::Malformed(command)));
                 }
-                None => missing.push(request),
-            }
-        }
-        if !missing.is_empty() {
-            self.send(turn, conn, &Message::NotFound(missing.as_slice().into()));
-        }
-        if served {
-            self.broadcasting.is_due = true;
-            let is_private = self
-                .peers
-                .get(&conn)
-                .is_some_and(|peer| matches!(peer.origin, Origin::Broadcast { only: Some(_), .. }));
-            if is_private {
+                let is_it = |one: &Inventory| one.kind == INV_TX && one.hash == *txid.as_byte_array();
+                let is_family = self.broadcasting.outgoing.has_parents(&txid);
+                let is_right = is_family || (requests.len() == 1 && requests.iter().all(|one| is_it(&one)));
+                if !is_right {
+                    return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+                }
+                let missing = self.serve_transactions(turn, conn, requests.iter());
+                if !is_family && !missing.is_empty() {
+                    return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command)));
+                }
                 // Its answer says that the transaction has been read: the connection may end then.
                 let nonce = self.rng.u64();
                 if let Some(peer) = self.peers.get_mut(&conn) {
@@ -538,6 +656,30 @@ impl Client {
                 }
                 self.send(turn, conn, &Message::Ping(nonce));
             }
+            Message::Version(_) => return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(command))),
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// Sends what is asked for. Returns what there is not, or no more.
+    fn serve_transactions(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        requests: impl Iterator<Item = Inventory>,
+    ) -> Vec<Inventory> {
+        const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
+        let mut missing = Vec::new();
+        for request in requests.filter(|request| matches!(request.kind, INV_TX | INV_WTX | WITNESS_TX)) {
+            match self.broadcasting.outgoing.serve(conn, &request, turn.now) {
+                Some(bytes) => {
+                    self.send(turn, conn, &Message::Tx(&bytes));
+                    self.broadcasting.is_due = true;
+                }
+                None => missing.push(request),
+            }
+        }
+        missing
     }
 }

@@ -50,9 +50,8 @@ impl Client {
     /// Dials a peer that was given, at this one of its addresses.
     pub(super) fn connect_given(&mut self, turn: &mut Turn<'_>, target: TargetId, remote: Endpoint) {
         let endpoint = self.targets.endpoint(target).clone();
-        self.note_given(&remote, true);
-        if let Err(reason) = self.connect(turn, Origin::Given(target), endpoint, remote.clone(), true) {
-            self.note_given(&remote, false);
+        self.note_given(target, &remote);
+        if let Err(reason) = self.connect(turn, Origin::Given(target), endpoint, remote, true) {
             self.after_failure(turn, target, false, reason);
         }
     }

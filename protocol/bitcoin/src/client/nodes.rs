@@ -13,8 +13,9 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::api::{PeerPurpose, Reason};
 use super::config::{Config, Endpoint, default_port};
+use super::dial::TargetId;
 use super::gossip::Teller;
-use super::peer::{Handshake, Origin, Peer};
+use super::peer::{Handshake, Origin, Peer, Whom};
 use super::ways::reachable;
 use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
 use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
@@ -61,6 +62,8 @@ pub(super) struct Nodes {
     anchors: Anchors,
     outbound: Outbound,
     pub(super) teller: Teller,
+    /// Where peers that were given were dialled last.
+    given: BTreeMap<TargetId, Location>,
     /// Questions to DNS seeds that have not been asked in this round.
     seeds: Vec<SeedQuery>,
     asked: BTreeMap<Ticket, SeedQuery>,
@@ -82,16 +85,12 @@ impl Nodes {
         rng: Rng,
     ) -> Option<Box<Self>> {
         let discovery = config.discovery.as_ref()?;
-        let mut required = Required::light_client();
-        if config.encryption == super::Encryption::Required {
-            required.all.add(ServiceFlags::P2P_V2);
-        }
         let policy = Policy {
-            required,
+            required: Required::light_client(),
             peers: discovery.connections.min(MAX_CONNECTIONS),
             networks: discovery.networks.and(reachable(config)),
             has_feelers: discovery.feelers,
-            prefers_encrypted: config.encryption != super::Encryption::Off,
+            encryption: config.encryption,
         };
         let outbound = Outbound::new(policy, anchors.get());
         let teller = Teller::new(rng.fork("news"));
@@ -102,6 +101,7 @@ impl Nodes {
             anchors,
             outbound,
             teller,
+            given: BTreeMap::new(),
             seeds: Vec::new(),
             asked: BTreeMap::new(),
             rounds: 0,
@@ -211,15 +211,15 @@ impl Client {
         }
     }
 
-    /// A peer that was given is dialled at this address: its group is taken.
-    pub(super) fn note_given(&mut self, remote: &Endpoint, is_open: bool) {
-        let (Some(nodes), Endpoint::Address(addr)) = (&mut self.nodes, remote) else { return };
-        let location = Location::from(*addr);
-        if is_open {
-            nodes.outbound.configure(location);
-        } else {
-            nodes.outbound.unconfigure(&location);
+    /// A peer that was given is dialled at this address: the book does not dial it, now or between its connections, for it would
+    /// be two peers then, or be told of transactions; and its group is taken.
+    pub(super) fn note_given(&mut self, target: TargetId, remote: &Endpoint) {
+        let (Some(nodes), Some(location)) = (&mut self.nodes, Location::of(remote)) else { return };
+        let before = nodes.given.insert(target, location);
+        if let Some(before) = before.filter(|before| !nodes.given.values().any(|other| other == before)) {
+            nodes.outbound.unconfigure(&before);
         }
+        nodes.outbound.configure(location);
     }
 
     /// A node of the book has shaken hands: what it is good for.
@@ -236,16 +236,18 @@ impl Client {
                 Welcome::Keep
             }
             Origin::Seed(_) => Welcome::AskAndClose,
-            Origin::Broadcast { location: Some(location), .. } => {
+            Origin::Broadcast { whom: Whom::Found(location), .. } => {
                 nodes.outbound.welcome(location, peer.services, &mut nodes.book, turn.now)
             }
-            Origin::Broadcast { location: None, .. } => Welcome::Keep,
+            Origin::Broadcast { whom: Whom::Given(_), .. } => Welcome::Keep,
             Origin::Book { location, purpose } => {
                 nodes.is_due = true;
                 let welcome = nodes.outbound.welcome(location, peer.services, &mut nodes.book, turn.now);
                 match welcome {
                     Welcome::Keep if *purpose == Purpose::Addresses => *purpose = Purpose::Peer,
-                    Welcome::Close if *purpose != Purpose::Feeler => nodes.anchors.remove(location),
+                    Welcome::Close | Welcome::AskAndClose if *purpose != Purpose::Feeler => {
+                        nodes.anchors.remove(location);
+                    }
                     _ => {}
                 }
                 welcome
@@ -299,12 +301,13 @@ impl Client {
         let host = match (peer.origin, &peer.remote) {
             (Origin::Book { location, .. }, _) => {
                 nodes.outbound.ended(&location, &mut nodes.book, turn.now);
-                if peer.handshake == Handshake::Version {
+                // It may be us who can't be reached.
+                if peer.handshake == Handshake::Version && nodes.outbound.is_online() {
                     nodes.anchors.remove(&location);
                 }
                 location.host
             }
-            (Origin::Broadcast { location: Some(location), .. }, _) => {
+            (Origin::Broadcast { whom: Whom::Found(location), .. }, _) => {
                 nodes.outbound.ended(&location, &mut nodes.book, turn.now);
                 location.host
             }
@@ -352,7 +355,7 @@ impl Client {
         }
         self.keep_nodes(turn, Vec::from([Event::Banned { subnet, until }]));
         let is_in = |peer: &Peer| match peer.origin {
-            Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. } => {
+            Origin::Book { location, .. } | Origin::Broadcast { whom: Whom::Found(location), .. } => {
                 subnet.contains(&location.host)
             }
             _ => false,
@@ -535,7 +538,7 @@ impl Peer {
     /// As whom it tells of others.
     fn teller(&self) -> Source {
         match (self.origin, &self.remote) {
-            (Origin::Book { location, .. } | Origin::Broadcast { location: Some(location), .. }, _) => {
+            (Origin::Book { location, .. } | Origin::Broadcast { whom: Whom::Found(location), .. }, _) => {
                 Source::Node(location.host)
             }
             (Origin::Seed(source), _) => source,

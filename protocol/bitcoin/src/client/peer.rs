@@ -134,9 +134,17 @@ pub(super) enum Origin {
     Book { location: Location, purpose: Purpose },
     /// Whoever a proxy finds behind the name of a DNS seed.
     Seed(Source),
-    /// Somebody to tell of transactions, or to hear of them: one of the book's, or a peer that was given, once more. If it is
-    /// there for one transaction alone, of which.
-    Broadcast { location: Option<Location>, only: Option<Txid> },
+    /// Somebody to tell of transactions, or to hear of them. If it is there for one transaction alone, of which.
+    Broadcast { whom: Whom, only: Option<Txid> },
+}
+
+/// Who is told of transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// A node of the address book.
+    Found(Location),
+    /// A peer that was given, once more.
+    Given(TargetId),
 }
 
 /// How far a handshake is.
@@ -241,6 +249,11 @@ impl Peer {
 
     pub(super) fn is_ready(&self) -> bool {
         self.handshake == Handshake::Done
+    }
+
+    /// Whether it is there for one transaction alone.
+    pub(super) const fn is_private(&self) -> bool {
+        matches!(self.origin, Origin::Broadcast { only: Some(_), .. })
     }
 
     /// Whether nothing has come of its filter headers' not being ours.

@@ -69,7 +69,6 @@ impl Client {
         self.broadcast_peer_gone(turn, conn, &peer, &reason);
         match peer.origin {
             Origin::Given(target) => {
-                self.note_given(&peer.remote, false);
                 if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
                     self.targets.misbehaved(target);
                 } else if !is_of_the_address(&reason) {
@@ -153,8 +152,9 @@ impl Client {
             .map_err(|_| Reason::Misbehaved(Misbehaviour::Malformed(command)))?;
         let waits =
             peer.headers == Headers::Asked || peer.owes_late_headers() || self.ranges.is_waiting_for(conn);
-        if !is_answer(&message, waits) && !peer.charge(frame.payload.len() + MESSAGE_WEIGHT, turn.now.instant)
-        {
+        // Where nothing is asked for, nothing is an answer.
+        let is_answer = peer.is_ready() && is_answer(&message, waits);
+        if !is_answer && !peer.charge(frame.payload.len() + MESSAGE_WEIGHT, turn.now.instant) {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
         match peer.handshake {
@@ -170,7 +170,9 @@ impl Client {
         let Message::Version(version) = message else {
             return Err(Reason::Misbehaved(Misbehaviour::OutOfTurn(message.command())));
         };
-        if self.peers.values().any(|peer| peer.nonce == version.nonce) {
+        // Of this connection alone: whoever could find out by another's that both are of one client would know who broadcasts
+        // what. Nothing here takes connections, so what comes back comes back by the same way.
+        if self.peers.get(&conn).is_some_and(|peer| peer.nonce == version.nonce) {
             return Err(Reason::SelfConnection);
         }
         if version.protocol < LEAST_PROTOCOL {
@@ -191,7 +193,10 @@ impl Client {
         peer.claimed = version.start_height.max(0) as u32;
         peer.user_agent = version.user_agent_text();
         // Who is there for one transaction says no more than Bitcoin Core does there.
-        let is_private = matches!(peer.origin, Origin::Broadcast { only: Some(_), .. });
+        let is_private = peer.is_private();
+        if is_private && !version.relay {
+            return Err(Reason::TakesNone);
+        }
         if version.protocol >= PROTOCOL_VERSION && !is_private {
             self.send(turn, conn, &Message::WtxidRelay);
             self.send(turn, conn, &Message::SendAddrV2);
@@ -215,7 +220,7 @@ impl Client {
             Message::WtxidRelay => {
                 if let Some(peer) = self.peers.get_mut(&conn) {
                     // Where both say so.
-                    peer.relay.wtxid_relay = !matches!(peer.origin, Origin::Broadcast { only: Some(_), .. });
+                    peer.relay.wtxid_relay = !peer.is_private();
                 }
                 return Ok(());
             }

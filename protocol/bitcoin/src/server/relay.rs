@@ -8,6 +8,7 @@ use core::time::Duration;
 use andon_kernel::{ConnId, Instant};
 use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash;
+use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Transaction, Txid};
 
 use super::peer::Alarm;
@@ -121,14 +122,11 @@ impl Session<'_> {
             self.timers.set((self.conn, Alarm::Request), next);
         }
         if !requests.is_empty() {
-            // Old style: with witnesses all the same (BIP144).
-            let requests: Vec<Inventory> = requests
-                .into_iter()
-                .map(|(kind, hash)| {
-                    let kind = if kind == INV_TX { INV_TX | INV_WITNESS_FLAG } else { kind };
-                    Inventory { kind, hash }
-                })
-                .collect();
+            // Old style: with witnesses all the same (BIP144), of whoever says that it knows them, as Bitcoin Core asks.
+            let flag = if self.peer.services.has(ServiceFlags::WITNESS) { INV_WITNESS_FLAG } else { 0 };
+            let with_flag = |kind: u32| if kind == INV_TX { kind | flag } else { kind };
+            let requests: Vec<Inventory> =
+                requests.into_iter().map(|(kind, hash)| Inventory { kind: with_flag(kind), hash }).collect();
             self.send(&Message::GetData(requests.as_slice().into()));
         }
     }

@@ -7,6 +7,7 @@ use andon_bitcoin::addresses::{
     AddressBook, AddressNetwork, AddressNetworks, Anchor, Barred, Dial, Grouping, Location, Outbound, Policy,
     Purpose, Reached, Required, Source, Welcome, exponential,
 };
+use andon_bitcoin::client::Encryption;
 use andon_bitcoin::wire::{Host, NodeAddress};
 use andon_kernel::{Instant, Now, Rng};
 use bitcoin::p2p::ServiceFlags;
@@ -167,8 +168,9 @@ fn nodes_serve_what_is_required() {
 
 #[test]
 fn the_encrypted_transport_is_preferred() {
-    for (prefers_encrypted, least, most) in [(true, 7, 8), (false, 0, 5)] {
-        let mut case = Case::with_nodes(Policy { prefers_encrypted, ..QUIET() }, 300);
+    let cases = [(Encryption::Required, 8, 8), (Encryption::Preferred, 7, 8), (Encryption::Off, 0, 5)];
+    for (encryption, least, most) in cases {
+        let mut case = Case::with_nodes(Policy { encryption, ..QUIET() }, 300);
         let all: Vec<_> = case.book.entries().map(|entry| entry.location).collect();
         for location in all.iter().take(75) {
             case.book.set_services(location, services(0x849));
@@ -250,6 +252,59 @@ fn the_barred_are_not_dialled_and_the_configured_are_left_alone() {
         })
         .collect();
     assert!(now.contains(&configured) != now.contains(&neighbour), "one of them, since they are one group");
+}
+
+/// Who hears of transactions is not asked for filters, then or later, nor anybody of its group while it is there; and the other
+/// way round. Unless there is nobody else.
+#[test]
+fn who_is_told_of_transactions_is_asked_for_nothing() {
+    let broadcast = |case: &mut Case| {
+        let now = case.now();
+        case.outbound.next_for_broadcast(&mut case.book, &case.barred, now, &mut case.rng)
+    };
+    let mut case = Case::with_nodes(Policy { peers: 200, ..QUIET() }, 60);
+    let mut told = BTreeSet::new();
+    for _ in 0..10 {
+        let dial = broadcast(&mut case).unwrap();
+        assert_eq!(case.welcome(&dial.location, dial.services), Welcome::Keep);
+        told.insert(dial.location);
+        let Some(std::net::SocketAddr::V4(address)) = dial.location.socket_addr() else { unreachable!() };
+        let [first, second, ..] = address.ip().octets();
+        force(&mut case.book, v4(first, second, 1, 77), NOW, &mut case.rng);
+    }
+    let groups: BTreeSet<_> = told.iter().map(|location| case.book.group(location)).collect();
+    assert_eq!(groups.len(), 10);
+    let works = |dial: &Dial| dial.purpose == Purpose::Peer;
+    let worked: BTreeSet<_> = case.all().into_iter().filter(works).map(|dial| dial.location).collect();
+    for location in &worked {
+        assert_eq!(case.welcome(location, services(0x849)), Welcome::Keep);
+    }
+    assert!(worked.len() > 25, "{}", worked.len());
+    assert!(worked.iter().all(|location| !groups.contains(&case.book.group(location))));
+    worked.iter().chain(&told).for_each(|location| case.ended(location));
+    // They are gone, and what they were told or asked is not.
+    case.seconds += 1000;
+    for _ in 0..8 {
+        let dial = broadcast(&mut case).unwrap();
+        assert!(!worked.contains(&dial.location));
+        case.ended(&dial.location);
+    }
+    case.outbound.set_policy(QUIET());
+    for _ in 0..10 {
+        case.outbound.wake();
+        for dial in case.all() {
+            assert!(!works(&dial) || !told.contains(&dial.location));
+            case.ended(&dial.location);
+        }
+        case.seconds += 1000;
+    }
+    // Of three nodes each has to do for both.
+    let mut case = Case::with_nodes(Policy { peers: 3, ..QUIET() }, 3);
+    let worked = case.fill();
+    assert_eq!(worked.len(), 3);
+    assert_eq!(broadcast(&mut case), None, "they are connected");
+    worked.iter().for_each(|location| case.ended(location));
+    assert!(worked.contains(&broadcast(&mut case).unwrap().location));
 }
 
 #[test]
