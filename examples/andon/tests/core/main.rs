@@ -19,6 +19,7 @@ mod differential;
 mod filters;
 mod follow;
 mod follower;
+mod gate;
 mod gossip;
 mod ledger;
 mod miner;
