@@ -9,6 +9,7 @@ mod capture;
 mod common;
 mod names;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -70,7 +71,7 @@ fn sync(home: &Path, peers: &[&str], more: &[&str]) -> Ended {
 
 /// The program on its machine, broadcasting by way of this peer.
 fn broadcast(home: &Path, peer: &str, transaction: &str, more: &[&str]) -> Ended {
-    let arguments = ["--network", "regtest", "--peer", peer, "--timeout", "12", transaction];
+    let arguments = ["--network", "regtest", "--peer", peer, "--timeout", "40", transaction];
     on_the_machine(home, "broadcast", &[] as &[&str], &[&arguments, more].concat())
 }
 
@@ -93,14 +94,24 @@ fn on_the_machine(home: &Path, command: &str, watched: &[impl AsRef<OsStr>], mor
     run(&mut command)
 }
 
-/// A transaction that spends the coinbase of a block. Our nodes look at no signatures.
-fn spending(height: u32) -> Transaction {
-    let block = blocks(height..height + 1).remove(0);
-    let previous_output = OutPoint { txid: block.txdata[0].compute_txid(), vout: 0 };
-    let input = TxIn { previous_output, ..TxIn::default() };
-    let script_pubkey = ScriptBuf::from_bytes([&[0x00, 0x20][..], &[7; 32]].concat());
-    let output = TxOut { value: Amount::from_sat(1000), script_pubkey };
-    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+/// Transactions that each spend the coinbase of a block, which nothing in the chain does. Our nodes look at no signatures.
+fn spending() -> impl Iterator<Item = Transaction> {
+    let chain = blocks(0..290);
+    let transactions = chain.iter().flat_map(|block| &block.txdata);
+    let spent: BTreeSet<OutPoint> =
+        transactions.flat_map(|transaction| &transaction.input).map(|input| input.previous_output).collect();
+    let coinbases = chain.into_iter().skip(1).map(|block| OutPoint::new(block.txdata[0].compute_txid(), 0));
+    coinbases.filter(move |outpoint| !spent.contains(outpoint)).map(|previous_output| {
+        let input = TxIn { previous_output, ..TxIn::default() };
+        let script_pubkey = ScriptBuf::from_bytes([&[0x00, 0x20][..], &[7; 32]].concat());
+        let output = TxOut { value: Amount::from_sat(1000), script_pubkey };
+        Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![input],
+            output: vec![output],
+        }
+    })
 }
 
 #[test]
@@ -176,13 +187,17 @@ fn nothing_goes_around_a_proxy() {
     }
 
     // Nor with a transaction, in either way: the connections that are made for it go to the proxy too.
-    for (number, more) in [&[][..], &["--private"]].into_iter().enumerate() {
+    let mut transactions = spending();
+    for more in [&[][..], &["--private"]] {
         let home = tempfile::tempdir().unwrap();
         let before = proxy.met().targets.len();
-        let transaction = serialize_hex(&spending(number as u32 + 100));
+        let transaction = serialize_hex(&transactions.next().unwrap());
         let ended = broadcast(home.path(), NAME, &transaction, &[&["--proxy", PROXY], more].concat());
-        let dialled = ended.objects().into_iter().any(|object| object["purpose"] == "broadcast");
-        assert!(dialled, "{more:?} {ended:?}");
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{more:?} {ended:?}");
+        let objects = ended.objects();
+        let states = objects.iter().filter(|object| object["event"] == "broadcast");
+        let states: Vec<&str> = states.map(|object| object["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["waiting", "announced", "sent", "seen"], "{more:?} {ended:?}");
         let told = proxy.met().targets[before..].to_vec();
         assert!(!told.is_empty() && told.iter().all(|target| target == "node.example:18444"), "{told:?}");
         let sent = wire.take();
