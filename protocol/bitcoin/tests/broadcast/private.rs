@@ -2,7 +2,7 @@
 
 use andon_bitcoin::broadcast::{Options, State, Traits};
 use andon_kernel::ConnId;
-use bitcoin::Txid;
+use bitcoin::{Transaction, Txid};
 
 use super::table::{MINUTE, RELAYS, Table, coin, one, output, spend};
 
@@ -15,6 +15,31 @@ fn open(table: &mut Table, traits: Traits) -> Option<(ConnId, Txid)> {
     table.outgoing.dialled(conn, &txid);
     table.outgoing.private_connected(conn, txid, traits, table.now);
     Some((conn, txid))
+}
+
+/// A parent, its child that pays for both if that counts, and the one connection for them.
+fn family(counts_fees: bool) -> (Table, [Transaction; 2], ConnId) {
+    let mut table = Table::new();
+    let parent = one(1);
+    let child = spend(&[output(&parent, 0), coin(2)], 1);
+    let fees = counts_fees.then_some([0, 10 * child.vsize() as u64]);
+    let [parents, childs] = fees.map_or([None; 2], |fees| fees.map(Some));
+    let txids = table.submit_all(&[("p", &parent, parents), ("c", &child, childs)], &PRIVATE);
+    let (conn, txid) = open(&mut table, RELAYS).unwrap();
+    assert_eq!(txid, txids[1]);
+    assert!(open(&mut table, RELAYS).is_none());
+    (table, [parent, child], conn)
+}
+
+/// The peer that has just got the child has read it, asks for the parent, and is let go once it has read that.
+#[track_caller]
+fn ends_with_the_parent(mut table: Table, parent: &Transaction, conn: ConnId) {
+    table.outgoing.acknowledged(conn);
+    assert_eq!(table.outgoing.to_close(table.now), [], "it will ask for the parent");
+    assert!(table.ask(conn, parent));
+    assert_eq!(table.outgoing.to_close(table.now), [], "what was sent last may not have been read");
+    table.outgoing.acknowledged(conn);
+    assert_eq!(table.outgoing.to_close(table.now), [conn]);
 }
 
 #[test]
@@ -117,43 +142,21 @@ fn where_there_is_nobody_to_dial_it_does_not_spin() {
 
 #[test]
 fn a_family_goes_over_one_connection() {
-    let mut table = Table::new();
-    let parent = one(1);
-    let child = spend(&[output(&parent, 0), coin(2)], 1);
-    let fee = 10 * child.vsize() as u64;
-    let txids = table.submit_all(&[("p", &parent, Some(0)), ("c", &child, Some(fee))], &PRIVATE);
-    let (conn, txid) = open(&mut table, RELAYS).unwrap();
-    assert_eq!(txid, txids[1]);
-    assert!(open(&mut table, RELAYS).is_none());
+    let (mut table, [parent, child], conn) = family(true);
     table.outgoing.fee_filter(conn, 1000);
     assert_eq!(table.announce(), [(conn, vec!["c"])]);
     assert!(table.ask(conn, &child));
-    table.outgoing.acknowledged(conn);
-    // It will ask for the parent.
-    assert_eq!(table.outgoing.to_close(table.now), []);
-    assert!(table.ask(conn, &parent));
-    assert_eq!(table.outgoing.to_close(table.now), [], "what was sent last may not have been read");
-    table.outgoing.acknowledged(conn);
-    assert_eq!(table.outgoing.to_close(table.now), [conn]);
+    ends_with_the_parent(table, &parent, conn);
 }
 
 #[test]
 fn a_parent_that_came_first_may_be_asked_for_once_more() {
     // Whoever did not take it by itself has forgotten it when the child comes.
-    let mut table = Table::new();
-    let parent = one(1);
-    let child = spend(&[output(&parent, 0), coin(2)], 1);
-    table.submit_all(&[("p", &parent, None), ("c", &child, None)], &PRIVATE);
-    let (conn, _) = open(&mut table, RELAYS).unwrap();
+    let (mut table, [parent, child], conn) = family(false);
     assert_eq!(table.announce(), [(conn, vec!["p", "c"])]);
     assert!(table.ask(conn, &parent));
     assert!(table.ask(conn, &child));
-    table.outgoing.acknowledged(conn);
-    assert_eq!(table.outgoing.to_close(table.now), []);
-    assert!(table.ask(conn, &parent));
-    assert_eq!(table.outgoing.to_close(table.now), [], "what was sent last may not have been read");
-    table.outgoing.acknowledged(conn);
-    assert_eq!(table.outgoing.to_close(table.now), [conn]);
+    ends_with_the_parent(table, &parent, conn);
 }
 
 #[test]
