@@ -11,9 +11,8 @@ use bitcoin::{BlockHash, Network, Work};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::birthday::Birthday;
-use crate::connection::ConnectionArguments;
-use crate::discovery::DiscoveryArguments;
 use crate::error::Error;
+use crate::nodes::NodeArguments;
 use crate::system;
 
 /// Everything that was said on the command line.
@@ -57,8 +56,9 @@ pub(crate) enum Command {
     Sync(Box<SyncArguments>),
     /// Broadcast transactions, and wait until they spread
     ///
-    /// Peers that are asked for filters and blocks hear nothing of them: connections for nothing else are made. What is not in a
-    /// block at the end is kept, and goes on with the next broadcast or sync, for 14 days.
+    /// Connections that are asked for filters and blocks hear nothing of them: others are made for nothing else, to a node of
+    /// --peer only where no other node is known. What is not in a block at the end is kept, and goes on with the next broadcast
+    /// or sync, for 14 days.
     Broadcast(Box<BroadcastArguments>),
     /// Show the block headers that are kept, write them to a file, or take them from one; no network is used
     #[command(subcommand, arg_required_else_help = false)]
@@ -147,17 +147,8 @@ impl DataArguments {
 pub(crate) struct SyncArguments {
     #[command(flatten)]
     pub(crate) data: DataArguments,
-    /// A node to connect to, and nobody else unless --discover is given; repeat it, or separate several by commas
-    ///
-    /// The node must serve compact block filters (Bitcoin Core: -blockfilterindex=1 -peerblockfilters=1). Without a port
-    /// it is the network's: 8333, testnet 18333, testnet4 48333, signet 38333, regtest 18444. Through a --proxy it can be an
-    /// onion service, and through an --i2p-sam a destination of I2P, which has no port.
-    #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
-    pub(crate) peers: Vec<String>,
     #[command(flatten)]
-    pub(crate) discovery: DiscoveryArguments,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
+    pub(crate) nodes: NodeArguments,
     #[command(flatten)]
     pub(crate) watch: WatchArguments,
     /// Where to begin to search: a block height, or a day as YYYY-MM-DD (UTC)
@@ -210,16 +201,8 @@ pub(crate) struct BroadcastArguments {
     pub(crate) transactions: Vec<String>,
     #[command(flatten)]
     pub(crate) data: DataArguments,
-    /// A node to connect to, and nobody else unless --discover is given; repeat it, or separate several by commas
-    ///
-    /// As of sync: the node must serve compact block filters. It is told of the transactions only where no other node is known,
-    /// over a connection of its own.
-    #[arg(long = "peer", value_name = "HOST[:PORT]", value_delimiter = ',')]
-    pub(crate) peers: Vec<String>,
     #[command(flatten)]
-    pub(crate) discovery: DiscoveryArguments,
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
+    pub(crate) nodes: NodeArguments,
     /// Give each transaction, or each family of them, to one node at a time, over a connection that ends with it
     ///
     /// Together with --proxy and Tor nobody learns where it comes from.

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use andon_bitcoin::client::{
-    Birthday, BroadcastOptions, BroadcastState, Client, Command, Config, Event, PeerPurpose, Start,
-    Submission,
+    Birthday, BroadcastOptions, BroadcastState, Client, Command, Event, PeerPurpose, Start, Submission,
 };
 use andon_store::SqliteStore;
 use bitcoin::consensus::encode::deserialize_hex;
@@ -21,7 +20,6 @@ use crate::json::{broadcast_state, state_name};
 use crate::output::Output;
 use crate::peers::Peers;
 use crate::runtime::{Received, Running, Runtime};
-use crate::sync::{USER_AGENT, parse_peers};
 use crate::units::counted;
 use crate::{End, offline, store, system};
 
@@ -42,17 +40,8 @@ pub(crate) fn run<R: Runtime>(
 ) -> Result<End, Error> {
     let network = arguments.data.network();
     let transactions = read_transactions(arguments)?;
-    let peers = parse_peers(&arguments.peers, network)?;
-    let networks = arguments.connection.networks();
-    let discovery = arguments.discovery.parse(&peers, network, networks)?;
-    let grouping = arguments.discovery.grouping()?;
-    let (encryption, proxy) = arguments.connection.parse()?;
+    let mut config = arguments.nodes.configure(network)?;
     let data_dir = arguments.data.directory()?;
-    let mut config = Config::new(network, system::seed()?);
-    (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
-    (config.encryption, config.proxy) = (encryption, proxy);
-    (config.i2p, config.cjdns) = (arguments.connection.i2p_sam, arguments.connection.cjdns);
-    config.user_agent = USER_AGENT.into();
     if !offline::is_there(&data_dir) {
         // The last block that is known: nothing is searched for that lies further back.
         config.start = Start::Before(Birthday::Height(u32::MAX));

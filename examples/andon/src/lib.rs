@@ -15,6 +15,7 @@ mod findings;
 mod import;
 mod interrupt;
 mod json;
+mod nodes;
 mod offline;
 mod output;
 mod peers;

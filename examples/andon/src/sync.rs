@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use andon_bitcoin::client::{self, Config, Endpoint, Start};
+use andon_bitcoin::client::{self, Start};
 use bitcoin::Network;
 
 use crate::End;
@@ -17,9 +17,6 @@ use crate::units::{counted, grouped};
 use crate::watch::Watch;
 use crate::{offline, system};
 
-/// The program calls itself so to its peers.
-pub(crate) const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
-
 /// Runs the command.
 ///
 /// # Errors
@@ -30,11 +27,7 @@ pub(crate) fn run<R: Runtime>(
     interrupt: &Interrupt,
 ) -> Result<End, Error> {
     let network = arguments.data.network();
-    let peers = parse_peers(&arguments.peers, network)?;
-    let networks = arguments.connection.networks();
-    let discovery = arguments.discovery.parse(&peers, network, networks)?;
-    let grouping = arguments.discovery.grouping()?;
-    let (encryption, proxy) = arguments.connection.parse()?;
+    let mut config = arguments.nodes.configure(network)?;
     let watch = Watch::parse(&arguments.watch, network)?;
     let data_dir = arguments.data.directory()?;
     let (scripts, descriptors) = (watch.scripts().len(), watch.descriptors().0.len());
@@ -56,11 +49,6 @@ pub(crate) fn run<R: Runtime>(
              before the first payment",
         );
     }
-    let mut config = Config::new(network, system::seed()?);
-    (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
-    (config.encryption, config.proxy) = (encryption, proxy);
-    (config.i2p, config.cjdns) = (arguments.connection.i2p_sam, arguments.connection.cjdns);
-    config.user_agent = USER_AGENT.into();
     config.minimum_work = arguments.minimum_work;
     config.filter_cache = arguments.keep_filters.unwrap_or_default();
     config.newest_first = arguments.newest_first;
@@ -141,18 +129,4 @@ fn timed_out(session: &Session<'_>, limit: Duration, asks_for_work: bool) -> Err
             ))
         }
     }
-}
-
-pub(crate) fn parse_peers(texts: &[String], network: Network) -> Result<Vec<Endpoint>, Error> {
-    let mut peers = Vec::new();
-    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
-        let peer = Endpoint::parse(text, network).map_err(|error| {
-            Error::usage(format!("invalid value '{text}' for '--peer <HOST[:PORT]>': {error}"))
-                .help("give HOST, HOST:PORT, or [IPv6]:PORT")
-        })?;
-        if !peers.contains(&peer) {
-            peers.push(peer);
-        }
-    }
-    Ok(peers)
 }
