@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it is a part of tests")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod behind;
 pub(crate) mod daemon;
 pub(crate) mod file;
 #[cfg(target_os = "linux")]

@@ -16,9 +16,8 @@ mod network;
 
 use std::time::{Duration, Instant};
 
-use common::daemon::named_by;
-use common::namespace::enter;
-use common::{Node, Running, andon, assert_found_everything, blocks, watch};
+use common::behind::{self, Behind, assert_synced_from};
+use common::{Ended, Running};
 use network::{Destination, I2pNetwork};
 
 /// The destination of nobody.
@@ -26,29 +25,27 @@ const NOBODY: &str = "ukeu3k5oycgaauneqgtnvselmt4yemvoilkln7jpvamvfx7dnkdq.b32.i
 
 #[test]
 fn a_node_behind_a_destination_of_i2p() {
-    let Some(program) = named_by("I2PD_EXE") else { return };
-    if !enter("a_node_behind_a_destination_of_i2p", Duration::from_secs(600)) {
+    let patience = Duration::from_secs(600);
+    let Some(Behind { program, home, node }) =
+        Behind::enter("I2PD_EXE", "a_node_behind_a_destination_of_i2p", patience)
+    else {
         return;
-    }
+    };
     let begin = Instant::now();
-    let home = tempfile::tempdir().unwrap();
-    let node = Node::start(blocks(0..290));
     let mut network = I2pNetwork::start(&program, home.path());
     let destination = Destination::lead_to(node.address, 1, &mut network);
     println!("the node's destination has tunnels after {:.1?}", begin.elapsed());
 
     let sam = I2pNetwork::sam(0).to_string();
-    let sync = |peers: &[&str]| {
-        let mut command = andon(home.path(), ["sync", "--json", "--network", "regtest", "--i2p-sam", &sam]);
-        command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
-        command.args(watch()).arg("--data-dir").arg(home.path().join("data")).args(["--timeout", "240"]);
-        command
+    let sync = |peer: &str| -> Ended {
+        let mut command = behind::sync(home.path(), &["--i2p-sam", &sam], &[peer], &["--timeout", "240"]);
+        Running::start_within(&mut command, Duration::from_secs(250)).end()
     };
     // A destination that has just been published may not be found at once.
     let mut failures = 0;
     let (ended, took) = loop {
         let syncing = Instant::now();
-        let ended = Running::start_within(&mut sync(&[&destination.name]), Duration::from_secs(250)).end();
+        let ended = sync(&destination.name);
         if ended.code == Some(0) || failures == 3 {
             break (ended, syncing.elapsed());
         }
@@ -57,16 +54,11 @@ fn a_node_behind_a_destination_of_i2p() {
         network.assert_running();
         failures += 1;
     };
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-    assert_found_everything(&ended.last());
-    let objects = ended.objects();
-    let connected = objects.iter().find(|object| object["event"] == "peer_connected").unwrap();
-    assert_eq!(connected["transport"], "v2");
-    assert_eq!(connected["peer"], format!("{}:0", destination.name));
+    assert_synced_from(&ended, &format!("{}:0", destination.name));
     println!("290 blocks are synced through {} in {took:.1?}, after {failures} failures", destination.name);
 
     // The router says what is the matter, and so does the program.
-    let ended = Running::start_within(&mut sync(&[NOBODY]), Duration::from_secs(250)).end();
+    let ended = sync(NOBODY);
     ended.failed(1, &["the destination can't be found"]);
     ended.failed_as("i2p");
     node.stop();

@@ -18,24 +18,14 @@ mod network;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::daemon::named_by;
-use common::namespace::enter;
-use common::{Node, Running, andon, assert_found_everything, blocks, run, watch};
+use common::behind::{self, Behind, assert_synced_from};
+use common::{Running, assert_found_everything, run};
 use network::TorNetwork;
 
 /// A service that does not exist in this network: its name is one of those in Tor's own documents.
 const NOBODY: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
-
-/// `sync` through a proxy.
-fn sync(home: &Path, peers: &[&str], proxy: SocketAddr, more: &[&str]) -> Command {
-    let mut command = andon(home, ["sync", "--json", "--network", "regtest", "--proxy", &proxy.to_string()]);
-    command.args(peers.iter().flat_map(|peer| ["--peer", peer]));
-    command.args(watch()).arg("--data-dir").arg(home.join("data")).args(more);
-    command
-}
 
 /// Whether Tor connects to an onion service now. It may take its time.
 fn reaches(proxy: SocketAddr, onion: &str) -> bool {
@@ -51,13 +41,13 @@ fn reaches(proxy: SocketAddr, onion: &str) -> bool {
 
 #[test]
 fn a_node_behind_an_onion_service() {
-    let Some(program) = named_by("TOR_EXE") else { return };
-    if !enter("a_node_behind_an_onion_service", Duration::from_secs(420)) {
+    let patience = Duration::from_secs(420);
+    let Some(Behind { program, home, node }) =
+        Behind::enter("TOR_EXE", "a_node_behind_an_onion_service", patience)
+    else {
         return;
-    }
+    };
     let begin = Instant::now();
-    let home = tempfile::tempdir().unwrap();
-    let node = Node::start(blocks(0..290));
     let mut tor = TorNetwork::start(program, home.path());
     let onion = tor.serve(node.address);
     let (proxy, mut control) = tor.client();
@@ -65,14 +55,12 @@ fn a_node_behind_an_onion_service() {
     tor.wait("a way to the onion service", 120, |_| reaches(proxy, &onion).then_some(()));
     println!("its onion service can be reached after {:.1?}", begin.elapsed());
 
+    let way = proxy.to_string();
+    let sync =
+        |home: &Path, peers: &[&str], more: &[&str]| behind::sync(home, &["--proxy", &way], peers, more);
     let syncing = Instant::now();
-    let ended = run(&mut sync(home.path(), &[&onion], proxy, &["--proxy-isolation"]));
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-    assert_found_everything(&ended.last());
-    let objects = ended.objects();
-    let connected = objects.iter().find(|object| object["event"] == "peer_connected").unwrap();
-    assert_eq!(connected["transport"], "v2");
-    assert_eq!(connected["peer"], format!("{onion}:18444"));
+    let ended = run(&mut sync(home.path(), &[&onion], &["--proxy-isolation"]));
+    assert_synced_from(&ended, &format!("{onion}:18444"));
     println!("290 blocks are synced through {onion} in {:.1?}", syncing.elapsed());
 
     // Two connections at once, by their logins on two circuits; and without, on one.
@@ -83,7 +71,7 @@ fn a_node_behind_an_onion_service() {
         std::fs::create_dir(&home).unwrap();
         let before = control.logins();
         let more = ["--proxy-isolation", isolation, "--follow"];
-        let mut running = Running::start(&mut sync(&home, &peers, proxy, &more));
+        let mut running = Running::start(&mut sync(&home, &peers, &more));
         for _ in peers {
             running.wait_for("peer_connected", |_| true);
         }
@@ -108,7 +96,7 @@ fn a_node_behind_an_onion_service() {
     }
 
     // Tor says what is the matter, and so does the program.
-    let ended = run(&mut sync(home.path(), &[NOBODY], proxy, &[]));
+    let ended = run(&mut sync(home.path(), &[NOBODY], &[]));
     ended.failed(1, &["the onion service can't be found"]);
     ended.failed_as("proxy");
     node.stop();
