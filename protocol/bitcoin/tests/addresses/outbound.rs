@@ -499,6 +499,33 @@ fn offline_it_dials_ever_less() {
     assert_eq!(peers, 8);
 }
 
+/// Dials for transactions have a pace of their own: however many fail, the others are made when they would be.
+#[test]
+fn failed_dials_for_transactions_hold_up_no_others() {
+    let dialled = |broadcasts: u32| {
+        let mut case = Case::with_nodes(QUIET(), 2000);
+        let mut seconds = Vec::new();
+        for second in 0..10 * MINUTE {
+            case.seconds = second;
+            for _ in 0..broadcasts {
+                let now = case.now();
+                let Case { outbound, book, barred, rng, .. } = &mut case;
+                let dial = outbound.next_for_broadcast(book, barred, now, rng).expect("there are many");
+                assert_eq!(dial.purpose, Purpose::Broadcast);
+                case.ended(&dial.location);
+            }
+            while let Some(dial) = case.next() {
+                seconds.push(second);
+                case.ended(&dial.location);
+            }
+        }
+        seconds
+    };
+    let expected = dialled(0);
+    assert!(expected.len() > 60, "{expected:?}");
+    assert_eq!(dialled(4), expected);
+}
+
 #[test]
 fn nobody_is_asked_for_addresses_all_the_time() {
     let mut case = Case::new(QUIET());
