@@ -7,6 +7,7 @@ mod world;
 
 use std::time::Duration;
 
+use andon_bitcoin::broadcast::{BROADCASTS, FINAL_DEPTH};
 use andon_bitcoin::client::{
     Birthday, BroadcastOptions, BroadcastState, Command, Config, Endpoint, Event, Fees, PeerPurpose, Reason,
     Skip, Submission, SubmitError,
@@ -363,6 +364,42 @@ fn a_block_from_just_before_it_was_given_is_looked_at_too() {
     world.run_until("the sync", |world| is_synced(world, HEIGHT + 2));
     world.command(broadcast(&[&transaction]));
     world.run_until("it is found", |world| is_confirmed(world, &transaction, HEIGHT + 1));
+}
+
+/// The rows of what is broadcast, without the one that says how far it was looked for.
+fn rows(world: &World) -> usize {
+    let store = world.client.shell.as_ref().unwrap().store().written();
+    store.rows(BROADCASTS).filter(|(key, _)| key.len() > 1).count()
+}
+
+/// A hundred blocks on an end is final, whether anything else is looked for or not: nothing of it is stored any more.
+#[test]
+fn what_lies_deep_in_the_chain_is_forgotten() {
+    for goes_on in [false, true] {
+        let mut world = world_of(1);
+        let (transaction, other) = (spend(1), spend(2));
+        world.run_until("the sync", |world| is_synced(world, HEIGHT));
+        world.command(broadcast(&[&transaction]));
+        if goes_on {
+            world.command(broadcast(&[&other]));
+        }
+        world.run_until("it is seen", |world| is(world, &transaction, BroadcastState::Seen));
+        let first = extend(&mut world, &tip(), 500, std::slice::from_ref(&transaction));
+        world.run_until("it is confirmed", |world| is_confirmed(world, &transaction, HEIGHT + 1));
+        let others = if goes_on { 2 } else { 0 };
+        let mut last = first.header;
+        for number in 1..FINAL_DEPTH {
+            assert_eq!(rows(&world), 2 + others, "{number} blocks deep");
+            last = extend(&mut world, &last, 500 + u64::from(number), &[]).header;
+            world.run_until("the next block", |world| is_synced(world, HEIGHT + 1 + number));
+            world.run_for(SECOND);
+        }
+        assert_eq!(rows(&world), others, "{FINAL_DEPTH} blocks deep");
+        world.restart(config(1));
+        world.run_for(10 * SECOND);
+        assert_eq!(states(&world, transaction.compute_txid()), []);
+        assert_eq!(states(&world, other.compute_txid()).is_empty(), !goes_on);
+    }
 }
 
 #[test]

@@ -104,12 +104,15 @@ impl Outgoing {
         }
     }
 
-    /// Forgets what has come to its end so far below the tip that no reorganisation is expected to undo it.
+    /// Forgets what has come to its end so far below the tip that no reorganisation is expected to undo it, and all that
+    /// spends it with it: those are found by its outputs.
     pub fn bury(&mut self, tip_height: u32) {
-        let buried = self.entries.iter().filter(|(_, entry)| {
-            entry
-                .settled
-                .is_some_and(|settled| settled.height().saturating_add(FINAL_DEPTH) <= tip_height + 1)
+        let is_deep = |entry: &Entry| {
+            let height = entry.settled.map(Settled::height);
+            height.is_some_and(|height| height.saturating_add(FINAL_DEPTH) <= tip_height.saturating_add(1))
+        };
+        let buried = self.entries.iter().filter(|(txid, entry)| {
+            is_deep(entry) && self.descendants(txid).iter().all(|child| is_deep(&self.entries[child]))
         });
         let buried: Vec<Txid> = buried.map(|(txid, _)| *txid).collect();
         for txid in buried {

@@ -100,6 +100,38 @@ fn what_is_buried_is_forgotten() {
     assert_eq!(table.outgoing.len(), 1, "what is in no block is not buried");
 }
 
+/// A child is found by its parent's output: while it may be in a block, or leave one, the parent is kept too.
+#[test]
+fn a_parent_is_buried_with_its_children() {
+    let parent = one(1);
+    let child = spend(&[output(&parent, 0)], 1);
+    let grandchild = spend(&[output(&child, 0)], 1);
+    let mut table = Table::new();
+    let family = [("p", &parent, None), ("c", &child, None), ("g", &grandchild, None)];
+    table.submit_all(&family, &Options::default());
+    table.submit("stranger", &one(2));
+    for transaction in [&parent, &one(2)] {
+        table.in_block(transaction, 7);
+    }
+    let found_by = |table: &Table| table.outgoing.scripts().contains(&parent.output[0].script_pubkey);
+    table.outgoing.bury(7 + FINAL_DEPTH);
+    assert_eq!(table.outgoing.len(), 3, "the stranger is forgotten");
+    assert!(found_by(&table));
+    // In a block that may be replaced yet.
+    table.in_block(&child, 150);
+    table.in_block(&grandchild, 160);
+    table.outgoing.bury(150 + FINAL_DEPTH);
+    assert_eq!(table.outgoing.len(), 3);
+    table.outgoing.rewind(149, table.now.instant);
+    assert!(found_by(&table));
+    table.in_block(&child, 155);
+    table.in_block(&grandchild, 160);
+    table.outgoing.bury(160 + FINAL_DEPTH - 2);
+    assert_eq!(table.outgoing.len(), 3);
+    table.outgoing.bury(160 + FINAL_DEPTH - 1);
+    assert!(table.outgoing.is_empty());
+}
+
 #[test]
 fn nothing_is_believed_before_the_block_is_checked() {
     let mut table = Table::new();
