@@ -471,9 +471,11 @@ fn peers_that_can_not_be_reached_are_waited_for() {
                 matches!(event, Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. })
             });
         let attempts = attempts.count();
-        assert!((10..=1000).contains(&attempts), "{attempts} attempts in ten minutes");
+        assert!((10..=40).contains(&attempts), "{attempts} attempts in ten minutes");
+        println!("{attempts} attempts in ten minutes, private: {private}");
         world.down.clear();
-        spread(&mut world, &[&transaction], 360 * SECOND);
+        // What is sent before anybody is there to be heard is seen in the next round.
+        spread(&mut world, &[&transaction], 1500 * SECOND);
         assert!(is(&world, &transaction, BroadcastState::Seen), "private: {private}");
     }
 }

@@ -10,78 +10,17 @@ use std::time::Duration;
 
 use andon_bitcoin::addresses::{AddressNetworks, Subnet};
 use andon_bitcoin::client::{
-    Birthday, BroadcastOptions, BroadcastState, Command, Config, Discovery, Endpoint, Event, Misbehaviour,
-    PeerPurpose, Proxy, ProxyLogin, Reason, Submission,
+    Birthday, Command, Config, Discovery, Endpoint, Event, PeerPurpose, Proxy, ProxyLogin, Reason,
 };
 use andon_bitcoin::filter;
 use andon_bitcoin::wire::{Host, Message, NodeAddress};
 use andon_kernel::UnixTime;
-use bitcoin::absolute::LockTime;
-use bitcoin::hashes::Hash;
+use bitcoin::Network;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Amount, Network, OutPoint, Transaction, TxIn, TxOut, Txid, transaction};
 use lab::chain::script;
 use lab::damage::change;
-use lab::{BEGIN, Chain, Lab, Peer, config, endpoint};
-
-fn chain(height: u32) -> Rc<Chain> {
-    let mut chain = Chain::new();
-    chain.grow_blocks(height, 1, |height| script(u64::from(height)));
-    Rc::new(chain)
-}
-
-/// Where the laboratory's peer of this number is, in a /16 of its own.
-fn at(peer: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(60 + (peer >> 8) as u8, peer as u8, 3, 4), 30_000 + peer))
-}
-
-fn full() -> ServiceFlags {
-    ServiceFlags::NETWORK | ServiceFlags::WITNESS | ServiceFlags::COMPACT_FILTERS
-}
-
-fn told(at: SocketAddr, services: ServiceFlags) -> NodeAddress {
-    NodeAddress { time: BEGIN as u32 - 3600, services, host: Host::Ip(at.ip()), port: at.port() }
-}
-
-fn finding(connections: usize) -> Config {
-    let discovery = Discovery { connections, ..Discovery::default() };
-    Config { discovery: Some(discovery), ..config(0) }
-}
-
-/// A laboratory of so many nodes, of which the first is given to the client and tells of all.
-fn lab_of(nodes: u16, connections: usize) -> Lab {
-    let chain = chain(20);
-    let mut peers: Vec<Peer> = (0..nodes).map(|_| Peer::new(&chain)).collect();
-    peers[0].tells = (1..nodes).map(|peer| told(at(peer), full())).collect();
-    let mut config = finding(connections);
-    config.peers = vec![Endpoint::Address(at(0))];
-    Lab::new(config, peers)
-}
-
-/// Who is connected, and for what, as the application was told.
-fn connected(lab: &Lab) -> Vec<(SocketAddr, PeerPurpose)> {
-    let mut connected = Vec::new();
-    for event in &lab.events {
-        match event {
-            Event::PeerConnected { endpoint: Endpoint::Address(addr), purpose, .. } => {
-                assert!(!connected.contains(&(*addr, *purpose)), "connected twice: {addr}");
-                connected.push((*addr, *purpose));
-            }
-            Event::PeerDisconnected {
-                endpoint: Endpoint::Address(addr), purpose, connected: true, ..
-            } => {
-                let place = connected.iter().position(|one| *one == (*addr, *purpose));
-                connected.remove(place.expect("it was connected"));
-            }
-            _ => {}
-        }
-    }
-    connected
-}
-
-fn found(lab: &Lab) -> usize {
-    connected(lab).iter().filter(|(_, purpose)| *purpose == PeerPurpose::Found).count()
-}
+use lab::nodes::{at, chain, connected, finding, found, full, lab_of, told};
+use lab::{BEGIN, Chain, Lab, Peer, endpoint};
 
 #[test]
 fn what_one_peer_tells_is_enough_to_find_others() {
@@ -507,141 +446,6 @@ fn nobody_who_is_found_is_this_client_or_given_twice() {
     assert_eq!(found(&lab), 2);
     assert_eq!(lab.dialled.iter().filter(|addr| **addr == at(0)).count(), 1);
     assert_eq!(endpoint(0), Endpoint::Address(SocketAddr::from(([127, 0, 0, 1], 30_000))));
-}
-
-#[test]
-fn transactions_are_told_to_nodes_that_are_asked_for_nothing_else() {
-    for private in [false, true] {
-        let mut lab = lab_of(12, 2);
-        lab.run_until("connections", |lab| found(lab) == 2);
-        lab.sync();
-        let working = connected(&lab);
-        let outpoint = OutPoint::new(Txid::from_byte_array([7; 32]), 0);
-        let transaction = spending(outpoint);
-        let options = BroadcastOptions { private, ..BroadcastOptions::default() };
-        lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction.clone())], options });
-        lab.run_until("an announcement", |lab| {
-            lab.events.iter().any(|event| {
-                matches!(event, Event::Broadcast { txid, state: BroadcastState::Announced, .. }
-                    if *txid == transaction.compute_txid())
-            })
-        });
-        lab.run_for(Duration::from_secs(5));
-        let now = connected(&lab);
-        let told: Vec<SocketAddr> = now
-            .iter()
-            .filter(|(_, purpose)| *purpose == PeerPurpose::Broadcast)
-            .map(|(address, _)| *address)
-            .collect();
-        // Four are there to be told or to be heard, and one more for what is private.
-        assert_eq!(told.len(), if private { 5 } else { 4 }, "{now:?}");
-        assert!(told.iter().all(|address| working.iter().all(|(working, _)| working != address)), "{now:?}");
-        assert!(working.iter().all(|peer| now.contains(peer)), "those that work go on");
-    }
-}
-
-fn spending(outpoint: OutPoint) -> Transaction {
-    Transaction {
-        version: transaction::Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: vec![TxIn { previous_output: outpoint, ..TxIn::default() }],
-        output: vec![TxOut { value: Amount::from_sat(1000), script_pubkey: script(77) }],
-    }
-}
-
-#[test]
-fn a_peer_that_was_given_is_told_of_transactions_only_when_nobody_else_is_found() {
-    // It tells of nobody.
-    let mut lab = lab_of(1, 2);
-    lab.sync();
-    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
-    let options = BroadcastOptions::default();
-    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
-    lab.run_for(Duration::from_secs(55));
-    assert_eq!(connected(&lab), [(at(0), PeerPurpose::Configured)]);
-    lab.run_for(Duration::from_secs(30));
-    let purposes: Vec<PeerPurpose> = lab
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::PeerConnected { purpose, .. } => Some(*purpose),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(purposes, [PeerPurpose::Configured, PeerPurpose::Broadcast, PeerPurpose::Broadcast]);
-}
-
-/// The book has a node, and it can't be reached: the transaction does not wait for it for ever.
-#[test]
-fn a_book_of_dead_nodes_keeps_no_transaction_from_a_peer_that_was_given() {
-    let mut lab = lab_of(3, 2);
-    lab.peers[1].up = false;
-    lab.peers[2].up = false;
-    lab.sync();
-    lab.run_for(Duration::from_secs(5));
-    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
-    let options = BroadcastOptions::default();
-    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
-    lab.run_for(Duration::from_secs(55));
-    assert_eq!(connected(&lab), [(at(0), PeerPurpose::Configured)]);
-    lab.run_for(Duration::from_secs(300));
-    let is_told = |event: &Event| {
-        matches!(event, Event::PeerConnected { endpoint, purpose: PeerPurpose::Broadcast, .. }
-            if *endpoint == Endpoint::Address(at(0)))
-    };
-    assert!(lab.events.iter().any(is_told), "{:?}", lab.dialled);
-}
-
-/// A transaction that nobody can be told of is no reason to dial all the time.
-#[test]
-fn offline_a_transaction_has_nodes_dialled_ever_less() {
-    let mut lab = lab_of(12, 2);
-    lab.run_until("connections", |lab| found(lab) == 2);
-    lab.peers.iter_mut().for_each(|peer| peer.up = false);
-    (0..12).for_each(|peer| lab.cut(peer));
-    lab.run_for(Duration::from_secs(60));
-    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
-    let options = BroadcastOptions::default();
-    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
-    let dials = |lab: &Lab| {
-        let ended =
-            |event: &&Event| matches!(event, Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. });
-        lab.events.iter().filter(ended).count()
-    };
-    lab.run_for(Duration::from_secs(600));
-    let at_first = dials(&lab);
-    assert!((8..=60).contains(&at_first), "{at_first}");
-    lab.run_for(Duration::from_secs(3600));
-    let later = dials(&lab) - at_first;
-    assert!(later <= 4 * 13, "{later} in an hour");
-    assert!(later >= 10, "{later} in an hour");
-}
-
-/// A node that is here for transactions, or to tell of others, has nothing to send that is exempt from what it may send.
-#[test]
-fn blocks_that_nobody_asked_for_are_weighed_on_every_connection() {
-    let mut lab = lab_of(12, 2);
-    lab.run_until("connections", |lab| found(lab) == 2);
-    lab.sync();
-    let transaction = spending(OutPoint::new(Txid::from_byte_array([7; 32]), 0));
-    let options = BroadcastOptions::default();
-    lab.command(Command::Broadcast { transactions: vec![Submission::new(transaction)], options });
-    lab.run_until("a connection for it", |lab| {
-        connected(lab).iter().any(|(_, purpose)| *purpose == PeerPurpose::Broadcast)
-    });
-    let there = connected(&lab);
-    let (who, _) = there.iter().find(|(_, purpose)| *purpose == PeerPurpose::Broadcast).unwrap();
-    let number = usize::from(who.port() - 30_000);
-    let block = vec![1; 900_000];
-    for _ in 0..4 {
-        lab.push_message(number, &Message::Block(&block));
-    }
-    lab.run_for(Duration::from_secs(5));
-    assert!(connected(&lab).contains(&(*who, PeerPurpose::Broadcast)), "as much as it may");
-    lab.push_message(number, &Message::Block(&block));
-    lab.run_for(Duration::from_secs(5));
-    let flooding = Reason::Misbehaved(Misbehaviour::Flooding);
-    assert!(lab.farewells().contains(&(Endpoint::Address(*who), flooding)), "{:?}", lab.farewells());
 }
 
 /// An onion service that was given is in the book too, for nodes tell of themselves: it is dialled once.

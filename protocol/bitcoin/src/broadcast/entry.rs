@@ -141,6 +141,12 @@ impl Entry {
         self.settled.is_none() && self.replaced_by.is_none()
     }
 
+    /// Whether it is to be announced, or was not seen yet.
+    pub(super) fn needs_peers(&self) -> bool {
+        // Who was told of one that was seen before may ask for it until the round ends.
+        self.is_live() && (self.progress < Progress::Seen || self.is_open)
+    }
+
     pub(super) fn fee(&self) -> Option<u64> {
         self.submission.fee.map(Amount::to_sat)
     }

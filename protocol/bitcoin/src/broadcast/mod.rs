@@ -198,10 +198,7 @@ impl Outgoing {
 
     /// Whether connections to peers are of use now: something is to be announced, or not seen yet.
     pub fn needs_peers(&self) -> bool {
-        self.entries.values().any(|entry| {
-            // Who was told of one that was seen before may ask for it until the round ends.
-            entry.is_live() && (entry.progress < Progress::Seen || entry.is_open)
-        })
+        self.entries.values().any(Entry::needs_peers)
     }
 
     /// What has happened since it was asked for last, one after the other.

@@ -120,6 +120,16 @@ impl Outgoing {
         self.peers.contains_key(&conn)
     }
 
+    /// Whether a peer takes one of those that are to be announced or were not seen yet: who takes none is not told of any, and
+    /// has none to announce.
+    pub fn is_of_use(&self, conn: ConnId) -> bool {
+        let takes = |peer: &Peer| {
+            let mut needy = self.entries.iter().filter(|(_, entry)| entry.needs_peers());
+            needy.any(|(txid, entry)| self.skip(entry, txid, peer).is_none())
+        };
+        self.peers.get(&conn).is_some_and(takes)
+    }
+
     /// A peer has named the lowest fee rate that it takes, in satoshis for 1000 virtual bytes.
     pub fn fee_filter(&mut self, conn: ConnId, least: u64) {
         if let Some(peer) = self.peers.get_mut(&conn) {

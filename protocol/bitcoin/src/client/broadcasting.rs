@@ -38,10 +38,12 @@ const CONNECTIONS_TO_THE_ONLY_ONE: usize = 2;
 /// asked for filters.
 const BEFORE_GIVEN: Duration = Duration::from_secs(60);
 
-/// When somebody is looked for again where there was nobody, or who there was could not be reached; twice as long each time, up
-/// to the longest: a phone in a tunnel shall not burn its battery.
+/// When somebody is looked for again where there was nobody, or who there was could not be reached or took nothing.
 const RETRY: Duration = Duration::from_secs(5);
-const MAX_RETRY: Duration = Duration::from_secs(5 * 60);
+
+/// How often that doubles where that goes for as many as there are places: up to five minutes. A phone in a tunnel shall not
+/// burn its battery, and what pays too little is taken nowhere for days, perhaps.
+const MAX_DOUBLINGS: u32 = 6;
 
 /// Blocks below the tip in which a transaction that is given is looked for too: the application may have given it to others. And
 /// one more for so much time since then, half of what a block takes on average.
@@ -60,9 +62,10 @@ pub(super) struct Broadcasting {
     orders: VecDeque<Order>,
     /// Whether something may be to be done.
     is_due: bool,
-    /// Nobody is dialled before; and how often in a row that was moved.
+    /// Nobody is dialled before.
     retry_at: Instant,
-    retries: u32,
+    /// Nodes in a row that could not be reached, or took nothing of what is to be told.
+    useless: u32,
     /// Since when nodes of the address book are tried in vain.
     nobody_since: Option<Instant>,
     /// What was given and is not looked for yet.
@@ -101,7 +104,7 @@ impl Broadcasting {
             orders: VecDeque::new(),
             is_due: true,
             retry_at: Instant::ZERO,
-            retries: 0,
+            useless: 0,
             nobody_since: None,
             placing: None,
             traced: None,
@@ -124,12 +127,12 @@ impl Broadcasting {
         self.is_due = true;
     }
 
-    /// Nobody was reached: it is tried again later.
+    /// Somebody could not be reached, or is of no use: after a while another is tried, and after a longer one the more of them
+    /// there are, so that a book of nothing else is not dialled through.
     fn put_off(&mut self, now: Instant) {
-        if self.retry_at <= now {
-            self.retry_at = now + (RETRY * (1 << self.retries.min(6))).min(MAX_RETRY);
-            self.retries += 1;
-        }
+        let doublings = (self.useless / CONNECTIONS as u32).min(MAX_DOUBLINGS);
+        self.retry_at = self.retry_at.max(now + RETRY * (1 << doublings));
+        self.useless = self.useless.saturating_add(1);
     }
 
     /// Blocks below a height have been looked through.
@@ -249,7 +252,8 @@ impl Client {
             return turn.out.event(Event::BroadcastRefused { txids, error });
         }
         broadcasting.is_due = true;
-        (broadcasting.retry_at, broadcasting.retries) = (turn.now.instant, 0);
+        // Others may take this one.
+        (broadcasting.retry_at, broadcasting.useless) = (turn.now.instant, 0);
         let Range { start, end } = BEFORE_SEARCH;
         let wait = if can_hide { start + broadcasting.rng.below(end - start) } else { 0 };
         let placing = broadcasting.placing.get_or_insert(Placing {
@@ -337,6 +341,8 @@ impl Client {
             for (conn, inventory) in self.broadcasting.outgoing.announce(turn.now) {
                 self.send(turn, conn, &Message::Inv(inventory.as_slice().into()));
             }
+            // While those whom it names are here.
+            self.keep_broadcasts(turn);
             for conn in self.broadcasting.outgoing.to_close(turn.now) {
                 self.drop_peer(turn, conn, Reason::Told);
             }
@@ -354,14 +360,18 @@ impl Client {
         }
     }
 
-    /// Lets nodes of the address book go that take no transactions, for others to come in their place: after a while, so that
-    /// a book of nothing else is not dialled through in a moment.
+    /// Lets nodes of the address book go that take nothing of what is to be told, for others to come in their place: after a
+    /// while, and after a longer one the more of them there are, so that a book of nothing else is not dialled through.
     fn drop_who_takes_none(&mut self, turn: &mut Turn<'_>) {
-        let takes_none = |peer: &Peer| {
+        let outgoing = &self.broadcasting.outgoing;
+        if !outgoing.needs_peers() {
+            return;
+        }
+        let takes_none = |(conn, peer): &(&ConnId, &Peer)| {
             let is_found = matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), only: None });
-            is_found && peer.handshake == Handshake::Broadcast && peer.behind.is_none() && !peer.relay.relays
+            is_found && outgoing.is_connected(**conn) && !outgoing.is_of_use(**conn)
         };
-        let useless = self.peers.iter().filter(|(_, peer)| takes_none(peer)).map(|(conn, _)| *conn);
+        let useless = self.peers.iter().filter(takes_none).map(|(conn, _)| *conn);
         for conn in useless.collect::<Vec<_>>() {
             self.drop_peer(turn, conn, Reason::TakesNone);
         }
@@ -508,7 +518,6 @@ impl Client {
     pub(super) fn broadcast_peer_ready(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let nonce = self.rng.u64();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        self.broadcasting.retries = 0;
         if matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), .. }) {
             self.broadcasting.nobody_since = None;
         }
@@ -546,6 +555,9 @@ impl Client {
         if let Some(least) = peer.fee_filter {
             outgoing.fee_filter(conn, least);
         }
+        if outgoing.is_of_use(conn) {
+            self.broadcasting.useless = 0;
+        }
         self.broadcasting.is_due = true;
     }
 
@@ -561,9 +573,10 @@ impl Client {
             match reason {
                 _ if peer.is_private() => {}
                 Reason::Told => {}
-                // So that a book of nobody else is not dialled through in a moment.
+                Reason::TakesNone => self.broadcasting.put_off(turn.now.instant),
                 _ if peer.handshake == Handshake::Broadcast => {
-                    self.broadcasting.retry_at = turn.now.instant + RETRY;
+                    let soon = turn.now.instant + RETRY;
+                    self.broadcasting.retry_at = self.broadcasting.retry_at.max(soon);
                 }
                 _ => self.broadcasting.put_off(turn.now.instant),
             }

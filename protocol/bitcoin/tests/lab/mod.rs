@@ -9,6 +9,7 @@ pub(crate) mod damage;
 #[path = "../world/disk.rs"]
 mod disk;
 pub(crate) mod filter_headers;
+pub(crate) mod nodes;
 pub(crate) mod peer;
 pub(crate) mod proxy;
 pub(crate) mod router;

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use andon_bitcoin::client::BlockId;
 use andon_bitcoin::wire::{
-    FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, Inventory, Message, NodeAddress, PROTOCOL_VERSION, Version,
+    FILTER_TYPE_BASIC, FilterRequest, INV_BLOCK, INV_TX, INV_WTX, Inventory, Message, NodeAddress,
+    PROTOCOL_VERSION, Version,
 };
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
@@ -60,6 +61,13 @@ pub(crate) struct Peer {
     pub(crate) takes_addrv2: bool,
     /// How often it was asked for them.
     pub(crate) asked_for_addresses: u32,
+    /// Whether it takes transactions, and the lowest fee rate that it takes, if it names one.
+    pub(crate) relays: bool,
+    pub(crate) fee_filter: Option<u64>,
+    /// Whether it says anything to pings.
+    pub(crate) answers_pings: bool,
+    /// Transactions that it was told of, by their ids.
+    pub(crate) told: Vec<[u8; 32]>,
     /// What it names at every thousandth block up to a height, when it is asked for that.
     pub(crate) names: Names,
     /// What it does when it is asked for filter headers, from one height to another.
@@ -133,6 +141,10 @@ impl Peer {
             heard: Vec::new(),
             takes_addrv2: false,
             asked_for_addresses: 0,
+            relays: true,
+            fee_filter: None,
+            answers_pings: true,
+            told: Vec::new(),
             names: Box::new(|chain, height| Some(chain.checkpoints(height))),
             gives: Box::new(|_, _, _| Given::Whole),
         }
@@ -167,6 +179,9 @@ impl Peer {
                     send(&Message::SendAddrV2);
                 }
                 send(&Message::Verack);
+                if let Some(least) = self.fee_filter {
+                    send(&Message::FeeFilter(least));
+                }
             }
             Message::Addr(told) => {
                 assert!(!self.takes_addrv2);
@@ -180,7 +195,11 @@ impl Peer {
                 self.asked_for_addresses += 1;
                 send(&Message::AddrV2(self.tells.clone()));
             }
-            Message::Ping(nonce) => send(&Message::Pong(*nonce)),
+            Message::Ping(nonce) if self.answers_pings => send(&Message::Pong(*nonce)),
+            Message::Inv(inventory) => {
+                let told = inventory.iter().filter(|told| [INV_TX, INV_WTX].contains(&told.kind));
+                self.told.extend(told.map(|told| told.hash));
+            }
             Message::GetHeaders(request) => {
                 let locator: Vec<BlockHash> = request.locator.iter().collect();
                 if self.first_locator.is_empty() {
@@ -287,7 +306,7 @@ impl Peer {
             nonce: 77,
             user_agent: b"/lab:1/",
             start_height: self.claims.unwrap_or(self.chain.height() as i32),
-            relay: true,
+            relay: self.relays,
         }
     }
 }
