@@ -135,6 +135,15 @@ impl Broadcasting {
         self.useless = self.useless.saturating_add(1);
     }
 
+    /// Somebody was reached who is there for something else: the network is back, if it was away. Who spreads what is told to
+    /// one alone is heard only by those who are connected then.
+    pub(super) fn reached(&mut self, now: Instant) {
+        if self.outgoing.needs_peers() && self.useless > 0 {
+            (self.retry_at, self.useless) = (now, 0);
+            self.is_due = true;
+        }
+    }
+
     /// Blocks below a height have been looked through.
     pub(super) fn searched(&mut self, next: u32) {
         self.outgoing.set_searched(next);
@@ -520,6 +529,9 @@ impl Client {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), .. }) {
             self.broadcasting.nobody_since = None;
+        }
+        if peer.is_private() {
+            self.broadcasting.reached(turn.now.instant);
         }
         let outgoing = &mut self.broadcasting.outgoing;
         match peer.origin {

@@ -262,6 +262,7 @@ impl Client {
             return Ok(());
         }
         self.timers.cancel(Timer::Handshake(conn));
+        self.broadcasting.reached(turn.now.instant);
         self.send(turn, conn, &Message::SendHeaders);
         self.ask_for_addresses(turn, conn);
         Ok(())
