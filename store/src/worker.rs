@@ -170,9 +170,14 @@ impl<W: Fn()> Worker<W> {
                 is_filling = !group.tables.end_filling()?;
             }
             self.carry_out(group, &mut queue, closing)?;
-            if is_filling && !closing && group.is_bulk() {
+            while is_filling && !closing && group.is_bulk() {
+                let before = group.written;
                 self.linger(&mut queue);
                 self.carry_out(group, &mut queue, closing)?;
+                if group.written == before {
+                    break;
+                }
+                // What did not go with the full group is the beginning of the next, and no group of its own.
             }
             self.publish(group)?;
         }
