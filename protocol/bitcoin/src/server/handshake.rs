@@ -10,7 +10,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
 
 use crate::wire::{
-    CommandName, Frame, INV_BLOCK, INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, Items, MAX_ADDRESSES,
+    CommandName, Frame, INV_BLOCK, INV_TX, INV_WITNESS_TX, INV_WTX, Inventory, Items, MAX_ADDRESSES,
     MAX_HEADERS, MAX_INVENTORY, Malformed, Message, PROTOCOL_VERSION, Reader, Version,
 };
 
@@ -204,8 +204,7 @@ impl Session<'_> {
 
 /// Whether an entry of an `inv` or `getdata` names a transaction.
 pub(super) fn is_transaction(kind: u32) -> bool {
-    const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
-    matches!(kind, INV_TX | INV_WTX | WITNESS_TX)
+    matches!(kind, INV_TX | INV_WTX | INV_WITNESS_TX)
 }
 
 /// Refuses what Bitcoin Core refuses before it decodes the rest.

@@ -10,7 +10,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Block, OutPoint, Transaction, Txid, Wtxid};
 
 use super::chain::Chain;
-use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory};
+use crate::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 
 /// The weight above which Bitcoin Core relays no transaction.
 const MAX_WEIGHT: u64 = 400_000;
@@ -66,10 +66,9 @@ impl Pool {
 
     /// The transaction that an entry of an `inv` or a `getdata` names, if it is here.
     pub(super) fn find(&self, inventory: &Inventory) -> Option<Txid> {
-        const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
         match inventory.kind {
             INV_WTX => self.by_wtxid.get(&Wtxid::from_byte_array(inventory.hash)).copied(),
-            INV_TX | WITNESS_TX => {
+            INV_TX | INV_WITNESS_TX => {
                 let txid = Txid::from_byte_array(inventory.hash);
                 self.transactions.contains_key(&txid).then_some(txid)
             }

@@ -15,7 +15,7 @@ use super::peer::Alarm;
 use super::pool::{Pool, Taken};
 use super::session::Session;
 use super::{Event, Reason};
-use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, Message};
+use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WITNESS_TX, INV_WTX, Inventory, Message};
 
 /// What is remembered of what one peer announces, as in Bitcoin Core.
 const MAX_OFFERS: usize = 5000;
@@ -123,10 +123,13 @@ impl Session<'_> {
         }
         if !requests.is_empty() {
             // Old style: with witnesses all the same (BIP144), of whoever says that it knows them, as Bitcoin Core asks.
-            let flag = if self.peer.services.has(ServiceFlags::WITNESS) { INV_WITNESS_FLAG } else { 0 };
-            let with_flag = |kind: u32| if kind == INV_TX { kind | flag } else { kind };
+            let kind_of_old = match self.peer.services.has(ServiceFlags::WITNESS) {
+                true => INV_WITNESS_TX,
+                false => INV_TX,
+            };
+            let as_asked = |kind: u32| if kind == INV_TX { kind_of_old } else { kind };
             let requests: Vec<Inventory> =
-                requests.into_iter().map(|(kind, hash)| Inventory { kind: with_flag(kind), hash }).collect();
+                requests.into_iter().map(|(kind, hash)| Inventory { kind: as_asked(kind), hash }).collect();
             self.send(&Message::GetData(requests.as_slice().into()));
         }
     }

@@ -32,6 +32,8 @@ pub const INV_BLOCK: u32 = 2;
 pub const INV_WTX: u32 = 5;
 /// Added to a kind in `getdata`: with witnesses (BIP144).
 pub const INV_WITNESS_FLAG: u32 = 1 << 30;
+/// A transaction by its txid, to come with witnesses.
+pub const INV_WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
 /// A block, to come with witnesses.
 pub const INV_WITNESS_BLOCK: u32 = INV_BLOCK | INV_WITNESS_FLAG;
 
