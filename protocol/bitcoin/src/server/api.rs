@@ -131,7 +131,7 @@ pub enum Event {
     TransactionKept {
         /// Which.
         txid: Txid,
-        /// Who sent it, or what it waited for; the application, if nobody.
+        /// Who sent it; the application, if nobody.
         from: Option<ConnId>,
     },
     /// The chain has a new tip.

@@ -22,6 +22,7 @@ mod answer;
 mod api;
 mod chain;
 mod handshake;
+mod orphans;
 mod peer;
 mod pool;
 mod relay;
@@ -40,7 +41,7 @@ use andon_kernel::{ConnId, Input, Instant, Link, Machine, Now, Outbox, Rng, Time
 
 use addresses::Addresses;
 use peer::{Alarm, Peer};
-use pool::Taken;
+use pool::{Change, Taken};
 use relay::Relay;
 use session::{Session, Shared};
 
@@ -116,15 +117,18 @@ impl Server {
         self.spread(now, out);
     }
 
-    /// Has every peer hear of transactions that are kept since the last time.
+    /// Has every peer hear of transactions that are kept since the last time, and of those that it may be asked for.
     fn spread(&mut self, now: Now, out: &mut Outbox<Event>) {
         let kept = core::mem::take(&mut self.shared.relay.kept);
-        if kept.is_empty() {
+        let freed = core::mem::take(&mut self.shared.relay.freed);
+        if kept.is_empty() && freed.is_empty() {
             return;
         }
         let Self { shared, peers, timers, .. } = self;
         for (&conn, peer) in peers {
-            Session { now, conn, peer, shared, timers, out }.hear_transactions(&kept);
+            let mut session = Session { now, conn, peer, shared, timers, out };
+            session.hear_transactions(&kept);
+            session.hear_freed(&freed);
         }
     }
 
@@ -150,17 +154,16 @@ impl Server {
             Command::Extend(blocks) => (self.shared.chain.height(), blocks),
             Command::Reorganise { fork_height, blocks } => (fork_height, blocks),
         };
-        let chain = &mut self.shared.chain;
+        let Shared { chain, relay, config, .. } = &mut self.shared;
         if let Err(error) = chain.reorganise(fork_height, &blocks) {
             out.event(Event::Rejected(Rejection::Blocks(error)));
             return;
         }
-        for block in &blocks {
-            self.shared.relay.pool.confirm(block);
-        }
-        self.shared.relay.pool.recheck(chain);
         out.event(Event::ChainChanged { height: chain.height(), tip: chain.tip() });
-        let news = announce::news(chain, fork_height);
+        let Change { gone, kept } = relay.pool.chain_changed(&blocks, chain, config.mempool_bytes);
+        self.peers.values_mut().for_each(|peer| peer.relay.forget(&gone));
+        relay.keep(kept, out);
+        let news = announce::news(&self.shared.chain, fork_height);
         for conn in self.conns() {
             self.run(now, conn, out, |session| session.hear(&news));
         }
@@ -171,10 +174,7 @@ impl Server {
         let Taken::Kept(kept) = relay.pool.take(transaction, None, chain, config.mempool_bytes) else {
             return out.event(Event::Rejected(Rejection::Transaction));
         };
-        for &txid in &kept {
-            out.event(Event::TransactionKept { txid, from: None });
-        }
-        relay.kept.extend(kept);
+        relay.keep(kept, out);
         self.spread(now, out);
     }
 
@@ -211,7 +211,10 @@ impl Machine for Server {
             }
             Input::Received { conn, bytes } => self.run(now, conn, out, |session| session.received(bytes)),
             Input::Drained { conn } => self.run(now, conn, out, |session| session.drained()),
-            Input::Disconnected { conn, reason } => self.forget(conn, Reason::Connection(reason), out),
+            Input::Disconnected { conn, reason } => {
+                self.forget(conn, Reason::Connection(reason), out);
+                self.spread(now, out);
+            }
             // It dials nobody, looks nothing up, stores nothing and takes no datagrams.
             Input::Start
             | Input::Connected { link: Link::Outbound, .. }

@@ -1,7 +1,7 @@
 //! Transactions that a server keeps: those that spend what exists, and for a while those whose parents it lacks.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use andon_kernel::ConnId;
@@ -10,13 +10,11 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Block, OutPoint, Transaction, Txid, Wtxid};
 
 use super::chain::Chain;
+use super::orphans::{Named, Orphans};
 use crate::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 
 /// The weight above which Bitcoin Core relays no transaction.
 const MAX_WEIGHT: u64 = 400_000;
-/// Transactions without parents that are kept, and their bytes.
-const MAX_ORPHANS: usize = 100;
-const MAX_ORPHAN_BYTES: usize = 1_000_000;
 
 /// Transactions by their ids.
 #[derive(Debug, Default)]
@@ -25,33 +23,49 @@ pub(super) struct Pool {
     by_wtxid: BTreeMap<Wtxid, Txid>,
     spent: BTreeMap<OutPoint, Txid>,
     bytes: usize,
-    orphans: BTreeMap<Txid, Orphan>,
-    orphan_bytes: usize,
+    orphans: Orphans,
 }
 
 #[derive(Debug)]
 struct Pooled {
     wtxid: Wtxid,
+    spends: Box<[OutPoint]>,
     outputs: usize,
     /// With witnesses.
     bytes: Box<[u8]>,
 }
 
-#[derive(Debug)]
-struct Orphan {
-    from: ConnId,
-    transaction: Transaction,
-    size: usize,
+/// A transaction that is kept now, and who sent it: the application, if nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) txid: Txid,
+    pub(super) from: Option<ConnId>,
 }
 
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is kept, and so are those that had waited for it. In their order.
-    Kept(Vec<Txid>),
+    /// It is kept, and so are those that had waited for it. Parents before their children.
+    Kept(Vec<Kept>),
     /// It waits for these parents, or would, were there room.
-    Lacks(Vec<Txid>),
+    Lacks(BTreeSet<Txid>),
     /// It is known, or not wanted.
+    Refused,
+}
+
+/// What a change of the chain does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Kept no longer.
+    pub(super) gone: Vec<Txid>,
+    /// Kept from now on: what they waited for has come. Parents before their children.
+    pub(super) kept: Vec<Kept>,
+}
+
+/// What is to be done with a transaction.
+enum Verdict {
+    Fits,
+    Lacks(BTreeSet<Txid>),
     Refused,
 }
 
@@ -76,16 +90,12 @@ impl Pool {
         }
     }
 
-    /// Whether something that an `inv` names need not be asked for.
-    pub(super) fn knows(&self, inventory: &Inventory) -> bool {
-        let is_orphan = || match inventory.kind {
-            INV_WTX => self
-                .orphans
-                .values()
-                .any(|orphan| orphan.transaction.compute_wtxid().to_byte_array() == inventory.hash),
-            _ => self.orphans.contains_key(&Txid::from_byte_array(inventory.hash)),
-        };
-        self.find(inventory).is_some() || is_orphan()
+    /// Whether what an `inv` names is here and waits for its parents.
+    pub(super) fn is_waiting(&self, inventory: &Inventory) -> bool {
+        match inventory.kind {
+            INV_WTX => self.orphans.has_wtxid(&Wtxid::from_byte_array(inventory.hash)),
+            _ => self.orphans.has(&Txid::from_byte_array(inventory.hash)),
+        }
     }
 
     /// What a `getdata` is answered with: by its txid alone, without witnesses.
@@ -108,110 +118,133 @@ impl Pool {
         chain: &Chain,
         max_bytes: usize,
     ) -> Taken {
-        let txid = transaction.compute_txid();
-        let size = transaction.total_size();
-        let is_sound = !transaction.input.is_empty()
-            && !transaction.output.is_empty()
-            && !transaction.input.iter().any(|input| input.previous_output.is_null())
-            && transaction.weight().to_wu() <= MAX_WEIGHT;
-        if !is_sound || self.transactions.contains_key(&txid) || self.orphans.contains_key(&txid) {
+        if !is_sound(&transaction) {
             return Taken::Refused;
         }
-        let mut missing: Vec<Txid> = Vec::new();
-        for input in &transaction.input {
-            let outpoint = &input.previous_output;
-            if self.spent.contains_key(outpoint) {
-                return Taken::Refused;
-            }
-            if !chain.is_unspent(outpoint) && !self.has_output(outpoint) && !missing.contains(&outpoint.txid)
-            {
-                missing.push(outpoint.txid);
-            }
-        }
-        if !missing.is_empty() {
-            // What is here or in the chain has no such output.
-            if missing.iter().any(|parent| self.transactions.contains_key(parent)) {
-                return Taken::Refused;
-            }
-            if let Some(from) = from
-                && self.orphans.len() < MAX_ORPHANS
-                && self.orphan_bytes + size <= MAX_ORPHAN_BYTES
-            {
-                self.orphan_bytes += size;
-                self.orphans.insert(txid, Orphan { from, transaction, size });
-            }
-            return Taken::Lacks(missing);
-        }
-        if self.bytes + size > max_bytes {
+        let named = Named::new(transaction);
+        if self.transactions.contains_key(&named.txid) || self.orphans.has(&named.txid) {
             return Taken::Refused;
         }
-        self.insert(txid, &transaction, size);
-        let mut kept = Vec::from([txid]);
-        for child in self.orphans_of(&txid) {
-            let orphan = self.take_orphan(&child).expect("it was found just now");
-            if let Taken::Kept(more) = self.take(orphan.transaction, Some(orphan.from), chain, max_bytes) {
-                kept.extend(more);
+        match self.judge(&named.transaction, chain) {
+            Verdict::Fits if self.bytes + named.size <= max_bytes => {
+                self.insert(&named);
+                let mut kept = Vec::from([Kept { txid: named.txid, from }]);
+                self.keep_descendants(&mut kept, chain, max_bytes);
+                Taken::Kept(kept)
             }
+            Verdict::Lacks(parents) => {
+                if let Some(from) = from {
+                    self.orphans.add(named, from);
+                }
+                Taken::Lacks(parents)
+            }
+            Verdict::Fits | Verdict::Refused => Taken::Refused,
         }
-        Taken::Kept(kept)
     }
 
     /// Forgets what a peer's transactions wait for.
     pub(super) fn peer_gone(&mut self, conn: ConnId) {
-        let gone = self.orphans.iter().filter(|(_, orphan)| orphan.from == conn);
-        for txid in gone.map(|(txid, _)| *txid).collect::<Vec<_>>() {
-            self.take_orphan(&txid);
-        }
+        self.orphans.peer_gone(conn);
     }
 
-    /// A block has these: they, and what spends the same or what is not there any more, go.
-    pub(super) fn confirm(&mut self, block: &Block) {
-        for transaction in &block.txdata {
-            self.remove(&transaction.compute_txid());
+    /// The chain has these blocks now: what they have goes, and what spends the same or what is not there any more; what
+    /// waited for something in them waits no longer.
+    pub(super) fn chain_changed(&mut self, blocks: &[Block], chain: &Chain, max_bytes: usize) -> Change {
+        let Change { mut gone, mut kept } = Change::default();
+        for transaction in blocks.iter().flat_map(|block| &block.txdata) {
+            self.remove(&transaction.compute_txid(), &mut gone);
             for input in &transaction.input {
                 if let Some(rival) = self.spent.get(&input.previous_output).copied() {
-                    self.remove_family(rival);
+                    self.remove_family(rival, &mut gone);
                 }
+                self.orphans.remove_spenders(input.previous_output);
             }
         }
+        // Other blocks may have taken the place of some. What is lost by a removal is a descendant, and goes with it.
+        let is_lost = |outpoint: &OutPoint| !chain.is_unspent(outpoint) && !self.has_output(outpoint);
+        let lost: Vec<Txid> =
+            self.spent.iter().filter(|(outpoint, _)| is_lost(outpoint)).map(|(_, txid)| *txid).collect();
+        for txid in lost {
+            self.remove_family(txid, &mut gone);
+        }
+        for txid in self.orphans.txids() {
+            kept.extend(self.retry(&txid, chain, max_bytes));
+        }
+        self.keep_descendants(&mut kept, chain, max_bytes);
+        Change { gone, kept }
     }
 
-    /// Other blocks have taken the place of some: what spends nothing that exists goes.
-    pub(super) fn recheck(&mut self, chain: &Chain) {
-        let lost = |pool: &Self| {
-            let mut inputs = pool.spent.iter();
-            let lost = inputs.find(|(outpoint, _)| !chain.is_unspent(outpoint) && !pool.has_output(outpoint));
-            lost.map(|(_, txid)| *txid)
-        };
-        while let Some(txid) = lost(self) {
-            self.remove_family(txid);
+    /// Looks at what waited for these, and for what is kept of that, and so on: all of it is added to them.
+    fn keep_descendants(&mut self, kept: &mut Vec<Kept>, chain: &Chain, max_bytes: usize) {
+        let mut next = 0;
+        while let Some(Kept { txid: parent, .. }) = kept.get(next) {
+            for child in self.orphans.children(parent) {
+                kept.extend(self.retry(&child, chain, max_bytes));
+            }
+            next += 1;
         }
     }
 
-    fn insert(&mut self, txid: Txid, transaction: &Transaction, size: usize) {
-        let wtxid = transaction.compute_wtxid();
+    /// Looks again at a transaction that waits. It waits on while it lacks something, and else is kept or forgotten.
+    fn retry(&mut self, txid: &Txid, chain: &Chain, max_bytes: usize) -> Option<Kept> {
+        let verdict = self.judge(self.orphans.transaction(txid)?, chain);
+        if matches!(verdict, Verdict::Lacks(_)) {
+            return None;
+        }
+        let (named, from) = self.orphans.remove(txid)?;
+        let fits = matches!(verdict, Verdict::Fits) && self.bytes + named.size <= max_bytes;
+        fits.then(|| {
+            self.insert(&named);
+            Kept { txid: *txid, from: Some(from) }
+        })
+    }
+
+    fn judge(&self, transaction: &Transaction, chain: &Chain) -> Verdict {
+        let mut missing = BTreeSet::new();
         for input in &transaction.input {
-            self.spent.insert(input.previous_output, txid);
+            let outpoint = &input.previous_output;
+            if self.spent.contains_key(outpoint) {
+                return Verdict::Refused;
+            }
+            if !chain.is_unspent(outpoint) && !self.has_output(outpoint) {
+                missing.insert(outpoint.txid);
+            }
         }
-        self.bytes += size;
-        self.by_wtxid.insert(wtxid, txid);
-        self.transactions.insert(
-            txid,
-            Pooled { wtxid, outputs: transaction.output.len(), bytes: serialize(transaction).into() },
-        );
+        if missing.is_empty() {
+            Verdict::Fits
+        } else if missing.iter().any(|parent| self.transactions.contains_key(parent)) {
+            // What is here has no such output.
+            Verdict::Refused
+        } else {
+            Verdict::Lacks(missing)
+        }
     }
 
-    fn remove(&mut self, txid: &Txid) {
+    fn insert(&mut self, named: &Named) {
+        let Named { transaction, txid, wtxid, size } = named;
+        let spends: Box<[OutPoint]> = transaction.input.iter().map(|input| input.previous_output).collect();
+        self.spent.extend(spends.iter().map(|outpoint| (*outpoint, *txid)));
+        self.bytes += size;
+        self.by_wtxid.insert(*wtxid, *txid);
+        let bytes = serialize(transaction).into();
+        let outputs = transaction.output.len();
+        self.transactions.insert(*txid, Pooled { wtxid: *wtxid, spends, outputs, bytes });
+    }
+
+    fn remove(&mut self, txid: &Txid, gone: &mut Vec<Txid>) {
         let Some(pooled) = self.transactions.remove(txid) else { return };
         self.bytes -= pooled.bytes.len();
         self.by_wtxid.remove(&pooled.wtxid);
-        self.spent.retain(|_, spender| spender != txid);
+        for outpoint in &pooled.spends {
+            self.spent.remove(outpoint);
+        }
+        gone.push(*txid);
     }
 
-    fn remove_family(&mut self, txid: Txid) {
+    fn remove_family(&mut self, txid: Txid, gone: &mut Vec<Txid>) {
         let mut open = Vec::from([txid]);
         while let Some(next) = open.pop() {
-            self.remove(&next);
+            self.remove(&next, gone);
             let outputs = OutPoint::new(next, 0)..=OutPoint::new(next, u32::MAX);
             open.extend(self.spent.range(outputs).map(|(_, child)| *child));
         }
@@ -221,17 +254,14 @@ impl Pool {
         let parent = self.transactions.get(&outpoint.txid);
         parent.is_some_and(|parent| (outpoint.vout as usize) < parent.outputs)
     }
+}
 
-    fn orphans_of(&self, parent: &Txid) -> Vec<Txid> {
-        let waits = |orphan: &Orphan| {
-            orphan.transaction.input.iter().any(|input| input.previous_output.txid == *parent)
-        };
-        self.orphans.iter().filter(|(_, orphan)| waits(orphan)).map(|(txid, _)| *txid).collect()
-    }
-
-    fn take_orphan(&mut self, txid: &Txid) -> Option<Orphan> {
-        let orphan = self.orphans.remove(txid)?;
-        self.orphan_bytes -= orphan.size;
-        Some(orphan)
-    }
+/// Whether a transaction could be one, wherever it stands, and Bitcoin Core would relay it by its size.
+fn is_sound(transaction: &Transaction) -> bool {
+    let spent: BTreeSet<&OutPoint> = transaction.input.iter().map(|input| &input.previous_output).collect();
+    !spent.is_empty()
+        && spent.len() == transaction.input.len()
+        && !spent.iter().any(|outpoint| outpoint.is_null())
+        && !transaction.output.is_empty()
+        && transaction.weight().to_wu() <= MAX_WEIGHT
 }

@@ -58,7 +58,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Does all that can be done now: finishes the answer, tells the news, reads on.
+    /// Does all that can be done now: finishes the answer, does what has become due, tells the news, reads on.
     pub(super) fn proceed(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
         // The reader lends what it holds while the rest of the peer changes.
         let (empty, _) = unencrypted(self.shared.magic);
@@ -98,6 +98,10 @@ impl Session<'_> {
                 self.send_ping();
             } else if !self.peer.news.is_empty() && self.peer.is_connected() {
                 self.announce();
+            } else if self.peer.relay.is_request_due {
+                self.request();
+            } else if self.peer.relay.is_tell_due {
+                self.tell_transactions();
             } else {
                 match reader.next(input) {
                     Ok(Some(frame)) => self.message(frame)?,
@@ -141,8 +145,14 @@ impl Session<'_> {
                 self.timers.set((self.conn, Alarm::Inactivity), until);
             }
             Alarm::Ping => self.ping_alarm(now)?,
-            Alarm::Request => self.request(),
-            Alarm::Tell => self.tell_transactions(),
+            Alarm::Request => {
+                self.peer.relay.is_request_due = true;
+                self.proceed(&mut [])?;
+            }
+            Alarm::Tell => {
+                self.peer.relay.is_tell_due = true;
+                self.proceed(&mut [])?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use andon_bitcoin::server::{Command, Server};
 use andon_bitcoin::wire::{
-    FilterRequest, FrameReader, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG, INV_WTX, Inventory,
+    FilterRequest, FrameReader, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_TX, INV_WTX, Inventory,
     Message,
 };
 use andon_bitcoin::{filter, fixture};
@@ -308,7 +308,7 @@ fn data_in_the_order_of_bitcoin_core() {
     table.ask(conn, &Message::Verack);
     for (inventory, expected) in [
         (vec![other(INV_TX)], vec!["notfound 1"]),
-        (vec![other(INV_TX), other(INV_WTX), other(INV_TX | INV_WITNESS_FLAG)], vec!["notfound 3"]),
+        (vec![other(INV_TX), other(INV_WTX), other(INV_WITNESS_TX)], vec!["notfound 3"]),
         (
             vec![other(INV_TX), block(INV_BLOCK, 3), other(INV_TX)],
             vec!["block 3", "notfound 1", "notfound 1"],

@@ -9,6 +9,7 @@ mod encrypted;
 mod flow;
 mod handshake;
 mod hostile;
+mod orphans;
 #[path = "../transport/pair.rs"]
 mod pair;
 mod relay;

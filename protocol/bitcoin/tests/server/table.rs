@@ -8,7 +8,7 @@ use std::time::Duration;
 use andon_bitcoin::server::{Chain, Command, Config, Event, Reason, Server};
 use andon_bitcoin::transport::initiate;
 use andon_bitcoin::wire::{
-    FrameReader, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG, INV_WTX, Inventory,
+    FrameReader, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_TX, INV_WTX, Inventory,
     Message, Version,
 };
 use andon_kernel::{
@@ -16,7 +16,7 @@ use andon_kernel::{
 };
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
-use bitcoin::{Block, BlockHash, Network};
+use bitcoin::{Block, BlockHash, Network, Txid};
 
 use crate::common;
 use crate::pair::{Side, by, shaped};
@@ -31,6 +31,9 @@ pub(crate) struct Table {
     conns: BTreeMap<ConnId, Seen>,
     /// Names for blocks, to read effects by.
     names: BTreeMap<BlockHash, String>,
+    /// Transactions that were kept, and who sent them.
+    pub(crate) kept: Vec<(Txid, Option<ConnId>)>,
+    sent_last: Option<ConnId>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,8 @@ impl Table {
             accepted: 0,
             conns: BTreeMap::new(),
             names,
+            kept: Vec::new(),
+            sent_last: None,
         };
         assert_eq!(table.input(Input::Start), [""; 0]);
         table
@@ -105,6 +110,7 @@ impl Table {
         while let Some(output) = self.out.pop() {
             match output {
                 Output::Send { conn, bytes } => {
+                    self.sent_last = Some(conn);
                     let seen = self.conns.get_mut(&conn).unwrap();
                     seen.sent.extend_from_slice(bytes);
                     let mut show = |command, payload: &[u8]| {
@@ -147,7 +153,10 @@ impl Table {
                         format!("gone {}: {reason}", if connected { "after" } else { "before" })
                     }
                     Event::ChainChanged { height, .. } => format!("tip {height}"),
-                    Event::TransactionKept { .. } => "kept".into(),
+                    Event::TransactionKept { txid, from } => {
+                        self.kept.push((txid, from));
+                        "kept".into()
+                    }
                     Event::Rejected(rejection) => format!("rejected: {rejection}"),
                 }),
                 other => panic!("{other:?}"),
@@ -245,6 +254,11 @@ impl Table {
         lines
     }
 
+    /// Who was sent something last.
+    pub(crate) fn sent_last(&self) -> ConnId {
+        self.sent_last.unwrap()
+    }
+
     /// All bytes that a peer was sent.
     pub(crate) fn sent(&self, conn: ConnId) -> &[u8] {
         &self.conns[&conn].sent
@@ -302,8 +316,6 @@ pub(crate) fn zero() -> BlockHash {
     BlockHash::all_zeros()
 }
 
-const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
-
 fn describe(message: &Message<'_>, names: &BTreeMap<BlockHash, String>) -> String {
     let name = |hash: &BlockHash| names.get(hash).cloned().unwrap_or_else(|| "?".into());
     let inventory = |line: &mut String, inventory: Inventory| {
@@ -311,7 +323,7 @@ fn describe(message: &Message<'_>, names: &BTreeMap<BlockHash, String>) -> Strin
         match inventory.kind {
             INV_BLOCK | INV_WITNESS_BLOCK => write!(line, " block {}", name(&hash)),
             INV_TX => write!(line, " tx"),
-            WITNESS_TX => write!(line, " witness tx"),
+            INV_WITNESS_TX => write!(line, " witness tx"),
             INV_WTX => write!(line, " wtx"),
             kind => write!(line, " kind {kind}"),
         }
