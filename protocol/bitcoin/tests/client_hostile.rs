@@ -19,6 +19,17 @@ const fn name(text: &str) -> CommandName {
     CommandName::new(text)
 }
 
+/// Bytes that a peer may send unasked at once, and what a message weighs besides its contents.
+const ALLOWANCE: usize = 4_000_000;
+const MESSAGE_WEIGHT: usize = 96;
+/// What the handshake weighs: a `version` of 94 bytes, and a `verack`.
+const HANDSHAKE: usize = 94 + 2 * MESSAGE_WEIGHT;
+
+/// Which message of such a weight is too many, if all come in no time and none is an answer.
+const fn flood_of(weight: usize) -> usize {
+    (ALLOWANCE - HANDSHAKE) / weight + 1
+}
+
 #[test]
 fn headers_that_break_a_rule() {
     let honest = Desk::new(1).headers(1, 20);
@@ -35,22 +46,21 @@ fn headers_that_break_a_rule() {
     }
     let many: Vec<_> = honest.iter().copied().cycle().take(2001).collect();
     let table = vec![
-        ("2001 of them", many, Misbehaviour::TooManyHeaders),
-        ("a gap", vec![honest[0], honest[2]], Misbehaviour::HeadersDiscontinuous),
-        ("in reverse", vec![honest[1], honest[0]], Misbehaviour::Flooding),
-        ("other difficulty", vec![hard], Misbehaviour::InvalidHeader(HeaderError::Difficulty)),
-        ("no work", vec![no_work], Misbehaviour::InvalidHeader(HeaderError::ProofOfWork)),
-        ("not after the median time", vec![old], Misbehaviour::InvalidHeader(HeaderError::TimeTooEarly)),
+        ("2001 of them", many, Misbehaviour::TooManyHeaders, 1),
+        ("a gap", vec![honest[0], honest[2]], Misbehaviour::HeadersDiscontinuous, 1),
+        // Of unknown parents, and so few that they may be news ahead of the answer that is awaited: 128 for each header.
+        ("in reverse", vec![honest[1], honest[0]], Misbehaviour::Flooding, flood_of(2 * 128)),
+        ("other difficulty", vec![hard], Misbehaviour::InvalidHeader(HeaderError::Difficulty), 1),
+        ("no work", vec![no_work], Misbehaviour::InvalidHeader(HeaderError::ProofOfWork), 1),
+        ("not after the median time", vec![old], Misbehaviour::InvalidHeader(HeaderError::TimeTooEarly), 1),
     ];
-    for (what, headers, expected) in table {
+    for (what, headers, expected, messages) in table {
         let mut desk = Desk::new(1);
         let conn = desk.dialled[0];
         desk.handshake(conn, 20);
-        // A message with unknown parents is no fault, and may be news ahead of the answer; thousands are a flood.
-        for _ in 0..16_000 {
-            if desk.closed.is_empty() {
-                desk.receive(conn, &Message::Headers(headers.as_slice().into()));
-            }
+        for count in 1..=messages {
+            assert!(desk.closed.is_empty(), "{what}: before message {count}");
+            desk.receive(conn, &Message::Headers(headers.as_slice().into()));
         }
         assert_eq!(desk.farewell(), misbehaved(expected), "{what}");
     }
@@ -386,19 +396,23 @@ fn floods_end() {
     let old = Desk::new(1).headers(1, 290 - 1);
     let headers = |desk: &mut Desk, conn| desk.receive(conn, &Message::Headers(old.as_slice().into()));
     type Flood<'a> = &'a dyn Fn(&mut Desk, andon_kernel::ConnId);
-    let floods: [Flood<'_>; 4] = [&ping, &unknown, &inv, &headers];
-    for (index, flood) in floods.iter().enumerate() {
+    let floods: [(&str, Flood<'_>, usize); 4] = [
+        ("pings", &ping, flood_of(8 + MESSAGE_WEIGHT)),
+        ("junk", &unknown, flood_of(60_000 + MESSAGE_WEIGHT)),
+        ("news", &inv, flood_of(3 + 50_000 * 36 + MESSAGE_WEIGHT)),
+        // The first is the answer that is awaited.
+        ("headers", &headers, 1 + flood_of(3 + 289 * 81 + MESSAGE_WEIGHT)),
+    ];
+    for (what, flood, messages) in floods {
         let mut desk = Desk::new(1);
         let conn = desk.dialled[0];
         desk.handshake(conn, 0);
-        let mut rounds = 0;
-        while desk.closed.is_empty() {
+        for count in 1..=messages {
+            assert!(desk.closed.is_empty(), "{what}: before message {count}");
             flood(&mut desk, conn);
             desk.sent.clear();
-            rounds += 1;
-            assert!(rounds < 200_000, "flood {index} goes on");
         }
-        assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Flooding), "flood {index} after {rounds}");
+        assert_eq!(desk.farewell(), misbehaved(Misbehaviour::Flooding), "{what}");
     }
 }
 
