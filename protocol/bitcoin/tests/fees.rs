@@ -79,6 +79,15 @@ fn real_blocks() {
         let fees = BlockFees::of(&large.block, height, network).unwrap();
         let others: Weight = large.block.txdata.iter().skip(1).map(bitcoin::Transaction::weight).sum();
         assert_eq!(fees.weight, others, "{}", large.name);
+        // New money in these blocks, by the rule's own table.
+        let new = match height {
+            300_025 => 2_500_000_000,
+            866_342 | 928_848 => 312_500_000,
+            1_087_400 => 156_250_000,
+            _ => panic!("{height}"),
+        };
+        let paid: Amount = large.block.txdata[0].output.iter().map(|output| output.value).sum();
+        assert_eq!(fees.total.to_sat(), paid.to_sat() - new, "{}", large.name);
         println!("{}: {} for {}, {} sat/kwu", large.name, fees.total, fees.weight, fees.average());
         // Between a quarter of a satoshi and 4000 for a byte.
         assert!((60..1_000_000).contains(&fees.average().to_sat_per_kwu()), "{}", large.name);

@@ -1,6 +1,6 @@
 //! Peers that break the protocol: a named disconnect, or silence, as from Bitcoin Core.
 
-use andon_bitcoin::wire::{INV_TX, Inventory, Message};
+use andon_bitcoin::wire::{FilterRequest, INV_TX, Inventory, Message};
 use andon_kernel::Rng;
 
 use crate::common;
@@ -185,6 +185,7 @@ fn random_messages_of_every_name() {
                 break;
             }
         }
+        serves_others(&mut table, 2);
     }
 }
 
@@ -200,5 +201,13 @@ fn random_bytes() {
             sent.splice(..0, [bytes(&version()).as_slice(), &MAGIC].concat());
         }
         table.receive(conn, &sent);
+        serves_others(&mut table, 0);
     }
+}
+
+/// Whatever one peer did, the next one is answered.
+fn serves_others(table: &mut Table, height: u32) {
+    let other = table.connect();
+    let request = FilterRequest { filter_type: 0, start_height: height, stop_hash: table.hash(height) };
+    assert_eq!(table.ask(other, &Message::GetCFilters(request)), [format!("cfilter {height}")]);
 }
