@@ -4,15 +4,13 @@ use alloc::vec::Vec;
 
 use super::Reason;
 use super::chain::{BlockIndex, Chain};
+use super::limits::MAX_ANNOUNCED;
 use super::session::Session;
 use crate::wire::{INV_BLOCK, Inventory, Message};
 
-/// The most blocks that are announced as headers. A peer that more are new to is told of the tip, and asks.
-const MAX_HEADERS: usize = 8;
-
 /// The newest blocks above a fork, the lowest first: all that an announcement may need.
 pub(super) fn news(chain: &Chain, fork_height: u32) -> Vec<BlockIndex> {
-    let first = (fork_height + 1).max((chain.height() + 1).saturating_sub(MAX_HEADERS as u32));
+    let first = (fork_height + 1).max((chain.height() + 1).saturating_sub(MAX_ANNOUNCED as u32));
     (first..=chain.height()).filter_map(|height| chain.at(height)).collect()
 }
 
@@ -22,7 +20,7 @@ impl Session<'_> {
         let pending = &mut self.peer.news;
         pending.extend_from_slice(news);
         // One more than can be told as headers is as good as any number.
-        pending.drain(..pending.len().saturating_sub(MAX_HEADERS + 1));
+        pending.drain(..pending.len().saturating_sub(MAX_ANNOUNCED + 1));
         self.proceed(&mut [])
     }
 
@@ -42,7 +40,7 @@ impl Session<'_> {
 
     /// The headers that are new to the peer; `None` if they would not connect for it, or it does not want headers.
     fn headers_to_announce(&self, news: &[BlockIndex]) -> Option<Vec<bitcoin::block::Header>> {
-        if !self.peer.prefers_headers || news.len() > MAX_HEADERS {
+        if !self.peer.prefers_headers || news.len() > MAX_ANNOUNCED {
             return None;
         }
         let chain = &self.shared.chain;

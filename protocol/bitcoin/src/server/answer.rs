@@ -8,19 +8,13 @@ use bitcoin::{BlockHash, FilterHeader};
 
 use super::chain::BlockIndex;
 use super::handshake::is_transaction;
-use super::session::{SLICE, Session};
+use super::limits::{CHECKPOINT_INTERVAL, PRUNED_DEPTH, SLICE};
+use super::session::Session;
 use super::{Reason, Refusal};
 use crate::wire::{
-    FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_WITNESS_BLOCK, Inventory, MAX_CFHEADERS,
-    MAX_CFILTERS, MAX_HEADERS, MAX_LOCATOR, Message,
+    FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_COMPACT_BLOCK, INV_WITNESS_BLOCK, Inventory,
+    MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS, MAX_LOCATOR, Message,
 };
-
-/// Heights between the filter headers of a `cfcheckpt`.
-const CHECKPOINT_INTERVAL: u32 = 1000;
-/// Blocks that a pruned node serves: 288, and two for races.
-const PRUNED_DEPTH: u32 = 290;
-/// A compact block (BIP152), as `getdata` names it.
-const INV_COMPACT_BLOCK: u32 = 4;
 
 /// An answer of which a part has been sent.
 #[derive(Debug)]

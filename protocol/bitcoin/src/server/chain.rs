@@ -15,12 +15,8 @@ use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::{Block, BlockHash, FilterHash, FilterHeader, OutPoint, ScriptBuf, Work};
 
+use super::limits::{SPACING, STALE_AGE_LIMIT};
 use crate::filter::{self, MissingPrevout};
-
-/// A block that is not in the best chain is served for so long, in seconds (a month, as in Bitcoin Core).
-const STALE_AGE_LIMIT: u32 = 30 * 24 * 60 * 60;
-/// Seconds between blocks, on every network.
-const SPACING: u32 = 600;
 
 /// Blocks from a genesis block on, ready to be served. Copies share the blocks.
 #[derive(Clone, Debug)]

@@ -2,6 +2,10 @@
 //! connection.
 
 use super::answer::Answer;
+use super::limits::{
+    COMPACT_BLOCKS, FEE_FILTER_SINCE, MIN_VERSION, PING_NONCE_SINCE, SEND_ADDR_V2_SINCE, SEND_CMPCT_SINCE,
+    WTXID_RELAY_SINCE,
+};
 use super::peer::Phase;
 use super::session::Session;
 use super::{Event, Reason, Refusal};
@@ -13,17 +17,6 @@ use crate::wire::{
     CommandName, Frame, INV_BLOCK, INV_TX, INV_WITNESS_TX, INV_WTX, Inventory, Items, MAX_ADDRESSES,
     MAX_HEADERS, MAX_INVENTORY, Malformed, Message, PROTOCOL_VERSION, Reader, Version,
 };
-
-/// The oldest version of the protocol that Bitcoin Core talks to.
-const MIN_VERSION: u32 = 31_800;
-/// Versions from which on a peer knows certain messages, as Bitcoin Core has them.
-const PING_NONCE_SINCE: u32 = 60_001;
-const FEE_FILTER_SINCE: u32 = 70_013;
-const SEND_CMPCT_SINCE: u32 = 70_014;
-const WTXID_RELAY_SINCE: u32 = 70_016;
-const SEND_ADDR_V2_SINCE: u32 = 70_016;
-/// The version of compact blocks that Bitcoin Core offers (BIP152, with witnesses).
-const COMPACT_BLOCKS: u64 = 2;
 
 const ADDR: CommandName = CommandName::new("addr");
 const ADDRV2: CommandName = CommandName::new("addrv2");

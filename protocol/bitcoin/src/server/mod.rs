@@ -22,6 +22,7 @@ mod answer;
 mod api;
 mod chain;
 mod handshake;
+mod limits;
 mod orphans;
 mod peer;
 mod pool;

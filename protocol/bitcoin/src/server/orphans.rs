@@ -7,9 +7,7 @@ use andon_kernel::ConnId;
 use bitcoin::hashes::Hash;
 use bitcoin::{OutPoint, Transaction, Txid, Wtxid};
 
-/// Transactions that are kept, and their bytes.
-const MAX_ORPHANS: usize = 100;
-const MAX_BYTES: usize = 1_000_000;
+use super::limits::{MAX_ORPHAN_BYTES, MAX_ORPHANS};
 
 /// A transaction with what is computed of it once.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ struct Share {
 impl Share {
     /// What it takes of the room: of the places or of the bytes, whichever is more.
     fn size(&self) -> usize {
-        self.bytes.max(self.txids.len() * (MAX_BYTES / MAX_ORPHANS))
+        self.bytes.max(self.txids.len() * (MAX_ORPHAN_BYTES / MAX_ORPHANS))
     }
 }
 
@@ -100,7 +98,7 @@ impl Orphans {
         share.txids.insert(number, txid);
         share.bytes += named.size;
         self.orphans.insert(txid, Orphan { named, from, number });
-        while self.orphans.len() > MAX_ORPHANS || self.bytes > MAX_BYTES {
+        while self.orphans.len() > MAX_ORPHANS || self.bytes > MAX_ORPHAN_BYTES {
             let largest = self.shares.values().max_by_key(|share| share.size());
             let oldest = largest.and_then(|share| share.txids.values().next()).copied();
             self.remove(&oldest.expect("what takes the room is somebody's"));

@@ -10,11 +10,9 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Block, OutPoint, Transaction, Txid, Wtxid};
 
 use super::chain::Chain;
+use super::limits::MAX_WEIGHT;
 use super::orphans::{Named, Orphans};
 use crate::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
-
-/// The weight above which Bitcoin Core relays no transaction.
-const MAX_WEIGHT: u64 = 400_000;
 
 /// Transactions by their ids.
 #[derive(Debug, Default)]

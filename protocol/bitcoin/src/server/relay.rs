@@ -3,7 +3,6 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use andon_kernel::{ConnId, Instant, Outbox};
 use bitcoin::consensus::deserialize;
@@ -11,20 +10,12 @@ use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Transaction, Txid};
 
+use super::limits::{ANSWER, MAX_ASKED, MAX_OFFERS, MAX_TOLD};
 use super::peer::Alarm;
 use super::pool::{Kept, Pool, Taken};
 use super::session::{Session, Shared};
 use super::{Event, Reason};
 use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WITNESS_TX, INV_WTX, Inventory, Message};
-
-/// What is remembered of what one peer announces, as in Bitcoin Core.
-const MAX_OFFERS: usize = 5000;
-/// Transactions that are asked of one peer at a time.
-const MAX_ASKED: usize = 100;
-/// How long a peer may take to send what it was asked for, before another is.
-const ANSWER: Duration = Duration::from_secs(60);
-/// Entries of an `inv` of transactions, at most.
-const MAX_TOLD: usize = 1000;
 
 /// What an `inv` has named.
 type Name = (u32, [u8; 32]);

@@ -3,14 +3,12 @@
 use andon_kernel::{ConnId, Instant, Now, Outbox, Rng, Timers};
 
 use super::addresses::Addresses;
+use super::limits::SLICE;
 use super::peer::{Alarm, Peer};
 use super::relay::Relay;
 use super::{Chain, Config, Event, Reason};
 use crate::transport::{Incoming, Reader, TransportError, unencrypted};
 use crate::wire::{FrameError, Message};
-
-/// Bytes under way to a peer after which no more are made.
-pub(super) const SLICE: usize = 256 * 1024;
 
 /// What all peers have in common.
 #[derive(Debug)]

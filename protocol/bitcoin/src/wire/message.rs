@@ -28,6 +28,8 @@ pub const FILTER_TYPE_BASIC: u8 = 0;
 pub const INV_TX: u32 = 1;
 /// A block; asked for so, it comes without witnesses.
 pub const INV_BLOCK: u32 = 2;
+/// A block; asked for so, it may come as a compact one (BIP152).
+pub const INV_COMPACT_BLOCK: u32 = 4;
 /// A transaction by its wtxid (BIP339).
 pub const INV_WTX: u32 = 5;
 /// Added to a kind in `getdata`: with witnesses (BIP144).

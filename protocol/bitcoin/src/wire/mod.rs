@@ -15,9 +15,9 @@ pub use codec::{Item, Items, Malformed, Reader, write_compact_size};
 pub use frame::{Frame, FrameError, FrameReader, MAX_PAYLOAD, write_frame};
 pub(crate) use frame::{KEPT_BYTES, make_room};
 pub use message::{
-    FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_TX, INV_WITNESS_BLOCK, INV_WITNESS_FLAG,
-    INV_WITNESS_TX, INV_WTX, Inventory, MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR,
-    Message,
+    FILTER_TYPE_BASIC, FilterRequest, GetHeaders, INV_BLOCK, INV_COMPACT_BLOCK, INV_TX, INV_WITNESS_BLOCK,
+    INV_WITNESS_FLAG, INV_WITNESS_TX, INV_WTX, Inventory, MAX_CFHEADERS, MAX_CFILTERS, MAX_HEADERS,
+    MAX_INVENTORY, MAX_LOCATOR, Message,
 };
 pub use version::{PROTOCOL_VERSION, Version};
 
