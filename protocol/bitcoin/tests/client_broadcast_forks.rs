@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use andon_bitcoin::client::{BroadcastOptions, BroadcastState, Command, Event, Submission};
-use andon_kernel::MemoryStore;
+use andon_kernel::{MemoryStore, Space};
 use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash;
 use bitcoin::{Block, OutPoint, ScriptBuf, Transaction, Txid, Witness};
 use lab::chain::{filter_of, script};
+use lab::damage::change;
 use lab::{Chain, Lab, Peer, config};
 
 /// How a process may end: with a disk that writes at once, or with one that lags behind and forgets.
@@ -151,6 +152,35 @@ fn a_process_that_ends_while_the_chain_changes() {
     {
         let [old, new] = branches(&trunk, [(3, at[0]), (5, at[1])]);
         ends_anywhere(&old, &new, &transaction(), at);
+    }
+}
+
+/// Where what says how far it was looked for is lost, it is looked for in all blocks since it was given.
+#[test]
+fn what_was_found_by_nobody_is_found_though_nothing_says_where_to_look() {
+    let mut trunk = Chain::new();
+    grow(&mut trunk, 50, 0);
+    let [chain, _] = branches(&trunk, [(25, Some(52)), (1, None)]);
+    let store = stored(&Rc::new(trunk), &transaction(), None);
+    for damages in [false, true] {
+        // It is twenty-five blocks later: their headers are taken, and no filters.
+        let mut lab = switching(&store, &chain, None);
+        lab.begin += 25 * 600;
+        lab.peers[0].withholds_filters = true;
+        lab.run_for(Duration::from_secs(10));
+        assert_eq!(lab.progress.headers.done, lab.progress.headers.total);
+        assert_eq!(state(&lab, &transaction()), Some(BroadcastState::Announced));
+        let mut store = lab.store().clone();
+        let (key, mut value) = lab.rows("broadcasts").into_iter().find(|(key, _)| key.len() == 1).unwrap();
+        change(&mut store, |batch| {
+            value[2] ^= 1;
+            let space = Space::new("broadcasts");
+            if damages { batch.put(space, &key, &value) } else { batch.delete(space, &key, &[1]) }
+        });
+        let mut lab = switching(&store, &chain, None);
+        lab.begin += 25 * 600;
+        let found = BroadcastState::Confirmed { block: chain.block(52) };
+        lab.run_until("the block with it", |lab| state(lab, &transaction()) == Some(found));
     }
 }
 

@@ -17,13 +17,11 @@ use andon_bitcoin::client::{Birthday, Command, Config, Event, Failure, HeaderQue
 use andon_bitcoin::fixture::regtest;
 use andon_bitcoin::points::StartPoint;
 use andon_kernel::{Rng, UnixTime};
-use bitcoin::consensus::serialize;
 use bitcoin::hashes::{Hash, HashEngine, siphash24};
 use bitcoin::{Network, ScriptBuf};
-use ledger::{Dump, Ledger, PAYEES, Room, Shelf, payee, same};
-
-/// A checksum ends each value.
-const SEAL: usize = 4;
+use ledger::harm::{HARMS, Harm};
+use ledger::old::Old;
+use ledger::{Dump, Ledger, PAYEES, Room, SEAL, Shelf, key, payee, same};
 
 const PERIOD: u32 = 2016;
 
@@ -38,10 +36,6 @@ fn scripts() -> Vec<ScriptBuf> {
     (0..PAYEES).map(payee).collect()
 }
 
-fn key(height: u32) -> [u8; 4] {
-    height.to_be_bytes()
-}
-
 /// What a client has stored that knew nothing else, and watched these scripts from the first block on.
 fn fresh(ledger: &Arc<Ledger>, scripts: &[ScriptBuf]) -> Shelf {
     let mut room = Room::new(config(), Shelf::new(), &[ledger]);
@@ -51,43 +45,6 @@ fn fresh(ledger: &Arc<Ledger>, scripts: &[ScriptBuf]) -> Shelf {
 }
 
 // Format 1.
-
-/// What the first format would hold of a chain.
-#[derive(Clone)]
-struct Old {
-    headers: u32,
-    filter_headers: u32,
-    next: Option<u32>,
-}
-
-impl Old {
-    /// As a client of that time wrote it, that watched `scripts`.
-    fn shelf(&self, ledger: &Ledger, scripts: &[ScriptBuf], present: &Shelf) -> Shelf {
-        let mut shelf = Shelf::new();
-        let mut format = vec![0, 0, 0, 1];
-        format.extend_from_slice(&ledger.network.magic().to_bytes());
-        shelf.put("meta", b"format", &format);
-        if let Some(last) = self.headers.checked_sub(1) {
-            let mut tip = key(last).to_vec();
-            tip.extend_from_slice(ledger.block(last).hash.as_byte_array());
-            tip.extend_from_slice(&ledger.work(last).to_be_bytes());
-            shelf.put("meta", b"tip", &tip);
-        }
-        let rows = (0..self.headers).map(|height| (key(height).into(), serialize(&ledger.header(height))));
-        shelf.put_all("header", rows);
-        let filter_headers = ledger.filter_headers.iter().map(|header| header.as_byte_array().to_vec());
-        let rows = (0..self.filter_headers).zip(filter_headers);
-        shelf.put_all("filter_header", rows.map(|(height, value)| (key(height).into(), value)));
-        if let Some(next) = self.next {
-            shelf.put("meta", b"next", &key(next));
-            shelf.put_all("watch", scripts.iter().map(|script| (script.to_bytes(), key(0).into())));
-            let touches = present.rows("touches").into_iter().filter(|(at, _)| at[..4] < key(next)[..]);
-            let old = touches.map(|(at, value)| (at, value[..value.len() - SEAL].to_vec()));
-            shelf.put_all("touch", old);
-        }
-        shelf
-    }
-}
 
 /// The rows of the present format that say the same as an old store: those of one that knew nothing else, as far as the
 /// old one went.
@@ -244,55 +201,6 @@ fn a_migration_that_is_cut_short_goes_on() {
             room.tells_the_truth(&ledger, &scripts(), "cut short");
             same(&room.end().dump(), &whole, &format!("cut after {first} and {second} of {batches} batches"));
         }
-    }
-}
-
-/// What can happen to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Harm {
-    Gone,
-    Empty,
-    Short,
-    Long,
-    Zeros,
-    Garbage(u64),
-    /// One bit at a place, counted in thousandths of the row's length.
-    Flipped(usize),
-}
-
-const HARMS: [Harm; 9] = [
-    Harm::Gone,
-    Harm::Empty,
-    Harm::Short,
-    Harm::Long,
-    Harm::Zeros,
-    Harm::Garbage(1),
-    Harm::Flipped(0),
-    Harm::Flipped(500),
-    Harm::Flipped(999),
-];
-
-impl Harm {
-    /// Does it to a row that is there.
-    fn befall(self, shelf: &mut Shelf, space: &'static str, at: &[u8]) {
-        let mut value = shelf.get(space, at).unwrap_or_else(|| panic!("{space} has a row {at:02x?}"));
-        match self {
-            Self::Gone => return shelf.delete(space, at),
-            Self::Empty => value.clear(),
-            Self::Short => drop(value.pop()),
-            Self::Long => value.push(7),
-            Self::Zeros => value.fill(0),
-            Self::Garbage(seed) => {
-                let mut rng = Rng::new([13; 32]).fork_indexed("garbage", seed);
-                let length = if seed % 2 == 0 { rng.below(1000) as usize } else { value.len() };
-                value = (0..length).map(|_| rng.below(256) as u8).collect();
-            }
-            Self::Flipped(thousandth) => {
-                let byte = value.len() * thousandth / 1000;
-                value[byte] ^= 1 << (thousandth % 8);
-            }
-        }
-        shelf.put(space, at, &value);
     }
 }
 

@@ -90,10 +90,15 @@ impl Restoring {
         Self { outgoing: Outgoing::new(rng), body: None }
     }
 
+    /// Whether a row is no transaction's: it says how far they were looked for.
+    pub fn is_of_search(key: &[u8]) -> bool {
+        key == SEARCHED_KEY
+    }
+
     /// Takes a row.
     ///
     /// # Errors
-    /// If it can't be used.
+    /// If it can't be used. Without the row that says how far the chain was searched [`Outgoing::searched`] is `None`.
     pub fn take(&mut self, key: &[u8], value: &[u8], now: Now) -> Result<(), RowError> {
         if key == SEARCHED_KEY {
             let mut reader = Reader::new(unseal(key, value)?);

@@ -182,13 +182,21 @@ impl Client {
         more: bool,
     ) -> Result<Went, Fault> {
         let Some(restoring) = &mut loading.broadcasts else { return Ok(Went::Done) };
-        let mut unusable = false;
+        let (mut is_lost, mut is_search_lost) = (false, false);
         for (key, value) in rows.iter() {
-            unusable |= restoring.take(key, value, turn.now).is_err();
+            let unusable = restoring.take(key, value, turn.now).is_err();
+            let of_search = Restoring::is_of_search(key);
+            is_lost |= unusable && !of_search;
+            is_search_lost |= unusable && of_search;
         }
-        if unusable {
+        let kept = self.chain.tip();
+        if is_search_lost {
+            let what = "how far transactions were looked for was unreadable: they are looked for again";
+            turn.out.event(Event::Repaired { what, kept });
+        }
+        if is_lost {
             let what = "a transaction that was being broadcast was unreadable, and is lost";
-            turn.out.event(Event::Repaired { what, kept: self.chain.tip() });
+            turn.out.event(Event::Repaired { what, kept });
         }
         if self.load_more(turn, loading, rows, more) {
             return Ok(Went::On);

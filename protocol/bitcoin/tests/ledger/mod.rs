@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+pub(crate) mod harm;
+pub(crate) mod old;
 mod room;
 mod shelf;
 
@@ -29,6 +31,14 @@ pub(crate) use shelf::{Dump, Shelf};
 
 /// After every block of any chain here.
 pub(crate) const BEGIN: u64 = 1_800_000_000;
+
+/// A checksum ends each value.
+pub(crate) const SEAL: usize = 4;
+
+/// The key of a row that begins at a height.
+pub(crate) fn key(height: u32) -> [u8; 4] {
+    height.to_be_bytes()
+}
 
 /// A filter that holds nothing.
 const EMPTY_FILTER: [u8; 1] = [0];

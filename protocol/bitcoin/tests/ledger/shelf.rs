@@ -9,7 +9,7 @@ use andon_kernel::{Batch, Completion, MemoryStore, Names, Outbox, Output, Scan, 
 pub(crate) type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 /// Each space that any version writes.
-const SPACES: [Space; 14] = [
+const SPACES: [Space; 15] = [
     Space::new("meta"),
     Space::new("headers"),
     Space::new("filter_headers"),
@@ -20,6 +20,7 @@ const SPACES: [Space; 14] = [
     Space::new("outputs"),
     Space::new("filters"),
     Space::new("cached"),
+    Space::new("broadcasts"),
     Space::new("watch"),
     Space::new("touch"),
     Space::new("header"),

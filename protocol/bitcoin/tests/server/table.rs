@@ -299,7 +299,7 @@ pub(crate) fn version() -> Message<'static> {
 pub(crate) fn version_of(protocol: u32) -> Message<'static> {
     Message::Version(Version {
         protocol,
-        services: ServiceFlags::NONE,
+        services: ServiceFlags::WITNESS,
         time: 0,
         nonce: 5,
         user_agent: b"/test/",
