@@ -60,6 +60,11 @@ pub(crate) enum Command {
     /// --peer only where no other node is known. What is not in a block at the end is kept, and goes on with the next broadcast
     /// or sync, for 14 days.
     Broadcast(Box<BroadcastArguments>),
+    /// Tell what the transactions of the last blocks paid, and what nodes take at least
+    ///
+    /// The blocks are fetched, each of a node that is drawn: on mainnet they have about 1.5 MB each. An average is above the
+    /// least that came in; nothing is said of what waits.
+    Fees(Box<FeesArguments>),
     /// Show the block headers that are kept, write them to a file, or take them from one; no network is used
     #[command(subcommand, arg_required_else_help = false)]
     Headers(HeadersCommand),
@@ -218,6 +223,20 @@ pub(crate) struct BroadcastArguments {
     pub(crate) until: Until,
     /// Give up waiting after this time
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1_209_600))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FeesArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) nodes: NodeArguments,
+    /// How many of the last blocks to read
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=144))]
+    pub(crate) blocks: u32,
+    /// Give up after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 }
 
@@ -380,6 +399,9 @@ With --json each line is an object. Its field \"event\" says which:
   broadcast_skipped  txid, peer, reason: the peer is not told of it
   broadcasts         transactions (each with txid, and as above), seconds:
                      what broadcast came to
+  fees               tip (a height), blocks, paid_sat_per_kvb (of each
+                     block, the lowest first), least_sat_per_kvb (or
+                     null), least_groups, seconds: what fees came to
   stale_tip          tip: no block has come for a while
   progress           headers, filter_headers (heights), filters, blocks
                      (each with done and total),

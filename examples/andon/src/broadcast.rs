@@ -155,6 +155,8 @@ impl Run<'_> {
                 return Err(Error::usage(format!("it can't be broadcast: {error}"))
                     .help("check that what was given is a whole, signed transaction of this network"));
             }
+            // Of an earlier broadcast: this one has just begun.
+            Event::Broadcast { state: BroadcastState::Expired, .. } if !*given => return Ok(()),
             Event::Broadcast { txid, state, .. } => {
                 if let Some(entry) = self.states.iter_mut().find(|(ours, _)| ours == txid) {
                     entry.1 = Some(*state);
@@ -186,8 +188,9 @@ impl Run<'_> {
         let limit = counted(limit.as_secs(), "second");
         let worst =
             self.states.iter().map(|(_, state)| state.as_ref().map_or("waiting", |state| state_name(*state)));
-        let worst = worst
-            .min_by_key(|name| ["waiting", "announced", "sent", "seen"].iter().position(|one| one == name));
+        let order = ["waiting", "announced", "sent", "seen"];
+        let worst = worst.filter_map(|name| order.iter().position(|one| *one == name)).min();
+        let worst = worst.map(|place| order[place]);
         let help = match worst {
             Some("sent") => {
                 "a peer has it, and none was heard of it: it may not be valid, or pay too little; peers do not say which. It \
@@ -220,13 +223,13 @@ impl Run<'_> {
 }
 
 fn read_transactions(arguments: &BroadcastArguments) -> Result<Vec<Submission>, Error> {
-    if arguments.fees.len() > arguments.transactions.len() {
-        return Err(Error::usage("there are more fees than transactions")
-            .help("give one --fee for each transaction, in the same order, or none"));
-    }
     let mut submissions = Vec::new();
     for text in &arguments.transactions {
         submissions.extend(read_one(text)?.into_iter().map(Submission::new));
+    }
+    if arguments.fees.len() > submissions.len() {
+        return Err(Error::usage("there are more fees than transactions")
+            .help("give one --fee for each transaction, in the same order, or none"));
     }
     for (submission, fee) in submissions.iter_mut().zip(&arguments.fees) {
         submission.fee = Some(Amount::from_sat(*fee));
@@ -249,8 +252,12 @@ fn read_one(text: &str) -> Result<Vec<Transaction>, Error> {
     };
     let mut contents = String::new();
     File::open(text)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut contents))
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut contents))
         .map_err(unreadable)?;
+    if contents.len() as u64 > MAX_FILE_BYTES {
+        return Err(Error::usage(format!("the file {text} has more than {MAX_FILE_BYTES} bytes"))
+            .help("give no more than 25 transactions at once"));
+    }
     let lines = contents.lines().map(str::trim).filter(|line| !line.is_empty());
     let transactions = lines.map(parse).collect::<Result<Vec<_>, _>>().map_err(|why| {
         Error::usage(format!("the file {text} holds no transactions: {why}"))

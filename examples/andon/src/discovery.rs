@@ -1,5 +1,7 @@
 //! How nodes are found beside the given ones.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use andon_bitcoin::addresses::limits::MAX_AS_MAP;
@@ -66,11 +68,14 @@ impl DiscoveryArguments {
             Error::usage(format!("the AS map {} can't be used: {why}", path.display()))
                 .help("give a map as Bitcoin Core reads it (-asmap), or no --as-map")
         };
-        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if length > MAX_AS_MAP as u64 {
+        let mut bytes = Vec::new();
+        let limit = MAX_AS_MAP as u64 + 1;
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() > MAX_AS_MAP {
             return Err(unreadable(format!("it has more than {MAX_AS_MAP} bytes")));
         }
-        let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
         let map = AsMap::new(bytes).map_err(|error| unreadable(error.to_string()))?;
         Ok(Grouping::by_map(map))
     }

@@ -115,6 +115,7 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         | Event::Exported { .. }
         | Event::Imported { .. }
         | Event::SpendSearched { .. }
+        | Event::Block { .. }
         | Event::Fees(_) => return None,
         Event::DescriptorDerived { descriptor, scripts } => {
             json!({"event": "derived", "descriptor": descriptor, "scripts": scripts})

@@ -11,6 +11,7 @@ mod demo;
 mod discovery;
 mod error;
 mod export;
+mod fees;
 mod findings;
 mod import;
 mod interrupt;
@@ -54,6 +55,7 @@ pub fn run<R: Runtime>() -> ExitCode {
         None | Some(Command::Demo) => demo::run::<R>(&mut output, &interrupt),
         Some(Command::Sync(arguments)) => sync::run::<R>(&arguments, &mut output, &interrupt),
         Some(Command::Broadcast(arguments)) => broadcast::run::<R>(&arguments, &mut output, &interrupt),
+        Some(Command::Fees(arguments)) => fees::run::<R>(&arguments, &mut output, &interrupt),
         Some(Command::Headers(HeadersCommand::Show { block, data })) => {
             show::run::<R>(block, &data, &mut output, &interrupt)
         }

@@ -12,6 +12,9 @@ use crate::system;
 /// The program calls itself so to its peers.
 const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
 
+/// Bytes of a user agent.
+const MAX_USER_AGENT: usize = 256;
+
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct NodeArguments {
@@ -26,6 +29,11 @@ pub(crate) struct NodeArguments {
     discovery: DiscoveryArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
+    /// What the program calls itself to nodes (BIP14); without it /andon:VERSION/
+    ///
+    /// Whoever says what others say is not told from them by that.
+    #[arg(long, value_name = "TEXT", value_parser = parse_user_agent)]
+    user_agent: Option<String>,
 }
 
 impl NodeArguments {
@@ -42,8 +50,16 @@ impl NodeArguments {
         (config.peers, config.discovery, config.grouping) = (peers, discovery, grouping);
         (config.encryption, config.proxy) = (encryption, proxy);
         (config.i2p, config.cjdns) = (self.connection.i2p_sam, self.connection.cjdns);
-        config.user_agent = USER_AGENT.into();
+        config.user_agent = self.user_agent.clone().unwrap_or_else(|| USER_AGENT.into());
         Ok(config)
+    }
+}
+
+/// Nodes take no longer one, and end the connection.
+fn parse_user_agent(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=MAX_USER_AGENT => Ok(text.into()),
+        length => Err(format!("it has {length} bytes, and at most {MAX_USER_AGENT} are taken")),
     }
 }
 

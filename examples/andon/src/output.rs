@@ -209,6 +209,7 @@ impl Output {
             | Event::Exported { .. }
             | Event::Imported { .. }
             | Event::SpendSearched { .. }
+            | Event::Block { .. }
             | Event::Fees(_)
             | Event::DescriptorDerived { .. }
             | Event::Matched(_)

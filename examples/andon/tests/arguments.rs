@@ -12,6 +12,9 @@ fn wrong_arguments_are_named() {
     let file = home.path().join("scripts");
     fs::write(&file, "51\nzz\n").unwrap();
     let file = file.to_str().unwrap();
+    let long = "x".repeat(257);
+    // The last of what is longer is a device that does not end, as far as a program can read.
+    let endless = "/dev/zero";
     let script = ["--script", "51"];
     let peer = ["--peer", "127.0.0.1:1"];
     let cases: &[(&[&str], &str)] = &[
@@ -70,6 +73,13 @@ fn wrong_arguments_are_named() {
             "leave one of them out",
         ),
         (&[&["sync", "--proxy-isolation"][..], &script, &peer].concat(), "--proxy <"),
+        (&[&["sync", "--user-agent", &long][..], &script, &peer].concat(), "it has 257 bytes"),
+        (&[&["sync", "--as-map", endless][..], &script, &peer].concat(), "it has more than"),
+        (&[&["sync", "--as-map", "/nowhere/at/all"][..], &script, &peer].concat(), "can't be used"),
+        (&[&["broadcast", endless][..], &peer].concat(), "bytes"),
+        (&[&["fees", "--blocks", "0"][..], &peer].concat(), "invalid value '0' for '--blocks"),
+        (&[&["fees", "--blocks", "145"][..], &peer].concat(), "invalid value '145' for '--blocks"),
+        (&["fees", "--network", "regtest"], "no peer was given"),
         (&["headers"], "requires a subcommand"),
         (&["headers", "shred"], "unrecognized subcommand 'shred'"),
         (&["headers", "show", "tip"], "neither a block height nor a block hash of 64 hex digits"),

@@ -528,6 +528,14 @@ fn news_are_told_on_if_that_is_wanted() {
         lab.push_message(3, &Message::AddrV2(vec![told(at(200), full())]));
         let many = (1..=11).map(|host| fresh(&lab, Host::Ip(IpAddr::from([98, host, 1, 1])))).collect();
         lab.push_message(3, &Message::AddrV2(many));
+        // Nor are nodes that serve nothing, or that are banned.
+        let nothing = fresh(&lab, Host::Ip(IpAddr::from([97, 1, 1, 1])));
+        lab.push_message(3, &Message::AddrV2(vec![NodeAddress { services: ServiceFlags::NONE, ..nothing }]));
+        let banned = IpAddr::from([97, 2, 1, 1]);
+        let until = UnixTime::from_secs(BEGIN + 100_000);
+        lab.command(Command::Ban { subnet: Subnet::host(&Host::Ip(banned)), until });
+        let banned = fresh(&lab, Host::Ip(banned));
+        lab.push_message(3, &Message::AddrV2(vec![banned]));
         // Nor is what nobody can reach.
         lab.push_message(3, &Message::AddrV2(vec![fresh(&lab, Host::Ip(IpAddr::from([10, 1, 1, 1])))]));
         lab.run_for(Duration::from_secs(400));

@@ -16,6 +16,7 @@ mod checkpoints;
 mod comparison;
 mod deep;
 mod differential;
+mod fees;
 mod filters;
 mod follow;
 mod follower;

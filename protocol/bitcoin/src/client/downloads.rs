@@ -310,9 +310,9 @@ impl Client {
         Some(Inventory::block(INV_WITNESS_BLOCK, hash))
     }
 
-    /// Who is asked for a block, beside the one that is asked for it already: it is drawn from those who would send it in
-    /// twice the time of the first, so that nobody sees more of the blocks that are of interest than others do, and nobody can
-    /// make us ask it by being a little faster. `None`: nobody is there, or the first owes enough blocks for now.
+    /// Who is asked for a block: it is drawn from those who would send it in twice the time of the first, so that nobody sees
+    /// more of the blocks that are of interest than others do, and nobody can make us ask it by being a little faster. Beside
+    /// one that is asked already, and slow, it is the first. `None`: nobody is there, or all those owe enough blocks for now.
     fn who_serves_block(&self, height: u32, beside: Option<ConnId>, now: Instant) -> Option<ConnId> {
         let able = self.peers.iter().filter(|(conn, peer)| {
             let least = match peer.services.has(ServiceFlags::NETWORK) {
@@ -330,13 +330,16 @@ impl Client {
         });
         let mut by_time: Vec<(bool, Duration, ConnId)> = by_time.collect();
         by_time.sort_unstable();
-        let (is_busy, soonest, _) = *by_time.first()?;
-        let soon = soonest.saturating_mul(2).max(SOON);
-        by_time.retain(|(busy, time, _)| (*busy, *time) <= (is_busy, soon));
+        let (is_busy, soonest, first) = *by_time.first()?;
         let has_room = |conn: ConnId| {
             let owed = self.search.blocks.owed_by(conn);
             owed < MAX_BLOCKS && (owed == 0 || self.time_until(conn, 0, now) <= BLOCKS_TIME)
         };
+        if beside.is_some() {
+            return Some(first).filter(|first| has_room(*first));
+        }
+        let soon = soonest.saturating_mul(2).max(SOON);
+        by_time.retain(|(busy, time, _)| (*busy, *time) <= (is_busy, soon));
         let with_room: Vec<ConnId> =
             by_time.into_iter().map(|(.., conn)| conn).filter(|conn| has_room(*conn)).collect();
         // Drawn for each block anew, and the same whenever it is looked at.

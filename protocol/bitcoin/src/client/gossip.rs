@@ -9,7 +9,7 @@ use andon_kernel::{ConnId, Instant, Rng};
 use bitcoin::hashes::{HashEngine, siphash24};
 
 use super::{Client, Timer, Turn};
-use crate::addresses::{AddressNetwork, exponential};
+use crate::addresses::{AddressNetwork, Required, exponential};
 use crate::wire::{Host, MAX_ADDRESSES, Message, NodeAddress};
 
 /// News are about a few nodes; more in a message is an answer to somebody.
@@ -76,7 +76,8 @@ impl Teller {
 }
 
 impl Client {
-    /// Looks whether what a peer has told is news, and who is to be told of it.
+    /// Looks whether what a peer has told is news, and who is to be told of it: not of nodes that serve nothing, or that are
+    /// barred.
     pub(super) fn note_news(&mut self, turn: &Turn<'_>, conn: ConnId, told: &[NodeAddress]) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let is_answer = core::mem::take(&mut peer.news.owes_answer);
@@ -92,18 +93,24 @@ impl Client {
         }
         let is_news = |address: &&NodeAddress| {
             let time = u64::from(address.time);
-            time + FRESH.as_secs() > now && time <= now + FRESH.as_secs()
+            time + FRESH.as_secs() > now
+                && time <= now + FRESH.as_secs()
+                && Required::addresses().are_met_by(address.services)
+                && !nodes.bars(&address.host, turn.now)
         };
         for address in told.iter().filter(is_news) {
             let Some(network) = AddressNetwork::of(&address.host) else { continue };
             let is_reachable = nodes.policy().networks.contains(network);
             // Not at midnight for all addresses at once.
-            let day = (now + nodes.teller.hash(address, 0, 0) % DAY) / DAY;
+            let hash = nodes.teller.hash(address, 0, 0);
+            let day = (now + hash % DAY) / DAY;
+            // What nobody here reaches goes to two of some, to one of others.
+            let listeners = if is_reachable || hash & 1 == 0 { 2 } else { 1 };
             let others = self.peers.iter().filter(|(other, peer)| **other != conn && peer.is_ready());
             let mut drawn: Vec<(u64, ConnId)> =
                 others.map(|(other, _)| (nodes.teller.hash(address, day, other.as_u64()), *other)).collect();
             drawn.sort_unstable_by_key(|drawn| Reverse(*drawn));
-            for (_, other) in drawn.into_iter().take(if is_reachable { 2 } else { 1 }) {
+            for (_, other) in drawn.into_iter().take(listeners) {
                 let Some(peer) = self.peers.get_mut(&other) else { continue };
                 let fits = peer.news.takes_v2 || matches!(address.host, Host::Ip(_));
                 if fits

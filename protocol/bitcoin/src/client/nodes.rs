@@ -23,7 +23,7 @@ use crate::addresses::{
     AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, Required,
     SeedQuery, Source, Subnet, Table, Welcome, dns_seeds,
 };
-use crate::wire::{Message, NodeAddress};
+use crate::wire::{Host, Message, NodeAddress};
 
 /// Connections to nodes of the book, at most: more would serve nobody.
 const MAX_CONNECTIONS: usize = 64;
@@ -113,6 +113,11 @@ impl Nodes {
 
     pub(super) const fn policy(&self) -> &Policy {
         self.outbound.policy()
+    }
+
+    /// Whether a host is banned or discouraged.
+    pub(super) fn bars(&self, host: &Host, now: Now) -> bool {
+        self.barred.contains(host, now)
     }
 
     fn is_changed(&self) -> bool {
@@ -273,7 +278,9 @@ impl Client {
 
     /// Takes what a peer tells of others. True: that is all that it is connected for.
     pub(super) fn hear_of(&mut self, turn: &Turn<'_>, conn: ConnId, mut told: Vec<NodeAddress>) -> bool {
-        let news = told.clone();
+        // Only who tells on what it is told needs it as it was.
+        let tells = self.config.discovery.is_some_and(|discovery| discovery.tells);
+        let news = if tells { told.clone() } else { Vec::new() };
         let (Some(nodes), Some(peer)) = (self.nodes.as_deref_mut(), self.peers.get_mut(&conn)) else {
             return false;
         };
