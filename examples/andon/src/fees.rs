@@ -22,6 +22,9 @@ use crate::{End, offline, store, system};
 /// How long the client may take to end.
 const LAST_EVENTS: Duration = Duration::from_secs(60);
 
+/// Blocks that are asked for at once: a few more than the client fetches, so that it never waits for this program.
+const AT_ONCE: u32 = 8;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -50,7 +53,9 @@ pub(crate) fn run<R: Runtime>(
         output,
         started_at: system::now(),
         tip: None,
+        next: 0,
         awaited: 0,
+        asked: false,
         fees: None,
     };
     let started = R::start(Client::new(config), None, |wake| SqliteStore::open(&data_dir, wake))
@@ -75,8 +80,11 @@ struct Run<'a> {
     started_at: Instant,
     /// The last block when the others were asked for.
     tip: Option<BlockId>,
-    /// How many of them have not come.
+    /// The next to ask for, and how many of those that were asked for have not come.
+    next: u32,
     awaited: u32,
+    /// Whether what they say was asked for.
+    asked: bool,
     fees: Option<Fees>,
 }
 
@@ -135,17 +143,14 @@ impl Run<'_> {
             }
             Event::Synced(tip) if self.tip.is_none() => {
                 self.tip = Some(*tip);
-                let first = (tip.height + 1).saturating_sub(self.blocks);
-                self.awaited = tip.height + 1 - first;
-                for height in first..=tip.height {
-                    // Not taken only if the client has ended already, and then its end says why.
-                    let _ = running.command(Command::FetchBlock(HeaderQuery::Height(height)));
+                self.next = (tip.height + 1).saturating_sub(self.blocks);
+                for _ in 0..AT_ONCE {
+                    self.ask(running);
                 }
-                self.tell_if_all(running);
             }
             Event::Block { .. } => {
                 self.awaited = self.awaited.saturating_sub(1);
-                self.tell_if_all(running);
+                self.ask(running);
             }
             Event::Fees(fees) => self.fees = Some(fees.clone()),
             // What is watched in the same directory is another command's business.
@@ -156,9 +161,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell_if_all(&self, running: &dyn Running<Command, Event>) {
-        if self.awaited == 0 {
-            let _ = running.command(Command::TellFees { blocks: self.blocks });
+    /// Asks for the next block, or, when all have come, for what they say.
+    fn ask(&mut self, running: &dyn Running<Command, Event>) {
+        let Some(tip) = self.tip else { return };
+        // None is refused but by a client that has ended, whose end says why: few are given at a time.
+        if self.next <= tip.height {
+            running.command(Command::FetchBlock(HeaderQuery::Height(self.next)));
+            self.next += 1;
+            self.awaited += 1;
+        } else if self.awaited == 0 && !self.asked {
+            self.asked = true;
+            running.command(Command::TellFees { blocks: self.blocks });
         }
     }
 

@@ -56,5 +56,11 @@ fn blocks_and_nodes_are_understood_as_a_node_does() {
     let said = fees["least_sat_per_kvb"].as_f64().unwrap();
     assert!((0.85 * least..=1.15 * least).contains(&said), "{said} for {least}");
     assert_eq!(fees["least_groups"], 1);
+    // More than a driver's queue takes at once.
+    let mut command = andon(home.path(), ["fees", "--network", "regtest", "--blocks", "144"]);
+    command.arg("--peer").arg(node.address.to_string()).arg("--data-dir").arg(home.path().join("data"));
+    let ended = run(&mut command);
+    assert_eq!((ended.code, ended.stdout.is_empty()), (Some(0), false), "{}", ended.stderr);
+    println!("{}", ended.stdout);
     println!("paid {expected:?} sat/kvB; taken {said} at least, where the node has {least}");
 }
