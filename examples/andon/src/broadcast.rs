@@ -2,32 +2,25 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use andon_bitcoin::client::{
-    Birthday, BroadcastOptions, BroadcastState, Client, Command, Event, PeerPurpose, Start, Submission,
-};
-use andon_store::SqliteStore;
+use andon_bitcoin::client::{BroadcastOptions, BroadcastState, Command, Event, Submission};
 use bitcoin::consensus::encode::deserialize_hex;
-use bitcoin::{Amount, Network, Transaction, Txid};
-use serde_json::json;
+use bitcoin::{Amount, Transaction, Txid};
+use serde_json::{Value, json};
 
+use crate::End;
 use crate::arguments::{BroadcastArguments, Until, network_name};
+use crate::errand::{self, Errand};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::json::{broadcast_state, state_name};
 use crate::output::Output;
-use crate::peers::Peers;
-use crate::runtime::{Received, Running, Runtime};
+use crate::runtime::{Running, Runtime};
 use crate::units::counted;
-use crate::{End, offline, store, system};
 
 /// A file may be as long as this: two digits for each byte of the heaviest transactions that go together, and some room.
 const MAX_FILE_BYTES: u64 = 10 << 20;
-
-/// How long the client may take to end.
-const LAST_EVENTS: Duration = Duration::from_secs(60);
 
 /// Runs the command.
 ///
@@ -40,137 +33,102 @@ pub(crate) fn run<R: Runtime>(
 ) -> Result<End, Error> {
     let network = arguments.data.network();
     let transactions = read_transactions(arguments)?;
-    let mut config = arguments.nodes.configure(network)?;
+    let config = arguments.nodes.configure(network)?;
     let data_dir = arguments.data.directory()?;
-    if !offline::is_there(&data_dir) {
-        // The last block that is known: nothing is searched for that lies further back.
-        config.start = Start::Before(Birthday::Height(u32::MAX));
-    }
     output.news(&format!(
         "Broadcasting {} on {}; kept in {}",
         counted(transactions.len() as u64, "transaction"),
         network_name(network),
         data_dir.display()
     ));
-    let mut run = Run {
-        network,
-        data_dir: &data_dir,
+    let mut broadcast = Broadcast {
         states: transactions.iter().map(|one| (one.transaction.compute_txid(), None)).collect(),
-        peers: Peers::new(network, config.peers.iter().cloned(), config.discovery.is_some()),
-        output,
-        started_at: system::now(),
+        transactions,
+        options: BroadcastOptions { private: arguments.private, ..BroadcastOptions::default() },
+        until: arguments.until,
+        is_given: false,
     };
-    let started = R::start(Client::new(config), None, |wake| SqliteStore::open(&data_dir, wake))
-        .map_err(|error| store::start_error(error, network, &data_dir))?;
-    interrupt.on_request(started.running.stopper());
-    let options = BroadcastOptions { private: arguments.private, ..BroadcastOptions::default() };
-    // Not taken only if the client has ended already, and then its end says why.
-    let _ = started.running.command(Command::Broadcast { transactions, options });
-    let ended = run.wait(&*started.running, arguments, interrupt);
-    started.running.stop();
-    while let Received::Event(_) = started.running.receive(LAST_EVENTS) {}
-    let joined = started.running.join().map_err(|error| store::run_error(error, network, &data_dir));
-    match joined.and(ended) {
-        Ok(end) => {
-            run.print_result();
-            Ok(end)
-        }
-        Err(error) => {
-            if run.states.iter().any(|(_, state)| state.is_some()) {
-                run.print_result();
-            }
-            Err(error)
-        }
+    let limit = Duration::from_secs(arguments.timeout);
+    let (time, ended) = errand::run::<R>(config, &data_dir, limit, &mut broadcast, output, interrupt);
+    if ended.is_ok() || broadcast.states.iter().any(|(_, state)| state.is_some()) {
+        output.extra(&broadcast.result(time));
     }
+    ended
 }
 
-/// One run of the client.
-struct Run<'a> {
-    network: Network,
-    data_dir: &'a Path,
+/// Transactions on their way.
+struct Broadcast {
+    transactions: Vec<Submission>,
+    options: BroadcastOptions,
+    until: Until,
     states: Vec<(Txid, Option<BroadcastState>)>,
-    peers: Peers,
-    output: &'a mut Output,
-    started_at: Instant,
+    /// Whether the client has taken them.
+    is_given: bool,
 }
 
-impl Run<'_> {
-    fn wait(
-        &mut self,
-        running: &dyn Running<Command, Event>,
-        arguments: &BroadcastArguments,
-        interrupt: &Interrupt,
-    ) -> Result<End, Error> {
-        let limit = Duration::from_secs(arguments.timeout);
-        let mut given = false;
-        loop {
-            let passed = system::now().saturating_duration_since(self.started_at);
-            let Some(wait) = limit.checked_sub(passed).filter(|wait| !wait.is_zero()) else {
-                return Err(self.timed_out(limit));
-            };
-            let received = running.receive(wait);
-            if interrupt.is_requested() {
-                return Ok(End::Interrupted);
-            }
-            match received {
-                Received::Event(event) => {
-                    log::debug!("{event:?}");
-                    self.observe(&event, &mut given)?;
-                }
-                Received::TimedOut => {}
-                Received::Ended => {
-                    return Err(Error::new("fault", "the client has ended before its work was done"));
-                }
-            }
-            self.output.check()?;
-            if self.peers.all_failed() {
-                return Err(self.peers.error());
-            }
-            if let Some(error) = self.failure() {
-                return Err(error);
-            }
-            let is_done = |state: &BroadcastState| match state {
-                BroadcastState::Confirmed { .. } => true,
-                BroadcastState::Seen => arguments.until == Until::Seen,
-                _ => false,
-            };
-            if given && self.states.iter().all(|(_, state)| state.as_ref().is_some_and(is_done)) {
-                return Ok(End::Done);
-            }
-        }
+impl Errand for Broadcast {
+    fn begin(&mut self, running: &dyn Running<Command, Event>) {
+        let transactions = std::mem::take(&mut self.transactions);
+        // Not taken only if the client has ended already, and then its end says why.
+        running.command(Command::Broadcast { transactions, options: self.options });
     }
 
-    fn observe(&mut self, event: &Event, given: &mut bool) -> Result<(), Error> {
+    fn observe(&mut self, event: &Event, _: &dyn Running<Command, Event>) -> Result<bool, Error> {
         match event {
-            Event::Failed(failure) => return Err(store::failure(failure, self.network, self.data_dir)),
-            Event::PeerConnected { purpose: PeerPurpose::Broadcast, .. }
-            | Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. } => {}
-            Event::PeerConnected { endpoint, .. } => self.peers.connected(endpoint),
-            Event::PeerDisconnected { endpoint, connected, reason, .. } => {
-                if let Some(text) = self.peers.disconnected(endpoint, *connected, reason) {
-                    self.output.warning(&text);
-                }
-            }
             Event::BroadcastRefused { error, .. } => {
                 return Err(Error::usage(format!("it can't be broadcast: {error}"))
                     .help("check that what was given is a whole, signed transaction of this network"));
             }
             // Of an earlier broadcast: this one has just begun.
-            Event::Broadcast { state: BroadcastState::Expired, .. } if !*given => return Ok(()),
+            Event::Broadcast { state: BroadcastState::Expired, .. } if !self.is_given => return Ok(false),
             Event::Broadcast { txid, state, .. } => {
                 if let Some(entry) = self.states.iter_mut().find(|(ours, _)| ours == txid) {
                     entry.1 = Some(*state);
-                    *given = true;
+                    self.is_given = true;
                 }
             }
-            // What is watched in the same directory is another command's business.
-            Event::Touched(_) | Event::TakenBack(_) | Event::Matched(_) | Event::Progress(_) => return Ok(()),
+            Event::Progress(_) => return Ok(false),
             _ => {}
         }
-        self.output.event(event, self.network, false);
-        Ok(())
+        Ok(true)
     }
 
+    fn is_done(&self) -> Result<bool, Error> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let is_done = |state: &BroadcastState| match state {
+            BroadcastState::Confirmed { .. } => true,
+            BroadcastState::Seen => self.until == Until::Seen,
+            _ => false,
+        };
+        Ok(self.is_given && self.states.iter().all(|(_, state)| state.as_ref().is_some_and(is_done)))
+    }
+
+    fn left(&self) -> (String, &'static str) {
+        let order = ["waiting", "announced", "sent", "seen"];
+        let names =
+            self.states.iter().map(|(_, state)| state.as_ref().map_or("waiting", |state| state_name(*state)));
+        let worst = names.filter_map(|name| order.iter().position(|one| *one == name)).min();
+        let worst = worst.map_or("waiting", |place| order[place]);
+        let help = match worst {
+            "sent" => {
+                "a peer has it, and none was heard of it: it may not be valid, or pay too little; peers do not say which. It \
+                 is kept, and goes on with the next broadcast or sync"
+            }
+            "seen" => {
+                "it spreads, and is in no block yet; it is kept, and goes on with the next broadcast or sync"
+            }
+            _ => {
+                "nobody has asked for it: peers that have it already do not, nor those that are syncing; it is kept, and goes \
+                 on with the next broadcast or sync"
+            }
+        };
+        (format!("it is {worst}"), help)
+    }
+}
+
+impl Broadcast {
     /// The error for a transaction that can't come to anything any more.
     fn failure(&self) -> Option<Error> {
         self.states.iter().find_map(|(txid, state)| match state {
@@ -184,41 +142,14 @@ impl Run<'_> {
         })
     }
 
-    fn timed_out(&self, limit: Duration) -> Error {
-        let limit = counted(limit.as_secs(), "second");
-        let worst =
-            self.states.iter().map(|(_, state)| state.as_ref().map_or("waiting", |state| state_name(*state)));
-        let order = ["waiting", "announced", "sent", "seen"];
-        let worst = worst.filter_map(|name| order.iter().position(|one| *one == name)).min();
-        let worst = worst.map(|place| order[place]);
-        let help = match worst {
-            Some("sent") => {
-                "a peer has it, and none was heard of it: it may not be valid, or pay too little; peers do not say which. It \
-                 is kept, and goes on with the next broadcast or sync"
-            }
-            Some("seen") => {
-                "it spreads, and is in no block yet; it is kept, and goes on with the next broadcast or sync"
-            }
-            _ => {
-                "nobody has asked for it: peers that have it already do not, nor those that are syncing; it is kept, and goes \
-                 on with the next broadcast or sync"
-            }
-        };
-        let reasons = self.peers.last_reasons();
-        Error::new("timed_out", format!("after {limit} it is {}{reasons}", worst.unwrap_or("waiting")))
-            .help(help)
-    }
-
-    fn print_result(&mut self) {
-        let seconds = (system::now() - self.started_at).as_secs_f64();
+    fn result(&self, time: Duration) -> Value {
         let transactions = self.states.iter().map(|(txid, state)| {
             let mut object = state.map_or_else(|| json!({"state": "waiting"}), broadcast_state);
             object["txid"] = txid.to_string().into();
             object
         });
         let transactions: Vec<_> = transactions.collect();
-        let object = json!({"event": "broadcasts", "transactions": transactions, "seconds": seconds});
-        self.output.extra(&object);
+        json!({"event": "broadcasts", "transactions": transactions, "seconds": time.as_secs_f64()})
     }
 }
 

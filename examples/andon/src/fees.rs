@@ -1,26 +1,19 @@
 //! `fees`: what the last blocks paid, and what nodes take at least.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use andon_bitcoin::client::{
-    Birthday, BlockId, Client, Command, Event, Fees, HeaderQuery, PeerPurpose, Start,
-};
-use andon_store::SqliteStore;
-use bitcoin::{FeeRate, Network};
+use andon_bitcoin::client::{BlockId, Command, Event, Fees, HeaderQuery};
+use bitcoin::FeeRate;
 use serde_json::json;
 
+use crate::End;
 use crate::arguments::{FeesArguments, network_name};
+use crate::errand::{self, Errand};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::peers::Peers;
-use crate::runtime::{Received, Running, Runtime};
+use crate::runtime::{Running, Runtime};
 use crate::units::counted;
-use crate::{End, offline, store, system};
-
-/// How long the client may take to end.
-const LAST_EVENTS: Duration = Duration::from_secs(60);
 
 /// Blocks that are asked for at once: a few more than the client fetches, so that it never waits for this program.
 const AT_ONCE: u32 = 8;
@@ -35,49 +28,21 @@ pub(crate) fn run<R: Runtime>(
     interrupt: &Interrupt,
 ) -> Result<End, Error> {
     let network = arguments.data.network();
-    let mut config = arguments.nodes.configure(network)?;
+    let config = arguments.nodes.configure(network)?;
     let data_dir = arguments.data.directory()?;
-    if !offline::is_there(&data_dir) {
-        config.start = Start::Before(Birthday::Height(u32::MAX));
-    }
-    output.news(&format!(
-        "Reading the last {} of {}",
-        counted(arguments.blocks, "block"),
-        network_name(network)
-    ));
-    let mut run = Run {
-        network,
-        data_dir: &data_dir,
-        blocks: arguments.blocks,
-        peers: Peers::new(network, config.peers.iter().cloned(), config.discovery.is_some()),
-        output,
-        started_at: system::now(),
-        tip: None,
-        next: 0,
-        awaited: 0,
-        asked: false,
-        fees: None,
-    };
-    let started = R::start(Client::new(config), None, |wake| SqliteStore::open(&data_dir, wake))
-        .map_err(|error| store::start_error(error, network, &data_dir))?;
-    interrupt.on_request(started.running.stopper());
-    let ended = run.wait(&*started.running, Duration::from_secs(arguments.timeout), interrupt);
-    started.running.stop();
-    while let Received::Event(_) = started.running.receive(LAST_EVENTS) {}
-    let joined = started.running.join().map_err(|error| store::run_error(error, network, &data_dir));
-    let end = joined.and(ended)?;
-    run.print_result();
+    let blocks = arguments.blocks;
+    output.news(&format!("Reading the last {} of {}", counted(blocks, "block"), network_name(network)));
+    let mut reading = Reading { blocks, tip: None, next: 0, awaited: 0, asked: false, fees: None };
+    let limit = Duration::from_secs(arguments.timeout);
+    let (time, ended) = errand::run::<R>(config, &data_dir, limit, &mut reading, output, interrupt);
+    let end = ended?;
+    reading.print(output, time);
     Ok(end)
 }
 
-/// One run of the client.
-struct Run<'a> {
-    network: Network,
-    data_dir: &'a Path,
+/// The last blocks, as far as they have come.
+struct Reading {
     blocks: u32,
-    peers: Peers,
-    output: &'a mut Output,
-    started_at: Instant,
     /// The last block when the others were asked for.
     tip: Option<BlockId>,
     /// The next to ask for, and how many of those that were asked for have not come.
@@ -88,59 +53,11 @@ struct Run<'a> {
     fees: Option<Fees>,
 }
 
-impl Run<'_> {
-    fn wait(
-        &mut self,
-        running: &dyn Running<Command, Event>,
-        limit: Duration,
-        interrupt: &Interrupt,
-    ) -> Result<End, Error> {
-        loop {
-            let passed = system::now().saturating_duration_since(self.started_at);
-            let Some(wait) = limit.checked_sub(passed).filter(|wait| !wait.is_zero()) else {
-                let limit = counted(limit.as_secs(), "second");
-                let what = if self.tip.is_some() { "blocks have not come" } else { "the tip is not known" };
-                return Err(Error::new(
-                    "timed out",
-                    format!("after {limit} {what}{}", self.peers.last_reasons()),
-                )
-                .help("try again: what was fetched of the chain is kept; or give --timeout more"));
-            };
-            let received = running.receive(wait);
-            if interrupt.is_requested() {
-                return Ok(End::Interrupted);
-            }
-            match received {
-                Received::Event(event) => {
-                    log::debug!("{event:?}");
-                    self.observe(&event, running)?;
-                }
-                Received::TimedOut => {}
-                Received::Ended => {
-                    return Err(Error::new("fault", "the client has ended before its work was done"));
-                }
-            }
-            self.output.check()?;
-            if self.fees.is_some() {
-                return Ok(End::Done);
-            }
-            if self.peers.all_failed() {
-                return Err(self.peers.error());
-            }
-        }
-    }
+impl Errand for Reading {
+    fn begin(&mut self, _: &dyn Running<Command, Event>) {}
 
-    fn observe(&mut self, event: &Event, running: &dyn Running<Command, Event>) -> Result<(), Error> {
+    fn observe(&mut self, event: &Event, running: &dyn Running<Command, Event>) -> Result<bool, Error> {
         match event {
-            Event::Failed(failure) => return Err(store::failure(failure, self.network, self.data_dir)),
-            Event::PeerConnected { purpose: PeerPurpose::Broadcast, .. }
-            | Event::PeerDisconnected { purpose: PeerPurpose::Broadcast, .. } => {}
-            Event::PeerConnected { endpoint, .. } => self.peers.connected(endpoint),
-            Event::PeerDisconnected { endpoint, connected, reason, .. } => {
-                if let Some(text) = self.peers.disconnected(endpoint, *connected, reason) {
-                    self.output.warning(&text);
-                }
-            }
             Event::Synced(tip) if self.tip.is_none() => {
                 self.tip = Some(*tip);
                 self.next = (tip.height + 1).saturating_sub(self.blocks);
@@ -153,14 +70,25 @@ impl Run<'_> {
                 self.ask(running);
             }
             Event::Fees(fees) => self.fees = Some(fees.clone()),
-            // What is watched in the same directory is another command's business.
-            Event::Touched(_) | Event::TakenBack(_) | Event::Matched(_) => return Ok(()),
             _ => {}
         }
-        self.output.event(event, self.network, self.tip.is_some());
-        Ok(())
+        Ok(true)
     }
 
+    fn is_done(&self) -> Result<bool, Error> {
+        Ok(self.fees.is_some())
+    }
+
+    fn left(&self) -> (String, &'static str) {
+        let what = match self.tip {
+            Some(_) => format!("{} have not come", counted(self.awaited, "block")),
+            None => "the tip is not known".into(),
+        };
+        (what, "try again: what was fetched of the chain is kept; or give --timeout more")
+    }
+}
+
+impl Reading {
     /// Asks for the next block, or, when all have come, for what they say.
     fn ask(&mut self, running: &dyn Running<Command, Event>) {
         let Some(tip) = self.tip else { return };
@@ -175,40 +103,35 @@ impl Run<'_> {
         }
     }
 
-    fn print_result(&mut self) {
-        self.output.end_bars();
+    fn print(&self, output: &mut Output, time: Duration) {
+        output.end_bars();
         let Some(Fees { least, paid }) = &self.fees else { return };
-        let (lowest, median, highest) =
-            (paid.first(), paid.get(paid.len().saturating_sub(1) / 2), paid.last());
-        let object = json!({
+        output.extra(&json!({
             "event": "fees",
             "tip": self.tip.map(|tip| tip.height),
             "blocks": paid.len(),
             "paid_sat_per_kvb": paid.iter().map(|rate| per_kvb(*rate)).collect::<Vec<_>>(),
             "least_sat_per_kvb": least.map(|(rate, _)| per_kvb(rate)),
             "least_groups": least.map_or(0, |(_, groups)| groups),
-            "seconds": (system::now() - self.started_at).as_secs_f64(),
-        });
-        self.output.extra(&object);
-        match (lowest, median, highest) {
+            "seconds": time.as_secs_f64(),
+        }));
+        let median = paid.get(paid.len().saturating_sub(1) / 2);
+        match (paid.first(), median, paid.last()) {
             (Some(lowest), Some(median), Some(highest)) => {
-                let blocks = counted(paid.len() as u64, "block");
-                self.output.headline(&format!("Paid on average in {blocks}"));
-                self.output.say(&format!("  Lowest     {}", per_vb(*lowest)));
-                self.output.say(&format!("  Median     {}", per_vb(*median)));
-                self.output.say(&format!("  Highest    {}", per_vb(*highest)));
+                output.headline(&format!("Paid on average in {}", counted(paid.len() as u64, "block")));
+                output.say(&format!("  Lowest     {}", per_vb(*lowest)));
+                output.say(&format!("  Median     {}", per_vb(*median)));
+                output.say(&format!("  Highest    {}", per_vb(*highest)));
             }
-            _ => self.output.headline("None of the blocks says what was paid"),
+            _ => output.headline("None of the blocks says what was paid"),
         }
         match least {
             Some((rate, groups)) => {
                 let groups = counted(*groups as u64, "group");
-                self.output.say(&format!(
-                    "  Taken      {} at least, says the median of {groups} of nodes",
-                    per_vb(*rate)
-                ));
+                let rate = per_vb(*rate);
+                output.say(&format!("  Taken      {rate} at least, says the median of {groups} of nodes"));
             }
-            None => self.output.say("  Taken      no node has said what it takes at least"),
+            None => output.say("  Taken      no node has said what it takes at least"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod broadcast;
 mod connection;
 mod demo;
 mod discovery;
+mod errand;
 mod error;
 mod export;
 mod fees;
