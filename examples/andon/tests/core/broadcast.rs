@@ -13,7 +13,10 @@ use crate::miner::{Coin, Lock, Miner, coin_of, transaction};
 /// What a coin has at first.
 const SATS: u64 = 1_000_000;
 
-/// Coins in the chain that only their owner can spend.
+/// How many types of locks there are: only the first has no witness.
+const TYPES: u8 = 5;
+
+/// Coins in the chain that only their owner can spend; the types of their locks take turns.
 fn coins(miner: &mut Miner<'_>, count: u8) -> Vec<Coin> {
     let locks = Lock::series(150, count);
     let payments: Vec<(Lock, u64)> = locks.into_iter().map(|lock| (lock, SATS)).collect();
@@ -80,27 +83,41 @@ fn what_one_node_is_given_another_has() {
     for more in [&[][..], &["--private"], &["--transport", "v1"]] {
         let Some(nodes) = pair(&[], &[]) else { return };
         let mut miner = Miner::new(&nodes[0]);
-        let coin = coins(&mut miner, 1).remove(0);
+        let coins = coins(&mut miner, TYPES);
         join(&nodes);
-        let payment = miner.spend(std::slice::from_ref(&coin), coin.lock.script.clone(), SATS - 2_000);
-        let txid = payment.compute_txid();
+        let payment =
+            |coin: &Coin| miner.spend(std::slice::from_ref(coin), coin.lock.script.clone(), SATS - 2_000);
+        let payments: Vec<Transaction> = coins.iter().map(payment).collect();
+        let payments: Vec<&Transaction> = payments.iter().collect();
+        assert_eq!(payments.iter().filter(|payment| payment.input[0].witness.is_empty()).count(), 1);
         let begin = Instant::now();
         let home = home();
         // Of the two, the program knows the first alone.
-        let ended = broadcast(&home, &[&nodes[0]], &[&payment], more);
+        let ended = broadcast(&home, &[&nodes[0]], &payments, more);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-        assert_eq!(states(&ended, txid), ["waiting", "announced", "sent", "seen"], "{}", ended.stdout);
+        for payment in &payments {
+            let states = states(&ended, payment.compute_txid());
+            assert_eq!(states, ["waiting", "announced", "sent", "seen"], "{}", ended.stdout);
+        }
         println!("{more:?}: seen after {:?}", begin.elapsed());
-        wait_for("the other node's mempool", || has(&nodes[1], txid).then_some(()));
+        for payment in &payments {
+            wait_for("the other node's mempool", || has(&nodes[1], payment.compute_txid()).then_some(()));
+        }
         println!("{more:?}: in the other node's mempool after {:?}", begin.elapsed());
         // It goes on where it was: found in the block in which it is.
-        miner.block(std::slice::from_ref(&payment));
+        miner.block(&payments.iter().map(|payment| (*payment).clone()).collect::<Vec<_>>());
         nodes[0].wait_for_filters();
-        let ended = broadcast(&home, &[&nodes[0]], &[&payment], &["--until", "confirmed"]);
+        let ended = broadcast(&home, &[&nodes[0]], &payments, &["--until", "confirmed"]);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         let objects = ended.objects();
-        let result = &objects.last().unwrap()["transactions"][0];
-        assert_eq!((&result["state"], &result["height"]), (&json!("confirmed"), &json!(nodes[0].height())));
+        let results = objects.last().unwrap()["transactions"].as_array().unwrap();
+        assert_eq!(results.len(), payments.len());
+        for result in results {
+            assert_eq!(
+                (&result["state"], &result["height"]),
+                (&json!("confirmed"), &json!(nodes[0].height()))
+            );
+        }
     }
 }
 
@@ -155,30 +172,33 @@ fn a_parent_that_pays_too_little_comes_with_the_child_that_pays_for_it() {
     for private in [false, true] {
         let Some(nodes) = pair(&[], &[]) else { return };
         let mut miner = Miner::new(&nodes[0]);
-        let coin = coins(&mut miner, 1).remove(0);
+        let coins = coins(&mut miner, TYPES);
         join(&nodes);
-        let parent = miner.spend(std::slice::from_ref(&coin), coin.lock.script.clone(), SATS);
-        let middle = coin_of(&parent, 0, coin.lock.clone());
-        let child = miner.spend(std::slice::from_ref(&middle), coin.lock.script.clone(), SATS - 5_000);
-        assert!(!has(&nodes[0], parent.compute_txid()));
-        let home = home();
-        let mut more = vec!["--fee", "0", "--fee", "5000"];
-        if private {
-            more.push("--private");
+        for coin in coins {
+            let parent = miner.spend(std::slice::from_ref(&coin), coin.lock.script.clone(), SATS);
+            let middle = coin_of(&parent, 0, coin.lock.clone());
+            let child = miner.spend(std::slice::from_ref(&middle), coin.lock.script.clone(), SATS - 5_000);
+            assert!(!has(&nodes[0], parent.compute_txid()));
+            let home = home();
+            let mut more = vec!["--fee", "0", "--fee", "5000"];
+            if private {
+                more.push("--private");
+            }
+            let begin = Instant::now();
+            let ended = broadcast(&home, &[&nodes[0]], &[&parent, &child], &more);
+            assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+            println!(
+                "private {private}: a parent without a fee and its child are seen after {:?}",
+                begin.elapsed()
+            );
+            for transaction in [&parent, &child] {
+                let txid = transaction.compute_txid();
+                assert!(has(&nodes[0], txid));
+                wait_for("the other node's mempool", || has(&nodes[1], txid).then_some(()));
+            }
+            // The parent was asked for as the child's.
+            assert!(!states(&ended, parent.compute_txid()).contains(&"announced".to_owned()));
         }
-        let begin = Instant::now();
-        let ended = broadcast(&home, &[&nodes[0]], &[&parent, &child], &more);
-        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-        println!(
-            "private {private}: a parent without a fee and its child are seen after {:?}",
-            begin.elapsed()
-        );
-        for transaction in [&parent, &child] {
-            assert!(has(&nodes[0], transaction.compute_txid()));
-            wait_for("the other node's mempool", || has(&nodes[1], transaction.compute_txid()).then_some(()));
-        }
-        // The parent was asked for as the child's.
-        assert!(!states(&ended, parent.compute_txid()).contains(&"announced".to_owned()));
     }
 }
 

@@ -7,12 +7,12 @@ use core::fmt;
 use andon_kernel::{ConnId, Instant, Now};
 use bitcoin::consensus::encode::serialize;
 use bitcoin::hashes::Hash;
-use bitcoin::{Transaction, Txid, Wtxid};
+use bitcoin::{Txid, Wtxid};
 
 use super::entry::{Entry, Progress};
 use super::limits::{FIRST_HALF, MAX_SERVED, TAKES_NOTHING};
 use super::{Notice, Outgoing, period};
-use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory};
+use crate::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 
 /// What is known of a peer when its handshake is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,9 +280,9 @@ impl Outgoing {
         told.served += 1;
         peer.servings += 1;
         told.last_served = Some(peer.servings);
-        let transaction = &entry.submission.transaction;
-        let bytes =
-            if request.kind == INV_TX { serialize(&stripped(transaction)) } else { serialize(transaction) };
+        // With its witnesses however it is named: nodes ask those who claim to serve no witnesses by the bare kind, and
+        // take a transaction without them for a broken one.
+        let bytes = serialize(&entry.submission.transaction);
         self.progress(txid, Progress::Sent, now.instant);
         self.served_privately(conn, now.instant);
         Some(bytes)
@@ -306,20 +306,12 @@ impl Outgoing {
 
     /// Which one an entry of an `inv` or a `getdata` names.
     fn named(&self, inventory: &Inventory) -> Option<Txid> {
-        const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
         match inventory.kind {
             INV_WTX => self.by_wtxid.get(&Wtxid::from_byte_array(inventory.hash)).copied(),
-            INV_TX | WITNESS_TX => {
+            INV_TX | INV_WITNESS_TX => {
                 Some(Txid::from_byte_array(inventory.hash)).filter(|txid| self.entries.contains_key(txid))
             }
             _ => None,
         }
     }
-}
-
-/// A transaction without its witnesses.
-fn stripped(transaction: &Transaction) -> Transaction {
-    let mut stripped = transaction.clone();
-    stripped.input.iter_mut().for_each(|input| input.witness.clear());
-    stripped
 }

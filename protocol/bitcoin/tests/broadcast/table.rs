@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use andon_bitcoin::broadcast::{Notice, Options, Outgoing, Skip, State, Submission, SubmitError, Traits};
 use andon_bitcoin::headers::BlockId;
-use andon_bitcoin::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory};
+use andon_bitcoin::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 use andon_kernel::{ConnId, Instant, Names, Now, Rng, UnixTime};
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -13,7 +13,7 @@ use bitcoin::{
     Amount, BlockHash, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, transaction,
 };
 
-pub(crate) const WITNESS_TX: u32 = INV_TX | INV_WITNESS_FLAG;
+pub(crate) const WITNESS_TX: u32 = INV_WITNESS_TX;
 pub(crate) const RELAYS: Traits = Traits { relays: true, wtxid_relay: true };
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
