@@ -180,7 +180,7 @@ impl Restoring {
         let outgoing = &mut self.outgoing;
         let fits =
             outgoing.entries.len() < MAX_TRANSACTIONS && outgoing.bytes + submission.size() <= MAX_BYTES;
-        if !fits || expires < added || expires - added > MAX_EXPIRY.as_secs() {
+        if !fits {
             return Err(RowError::Impossible);
         }
         let mut due = now.instant;
@@ -188,8 +188,11 @@ impl Restoring {
             let passed = Duration::from_secs(now.unix.as_secs().saturating_sub(since));
             due += period(progress, &mut outgoing.rng).saturating_sub(passed);
         }
-        let mut entry = Entry::new(submission, private, UnixTime::from_secs(added), due);
-        entry.expires = UnixTime::from_secs(expires);
+        let added = UnixTime::from_secs(added);
+        let mut entry = Entry::new(submission, private, added, due);
+        // One that was given again ends later than a year after it was given first, and before that if the clock was set back
+        // between. From a clock that went ahead nothing lasts longer than it could if it were given now.
+        entry.expires = UnixTime::from_secs(expires).min(added.max(now.unix) + MAX_EXPIRY);
         entry.progress = progress;
         entry.settled = settled;
         entry.replaced_by = Some(Txid::from_byte_array(replaced)).filter(|_| replaced != [0; 32]);

@@ -8,6 +8,7 @@ mod hostile;
 mod packages;
 mod private;
 mod random;
+mod restarts;
 mod rounds;
 mod rows;
 mod submitting;

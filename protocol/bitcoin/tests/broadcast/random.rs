@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use andon_bitcoin::broadcast::{
-    BROADCASTS, MAX_SERVED, MAX_TRANSACTIONS, Options, Outgoing, Restoring, State, Submission, Traits,
+    BROADCASTS, MAX_EXPIRY, MAX_SERVED, MAX_TRANSACTIONS, Options, Outgoing, Restoring, State, Submission,
+    Traits,
 };
-use andon_kernel::{ConnId, MemoryStore, Outbox, Output, Rng, Store, Ticket};
+use andon_kernel::{ConnId, MemoryStore, Outbox, Output, Rng, Store, Ticket, UnixTime};
 use bitcoin::{Amount, OutPoint, Transaction};
 
-use super::table::{Table, by_txid, by_wtxid, coin, output, spend};
+use super::table::{BEGIN, Table, by_txid, by_wtxid, coin, output, spend};
 
 /// What a run keeps in mind.
 struct Run {
@@ -80,7 +81,8 @@ impl Run {
                     Submission { fee, ..Submission::new(transaction) }
                 });
                 let package = package.collect();
-                let expiry = Duration::from_secs(self.rng.below(100_000) + 1);
+                let longest = [100_000, MAX_EXPIRY.as_secs()][self.below(2)];
+                let expiry = Duration::from_secs(self.rng.below(longest) + 1);
                 let options = Options { private: self.below(3) == 0, expiry };
                 // Some contradict each other, or are refused for want of room.
                 let _ = self.table.outgoing.submit(package, &options, now);
@@ -151,6 +153,11 @@ impl Run {
                 let time = Duration::from_secs(self.rng.below(1000));
                 self.table.now.instant += time;
                 self.table.now.unix = self.table.now.unix + time;
+                if self.below(20) == 0 {
+                    // The clock is set, by years.
+                    let years = 4 * MAX_EXPIRY.as_secs();
+                    self.table.now.unix = UnixTime::from_secs(BEGIN - years / 2 + self.rng.below(years));
+                }
                 self.table.outgoing.wake(self.table.now);
                 self.served.clear();
                 for conn in self.table.outgoing.to_close(self.table.now) {
@@ -212,11 +219,14 @@ impl Run {
             restoring.take(key, value, self.table.now).unwrap();
         }
         let restored = restoring.finish();
+        let now = self.table.now.unix;
         let look = |outgoing: &Outgoing| -> Vec<_> {
-            outgoing
-                .iter()
-                .map(|(txid, one)| (txid, one.wtxid, one.fee, one.private, one.state, one.expires))
-                .collect()
+            let all = outgoing.iter().map(|(txid, one)| {
+                // The clock may have been years ahead when it was given.
+                let expires = one.expires.min(one.added.max(now) + MAX_EXPIRY);
+                (txid, one.wtxid, one.fee, one.private, one.state, one.added, expires)
+            });
+            all.collect()
         };
         assert_eq!(look(&restored), look(&self.table.outgoing));
         assert_eq!(restored.searched(), self.table.outgoing.searched());
