@@ -296,7 +296,13 @@ impl Outgoing {
             if peer.private.is_some() || peer.told.contains_key(&txid) {
                 return;
             }
-            peer.has.insert(txid);
+            // It may say so fifty thousand times in a message.
+            if !peer.has.insert(txid) {
+                return;
+            }
+        }
+        if self.entries.get(&txid).is_none_or(|entry| entry.progress == Progress::Seen) {
+            return;
         }
         // Who has a transaction has what it spends.
         for txid in self.ancestors(&txid).into_iter().chain([txid]) {

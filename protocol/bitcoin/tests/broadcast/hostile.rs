@@ -1,9 +1,9 @@
 //! Peers that lie, ask without end, or do nothing.
 
-use andon_bitcoin::broadcast::{MAX_SERVED, Options, State, Traits};
+use andon_bitcoin::broadcast::{MAX_SERVED, MAX_TRANSACTIONS, Options, State, Traits};
 use andon_bitcoin::wire::{INV_BLOCK, INV_TX, INV_WTX, Inventory};
 
-use super::table::{MINUTE, RELAYS, Table, WITNESS_TX, by_txid, by_wtxid, one};
+use super::table::{MINUTE, RELAYS, Table, WITNESS_TX, by_txid, by_wtxid, one, output, spend};
 
 #[test]
 fn what_a_peer_was_told_it_can_repeat_and_that_counts_for_nothing() {
@@ -160,4 +160,25 @@ fn a_clock_that_is_set_back_or_far_ahead_harms_nothing() {
     ahead.unix = andon_kernel::UnixTime::from_secs(u64::MAX);
     table.outgoing.wake(ahead);
     assert_eq!(table.notices().last().unwrap(), "a expired");
+}
+
+#[test]
+fn what_is_announced_without_end_is_looked_at_once() {
+    // A chain as long as can be, and messages that name its end as often as they can: to look each time at all that it spends
+    // would take a minute.
+    let mut table = Table::new();
+    let mut chain = vec![one(1)];
+    while chain.len() < MAX_TRANSACTIONS {
+        chain.push(spend(&[output(chain.last().unwrap(), 0)], 1));
+    }
+    let txids: Vec<_> = chain.iter().map(|transaction| table.submit("a", transaction)).collect();
+    let told = table.peer();
+    assert_eq!(table.told(), [told]);
+    let listening = table.peer();
+    let end = chain.last().unwrap();
+    for _ in 0..1_000_000 {
+        table.hear(told, end);
+        table.hear(listening, end);
+    }
+    assert!(txids.iter().all(|txid| table.state(txid) == State::Seen));
 }
