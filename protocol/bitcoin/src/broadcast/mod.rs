@@ -347,22 +347,31 @@ impl Outgoing {
         for peer in self.peers.values_mut() {
             peer.forget(&txid);
         }
-        let replaced = self.entries.iter_mut().filter(|(_, entry)| entry.replaced_by == Some(txid));
-        let mut again = Vec::new();
-        for (other, entry) in replaced {
-            entry.replaced_by = None;
-            again.push((entry.added, *other));
-        }
+        let replaced = self.entries.iter().filter(|(_, entry)| entry.replaced_by == Some(txid));
+        let mut replaced: Vec<_> = replaced.map(|(other, entry)| (entry.added, *other)).collect();
         // Of several that spend the same the newest is the one to broadcast.
-        again.sort_unstable_by(|one, other| other.cmp(one));
-        for &(_, other) in &again {
-            if self.entries.get(&other).is_some_and(|entry| entry.replaced_by.is_none()) {
-                self.replace_others(other, now);
+        replaced.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, other) in replaced {
+            if self.entries[&other].replaced_by != Some(txid) {
+                // A newer one that has just come back takes its place.
+                continue;
             }
-        }
-        for (_, other) in again {
+            // Another may have taken its place too, before or since.
+            let rival = self.live_rival(&other);
+            if rival.is_none() {
+                self.replace_others(other, now);
+            } else if let Some(entry) = self.entries.get_mut(&other) {
+                entry.replaced_by = rival;
+            }
             self.note(other);
         }
+    }
+
+    /// One that is broadcast and can't stand together with this one: it spends the same as this one, or as what this one spends.
+    fn live_rival(&self, txid: &Txid) -> Option<Txid> {
+        let family = self.ancestors(txid).into_iter().chain([*txid]);
+        let mut rivals = family.flat_map(|one| self.rivals(&one));
+        rivals.find(|rival| rival != txid && self.entries[rival].is_live())
     }
 
     /// Stops what spends the same as one that was just given.

@@ -3,7 +3,7 @@
 use andon_bitcoin::broadcast::{Options, State};
 use bitcoin::Transaction;
 
-use super::table::{Table, WITNESS_TX, by_txid, coin, one, output, spend};
+use super::table::{MINUTE, Table, WITNESS_TX, by_txid, coin, one, output, spend};
 
 const OPTIONS: Options = Options { private: false, expiry: andon_bitcoin::broadcast::EXPIRY };
 
@@ -185,4 +185,32 @@ fn a_replaced_one_may_be_confirmed_all_the_same() {
     assert!(table.in_block(&bumped, 5));
     let lines = table.notices();
     assert_eq!(lines[lines.len() - 2..], ["b confirmed 5", "p conflicted by b 5"]);
+}
+
+#[test]
+fn what_was_replaced_comes_back_only_if_nothing_else_stands_in_its_place() {
+    let spends_both = spend(&[coin(1), coin(2)], 1);
+    let child = spend(&[output(&spends_both, 0)], 1);
+    let (spends_first, spends_second) = (one(1), one(2));
+    for expires in [false, true] {
+        let mut table = Table::new();
+        let both = table.submit_all(&[("both", &spends_both, None), ("child", &child, None)], &OPTIONS);
+        let both: [bitcoin::Txid; 2] = both.try_into().unwrap();
+        table.pass(MINUTE);
+        let first = table.submit("first", &spends_first);
+        table.pass(MINUTE);
+        let short = Options { expiry: 5 * MINUTE, ..OPTIONS };
+        let second = table.submit_all(&[("second", &spends_second, None)], &short)[0];
+        assert_eq!(both.each_ref().map(|txid| table.state(txid)), [State::Replaced { by: second }; 2]);
+        if expires {
+            table.pass(10 * MINUTE);
+        } else {
+            table.outgoing.withdraw(&second, table.now.instant);
+        }
+        // The first is newer, and nobody has withdrawn it.
+        assert_eq!(table.state(&first), State::Waiting);
+        assert_eq!(both.each_ref().map(|txid| table.state(txid)), [State::Replaced { by: first }; 2]);
+        table.outgoing.withdraw(&first, table.now.instant);
+        assert_eq!(both.each_ref().map(|txid| table.state(txid)), [State::Waiting; 2]);
+    }
 }
