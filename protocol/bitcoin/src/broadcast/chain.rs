@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use andon_kernel::Instant;
+use andon_kernel::{Instant, UnixTime};
 use bitcoin::opcodes::all::OP_RETURN;
 use bitcoin::{ScriptBuf, Transaction, Txid};
 
@@ -65,6 +65,12 @@ impl Outgoing {
     /// The first height whose block has not been looked through for them. `None`: none has.
     pub const fn searched(&self) -> Option<u32> {
         self.searched
+    }
+
+    /// When the oldest was given of those that are looked for in blocks: where the search begins if it is not known how far it
+    /// came. The calendar's clock may have been wrong then. `None`: nothing is looked for.
+    pub fn oldest_added(&self) -> Option<UnixTime> {
+        self.entries.values().filter(|entry| entry.settled.is_none()).map(|entry| entry.added).min()
     }
 
     /// Blocks below this height have been looked through for them. It is stored with the rest.

@@ -61,12 +61,16 @@ pub struct Outgoing {
     peers: BTreeMap<ConnId, Peer>,
     /// Whose rows are to be written or removed.
     changed: BTreeMap<Txid, rows::Changed>,
+    /// Keys of rows that could not be read.
+    unreadable: Vec<Vec<u8>>,
     notices: VecDeque<Notice>,
     calendar: Instant,
     watched: u64,
     /// The first height whose block has not been looked through for them.
     searched: Option<u32>,
     searched_changed: bool,
+    /// Whether another version wrote down how far that is, which is not overwritten.
+    searched_is_foreign: bool,
     rng: Rng,
 }
 
@@ -122,11 +126,13 @@ impl Outgoing {
             bytes: 0,
             peers: BTreeMap::new(),
             changed: BTreeMap::new(),
+            unreadable: Vec::new(),
             notices: VecDeque::new(),
             calendar: Instant::ZERO,
             watched: 0,
             searched: None,
             searched_changed: false,
+            searched_is_foreign: false,
             rng,
         }
     }

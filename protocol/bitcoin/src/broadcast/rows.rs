@@ -33,7 +33,8 @@ pub const BROADCASTS: Space = Space::new("broadcasts");
 /// The version of these encodings.
 const VERSION: u8 = 1;
 
-const SEARCHED_KEY: &[u8] = &[0];
+const SEARCHED: u8 = 0;
+const SEARCHED_KEY: &[u8] = &[SEARCHED];
 const BODY: u8 = 0;
 const STATE: u8 = 1;
 const NO_FEE: u64 = u64::MAX;
@@ -47,12 +48,19 @@ pub(super) struct Changed {
 impl Outgoing {
     /// Whether [`store`](Self::store) would write or remove something now.
     pub fn is_unstored(&self) -> bool {
-        !self.changed.is_empty() || self.searched_changed
+        let searched_changed = self.searched_changed && !self.searched_is_foreign;
+        !self.changed.is_empty() || searched_changed || !self.unreadable.is_empty()
     }
 
     /// Puts into a batch what has changed since the last time.
     pub fn store(&mut self, batch: &mut BatchWriter<'_>) {
+        for key in core::mem::take(&mut self.unreadable) {
+            let mut after = key.clone();
+            after.push(0);
+            batch.delete(BROADCASTS, &key, &after);
+        }
         if core::mem::take(&mut self.searched_changed)
+            && !self.searched_is_foreign
             && let Some(searched) = self.searched
         {
             let mut value = Vec::from([VERSION]);
@@ -77,17 +85,19 @@ impl Outgoing {
 /// Transactions that are read from their rows, which come in the order of their keys.
 ///
 /// Reading is total: what can't be used is told of, left out, and removed when the others are stored next; what another
-/// version wrote is left where it is.
+/// version wrote is left where it is, with all else that there is of the same transaction.
 #[derive(Debug)]
 pub struct Restoring {
     outgoing: Outgoing,
     body: Option<(Txid, Submission)>,
+    /// Those of which another version wrote a row, and which.
+    foreign: BTreeMap<Txid, u8>,
 }
 
 impl Restoring {
     /// Before the first row.
     pub fn new(rng: Rng) -> Self {
-        Self { outgoing: Outgoing::new(rng), body: None }
+        Self { outgoing: Outgoing::new(rng), body: None, foreign: BTreeMap::new() }
     }
 
     /// Whether a row is no transaction's: it says how far they were looked for.
@@ -100,38 +110,20 @@ impl Restoring {
     /// # Errors
     /// If it can't be used. Without the row that says how far the chain was searched [`Outgoing::searched`] is `None`.
     pub fn take(&mut self, key: &[u8], value: &[u8], now: Now) -> Result<(), RowError> {
-        if key == SEARCHED_KEY {
-            let mut reader = Reader::new(unseal(key, value)?);
-            self.outgoing.searched = Some(reader.u32()?);
-            return Ok(());
-        }
-        let Some((txid, kind)) = key.split_first_chunk::<32>() else { return Err(RowError::Damaged) };
-        let txid = Txid::from_byte_array(*txid);
         let contents = unseal(key, value);
-        if let Err(error @ RowError::Version(_)) = contents {
-            // Not ours to remove: a later version may come back to it.
-            return Err(error);
-        }
-        let taken = match kind {
-            [BODY] => contents.and_then(|contents| read_body(txid, contents)).map(|submission| {
-                // Without its state nothing is broadcast: it may have been withdrawn.
-                if let Some((other, _)) = self.body.replace((txid, submission)) {
-                    self.outgoing.changed.insert(other, Changed { body: true });
-                }
-            }),
-            [STATE] => match self.body.take() {
-                Some((other, submission)) if other == txid => {
-                    contents.and_then(|contents| self.take_state(submission, txid, contents, now))
-                }
-                other => {
-                    self.body = other;
-                    Err(RowError::Impossible)
-                }
-            },
-            _ => return Err(RowError::Damaged),
+        let taken = match *key {
+            [ref txid @ .., kind @ (BODY | STATE)] if txid.len() == 32 => {
+                let txid = Txid::from_slice(txid).expect("it has 32 bytes");
+                return self.take_one(txid, kind, contents, now);
+            }
+            [SEARCHED] => contents.and_then(|contents| self.take_searched(contents)),
+            _ => contents.and(Err(RowError::Damaged)),
         };
-        if taken.is_err() && !self.outgoing.entries.contains_key(&txid) {
-            self.outgoing.changed.insert(txid, Changed { body: true });
+        match taken {
+            // What another version wrote is not ours to remove: that may come back to it.
+            Err(RowError::Version(_)) => self.outgoing.searched_is_foreign |= *key == [SEARCHED],
+            Err(_) => self.outgoing.unreadable.push(key.into()),
+            Ok(()) => {}
         }
         taken
     }
@@ -141,10 +133,59 @@ impl Restoring {
         if let Some((txid, _)) = self.body.take() {
             self.outgoing.changed.insert(txid, Changed { body: true });
         }
-        let keep: BTreeMap<_, _> = core::mem::take(&mut self.outgoing.changed);
-        self.outgoing.changed =
-            keep.into_iter().filter(|(txid, _)| !self.outgoing.entries.contains_key(txid)).collect();
-        self.outgoing
+        let Self { mut outgoing, foreign, .. } = self;
+        let (entries, changed) = (&outgoing.entries, &mut outgoing.changed);
+        changed.retain(|txid, _| !entries.contains_key(txid) && !foreign.contains_key(txid));
+        outgoing
+    }
+
+    fn take_searched(&mut self, contents: &[u8]) -> Result<(), RowError> {
+        let mut reader = Reader::new(contents);
+        let searched = reader.u32()?;
+        if !reader.rest().is_empty() {
+            return Err(RowError::Damaged);
+        }
+        self.outgoing.searched = Some(searched);
+        Ok(())
+    }
+
+    /// A row of a transaction.
+    fn take_one(
+        &mut self,
+        txid: Txid,
+        kind: u8,
+        contents: Result<&[u8], RowError>,
+        now: Now,
+    ) -> Result<(), RowError> {
+        if let Err(RowError::Version(version)) = contents {
+            self.foreign.insert(txid, version);
+        }
+        // One row without the other says nothing.
+        if let Some(version) = self.foreign.get(&txid) {
+            return Err(RowError::Version(*version));
+        }
+        let taken = if kind == BODY {
+            contents.and_then(|contents| read_body(txid, contents)).map(|submission| {
+                // Without its state nothing is broadcast: it may have been withdrawn.
+                if let Some((other, _)) = self.body.replace((txid, submission)) {
+                    self.outgoing.changed.insert(other, Changed { body: true });
+                }
+            })
+        } else {
+            match self.body.take() {
+                Some((other, submission)) if other == txid => {
+                    contents.and_then(|contents| self.take_state(submission, txid, contents, now))
+                }
+                other => {
+                    self.body = other;
+                    Err(RowError::Impossible)
+                }
+            }
+        };
+        if taken.is_err() && !self.outgoing.entries.contains_key(&txid) {
+            self.outgoing.changed.insert(txid, Changed { body: true });
+        }
+        taken
     }
 
     fn take_state(
