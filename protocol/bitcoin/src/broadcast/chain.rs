@@ -57,7 +57,7 @@ impl Outgoing {
             return;
         };
         entry.settled = Some(settled);
-        entry.close_round();
+        entry.stop();
         self.watched += 1;
         self.note(txid);
     }

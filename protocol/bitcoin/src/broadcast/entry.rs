@@ -1,10 +1,12 @@
 //! A transaction that is being broadcast, and how far it is.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, VecDeque};
 
 use andon_kernel::{ConnId, Instant, UnixTime};
 use bitcoin::{Amount, Txid, Wtxid};
 
+use super::limits::MAX_INFORMED;
+use super::peers::Identity;
 use super::submission::Submission;
 use crate::headers::BlockId;
 
@@ -86,7 +88,13 @@ pub(super) struct Entry {
     /// Whether peers are to be told in this round.
     pub(super) is_open: bool,
     /// Who was told in this round; of those who are gone, who had asked.
-    pub(super) told: BTreeSet<ConnId>,
+    pub(super) told: BTreeMap<ConnId, Identity>,
+    /// Who was told of it, or may have asked for it as another's parent: the last of them.
+    pub(super) informed: VecDeque<Identity>,
+    /// One of these who has announced it on a connection on which it was not told.
+    pub(super) repeated_by: Option<Identity>,
+    /// Since when nobody else is there who would take it.
+    pub(super) alone_since: Option<Instant>,
     /// When all are told, if nobody has asked by then.
     pub(super) rest_at: Option<Instant>,
     /// Whether all are told.
@@ -114,7 +122,10 @@ impl Entry {
             round_since: None,
             due,
             is_open: false,
-            told: BTreeSet::new(),
+            told: BTreeMap::new(),
+            informed: VecDeque::new(),
+            repeated_by: None,
+            alone_since: None,
             rest_at: None,
             tells_rest: false,
             connection: None,
@@ -151,10 +162,26 @@ impl Entry {
         self.submission.fee.map(Amount::to_sat)
     }
 
+    /// Notes that somebody is told of it.
+    pub(super) fn inform(&mut self, identity: Identity) {
+        self.informed.retain(|informed| *informed != identity);
+        if self.informed.len() == MAX_INFORMED {
+            self.informed.pop_front();
+        }
+        self.informed.push_back(identity);
+    }
+
     /// Forgets the round that is under way, so that a new one begins at `due`.
     pub(super) fn begin_again(&mut self, due: Instant) {
         self.due = due;
         self.failures = 0;
+        self.close_round();
+    }
+
+    /// It is broadcast no more, for now: what its last round came to, nobody knows.
+    pub(super) fn stop(&mut self) {
+        self.told.clear();
+        self.alone_since = None;
         self.close_round();
     }
 

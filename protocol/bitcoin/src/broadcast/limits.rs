@@ -48,6 +48,13 @@ pub const SEEN_ROUND_SPREAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// someone who has dialled it, 2 more if it is told a txid, and 2 more if it is busy.
 pub const FIRST_HALF: Duration = Duration::from_secs(20);
 
+/// Who was told of a transaction is remembered, as many as these for each: if one of them announces it, on whatever connection,
+/// it may repeat what it was told.
+pub const MAX_INFORMED: usize = 256;
+
+/// How long nobody else who takes a transaction may have been there, until what one repeats that was told of it counts after all.
+pub const ALONE: Duration = Duration::from_secs(30);
+
 /// How often a peer is given a transaction in a round: once, and once more if its request came to nothing.
 pub const MAX_SERVED: u8 = 2;
 

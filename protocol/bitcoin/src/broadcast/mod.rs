@@ -11,8 +11,11 @@
 //! - **Some peers are only listened to.** Of those that take transactions half are told, drawn anew in each round; the
 //!   others too if nobody has asked after 20 seconds. That a peer asked ([`State::Sent`]) says nothing about what it
 //!   thinks: a refusal is not told. That a peer which was *not* told of it announces it ([`State::Seen`]) says that it
-//!   has spread, or that several peers lie together. What a peer was told it can repeat, and no honest one does; so that
-//!   counts for nothing.
+//!   has spread, or that several peers lie together. What a peer was told it can repeat, on that connection or on another,
+//!   and that counts for nothing: but if nobody else is there who would take the transaction, what the only one says on
+//!   another connection counts after half a minute.
+//! - **Whoever was told in vain leaves its place.** In the next round of what was not seen yet others are told, and who was
+//!   told in the one before is let go for somebody else: it may keep what it gets to itself, and it can show nothing any more.
 //! - **Not asking is no refusal.** Nodes wait for seconds before they ask, do not ask while they are syncing, and never
 //!   for what they have. Nothing ends a broadcast but a block, the application, or time.
 //! - **Again and again**: what was not seen yet every 10 to 15 minutes, what was seen every 12 to 36 hours, until it is in
@@ -34,7 +37,7 @@ mod submission;
 pub use chain::Touch;
 pub use entry::State;
 pub use limits::*;
-pub use peers::{Skip, Traits};
+pub use peers::{Identity, Skip, Traits};
 pub use rows::{BROADCASTS, Restoring};
 pub use submission::{Options, Submission, SubmitError};
 
@@ -162,6 +165,10 @@ impl Outgoing {
                 entry.settled = before.settled;
                 // What is under way for it goes on.
                 entry.connection = before.connection;
+                // Who was told of it goes on being no witness of it.
+                entry.told = before.told;
+                entry.informed = before.informed;
+                entry.repeated_by = before.repeated_by;
             }
             self.put_in(txid, entry);
             self.replace_others(txid, now.instant);
@@ -215,17 +222,18 @@ impl Outgoing {
     /// When [`wake`](Self::wake) is due.
     pub fn deadline(&self) -> Option<Instant> {
         let entries = self.entries.iter().filter(|(_, entry)| entry.is_live()).flat_map(|(txid, entry)| {
-            let waits = if entry.private {
-                entry.connection.is_none() && !self.is_carried(txid)
+            let due = if entry.private {
+                (entry.connection.is_none() && !self.is_carried(txid)).then_some(entry.due)
             } else {
                 // A round that nobody could be told of goes on until somebody can.
-                !entry.is_open || !entry.told.is_empty()
+                (!entry.is_open || !entry.told.is_empty()).then_some(entry.due)
             };
-            [waits.then_some(entry.due), entry.rest_at].into_iter().flatten()
+            let alone = entry.alone_since.filter(|_| entry.progress < Progress::Seen);
+            [due, entry.rest_at, alone.map(|since| since + ALONE)].into_iter().flatten()
         });
         let is_open = self.entries.values().any(|entry| entry.settled.is_none());
         let calendar = is_open.then_some(self.calendar);
-        entries.chain(calendar).chain(self.private_ends()).min()
+        entries.chain(calendar).chain(self.private_ends()).chain(self.leaving()).min()
     }
 
     /// Does what is due: begins rounds, gives up what is too old. [`announce`](Self::announce),
@@ -238,6 +246,7 @@ impl Outgoing {
         for txid in txids {
             self.begin_round(txid, now);
         }
+        self.believe_the_only_one(now.instant);
     }
 
     fn begin_round(&mut self, txid: Txid, now: Now) {
@@ -259,12 +268,16 @@ impl Outgoing {
         entry.is_open = true;
         entry.tells_rest = false;
         entry.rest_at = None;
-        entry.told.clear();
+        let told = core::mem::take(&mut entry.told);
+        let is_seen = entry.progress == Progress::Seen;
         entry.round_since = Some(now.unix);
         entry.due = now.instant + period(entry.progress, &mut self.rng);
         self.changed.entry(txid).or_default();
-        for peer in self.peers.values_mut() {
+        for (conn, peer) in &mut self.peers {
             peer.serve_again(&txid);
+            if told.contains_key(conn) && !is_seen {
+                peer.has_had_its_turn(now.instant);
+            }
         }
     }
 
@@ -387,7 +400,7 @@ impl Outgoing {
             for gone in self.descendants(&other).into_iter().chain([other]) {
                 let Some(entry) = self.entries.get_mut(&gone) else { continue };
                 entry.replaced_by = Some(txid);
-                entry.close_round();
+                entry.stop();
                 self.note(gone);
             }
         }

@@ -10,8 +10,9 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Txid, Wtxid};
 
 use super::entry::{Entry, Progress};
-use super::limits::{FIRST_HALF, MAX_SERVED, TAKES_NOTHING};
+use super::limits::{ALONE, FIRST_HALF, MAX_SERVED, TAKES_NOTHING};
 use super::{Notice, Outgoing, period};
+use crate::addresses::Group;
 use crate::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 
 /// What is known of a peer when its handshake is done.
@@ -21,6 +22,17 @@ pub struct Traits {
     pub relays: bool,
     /// Whether transactions are announced by their wtxid (BIP339).
     pub wtxid_relay: bool,
+}
+
+/// Who a peer is, whatever connection leads to it: it can repeat on one what it was told on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// One of a group of addresses: whoever has one of them may have many.
+    Group(Group),
+    /// One that is known apart from others, by a number.
+    Own(u32),
+    /// The only peer that there can be: each of its connections counts for itself.
+    Connection(ConnId),
 }
 
 /// Why a peer is not told of a transaction.
@@ -51,17 +63,22 @@ impl fmt::Display for Skip {
 
 #[derive(Debug)]
 pub(super) struct Peer {
+    pub(super) identity: Identity,
     traits: Traits,
     /// In satoshis for 1000 virtual bytes.
     fee_filter: u64,
     /// What it was told of, or may ask for as a parent of that.
     told: BTreeMap<Txid, Told>,
+    /// When it was told of something last.
+    told_at: Option<Instant>,
     /// What it has announced.
     has: BTreeSet<Txid>,
     /// What it was noted as skipped for.
     skipped: BTreeSet<(Txid, bool)>,
     /// How often it was given anything.
     servings: u64,
+    /// It is told of nothing more, and when it is let go: it may still ask for what it was told of last.
+    pub(super) leaves_at: Option<Instant>,
     /// If it is there for one transaction alone.
     pub(super) private: Option<super::private::Private>,
 }
@@ -74,15 +91,38 @@ struct Told {
     last_served: Option<u64>,
 }
 
+/// What a transaction pays, and what those of its parents do that it may have to pay for: satoshis and virtual bytes. What is
+/// not known is taken to be enough.
+#[derive(Debug)]
+pub(super) struct Payment {
+    own: Option<(u64, u64)>,
+    parents: Vec<(u64, u64)>,
+}
+
+impl Payment {
+    /// Whether it pays a rate, in satoshis for 1000 virtual bytes, with those of its parents that do not pay it themselves.
+    fn reaches(&self, least: u64) -> bool {
+        let pays = |fee: u64, size: u64| u128::from(fee) * 1000 >= u128::from(least) * u128::from(size);
+        let Some((mut fees, mut sizes)) = self.own else { return true };
+        for &(fee, size) in self.parents.iter().filter(|(fee, size)| !pays(*fee, *size)) {
+            (fees, sizes) = (fees + fee, sizes + size);
+        }
+        pays(fees, sizes)
+    }
+}
+
 impl Peer {
-    pub(super) const fn new(traits: Traits) -> Self {
+    pub(super) const fn new(identity: Identity, traits: Traits) -> Self {
         Self {
+            identity,
             traits,
             fee_filter: 0,
             told: BTreeMap::new(),
+            told_at: None,
             has: BTreeSet::new(),
             skipped: BTreeSet::new(),
             servings: 0,
+            leaves_at: None,
             private: None,
         }
     }
@@ -107,12 +147,31 @@ impl Peer {
         self.has.remove(txid);
         self.skipped.retain(|(skipped, _)| skipped != txid);
     }
+
+    /// It was told of a transaction, which came to nothing: it leaves its place to another.
+    pub(super) fn has_had_its_turn(&mut self, now: Instant) {
+        if self.private.is_none() && self.leaves_at.is_none() {
+            self.leaves_at = Some(self.told_at.map_or(now, |told_at| now.max(told_at + FIRST_HALF)));
+        }
+    }
+
+    /// Why it is not to be told of a transaction.
+    pub(super) fn skip(&self, payment: &Payment) -> Option<Skip> {
+        let least = self.fee_filter;
+        if !self.traits.relays {
+            Some(Skip::TakesNone)
+        } else if least >= TAKES_NOTHING || !payment.reaches(least) {
+            Some(Skip::FeeFilter { least })
+        } else {
+            None
+        }
+    }
 }
 
 impl Outgoing {
     /// A peer has finished its handshake. Of several it is told some transactions, and listened to for the others.
-    pub fn peer_connected(&mut self, conn: ConnId, traits: Traits) {
-        self.peers.insert(conn, Peer::new(traits));
+    pub fn peer_connected(&mut self, conn: ConnId, identity: Identity, traits: Traits) {
+        self.peers.insert(conn, Peer::new(identity, traits));
     }
 
     /// Whether a peer has been taken in, and is not gone.
@@ -125,7 +184,7 @@ impl Outgoing {
     pub fn is_of_use(&self, conn: ConnId) -> bool {
         let takes = |peer: &Peer| {
             let mut needy = self.entries.iter().filter(|(_, entry)| entry.needs_peers());
-            needy.any(|(txid, entry)| self.skip(entry, txid, peer).is_none())
+            needy.any(|(txid, entry)| peer.skip(&self.payment(entry, &self.ancestors(txid))).is_none())
         };
         self.peers.get(&conn).is_some_and(takes)
     }
@@ -151,12 +210,27 @@ impl Outgoing {
         }
     }
 
+    /// When one of those who have had their turn is to go.
+    pub(super) fn leaving(&self) -> impl Iterator<Item = Instant> {
+        self.peers.values().filter_map(|peer| peer.leaves_at)
+    }
+
     /// What is to be announced now, by an `inv` to each of these peers. They are taken to have been told.
     pub fn announce(&mut self, now: Now) -> Vec<(ConnId, Vec<Inventory>)> {
+        self.believe_the_only_one(now.instant);
         let mut lists: BTreeMap<ConnId, Vec<Inventory>> = BTreeMap::new();
         for txid in self.in_order() {
-            for conn in self.choose(&txid) {
-                let inventory = self.tell(conn, txid, now.instant);
+            let entry = self.entries.get(&txid).filter(|entry| entry.is_live());
+            let Some(entry) = entry.filter(|entry| entry.private || entry.is_open) else { continue };
+            let is_private = entry.private;
+            let ancestors = self.ancestors(&txid);
+            let audience = if is_private {
+                self.private_audience(&txid, &ancestors)
+            } else {
+                self.choose(&txid, &ancestors)
+            };
+            for conn in audience {
+                let inventory = self.tell(conn, txid, &ancestors, now.instant);
                 lists.entry(conn).or_default().extend(inventory);
             }
         }
@@ -164,73 +238,53 @@ impl Outgoing {
     }
 
     /// Peers that are to be told of a transaction.
-    fn choose(&mut self, txid: &Txid) -> Vec<ConnId> {
-        let Some(entry) = self.entries.get(txid).filter(|entry| entry.is_live()) else { return Vec::new() };
-        if entry.private {
-            return self.private_audience(txid);
-        }
-        if !entry.is_open {
-            return Vec::new();
-        }
-        let told = entry.told.clone();
+    fn choose(&mut self, txid: &Txid, ancestors: &BTreeSet<Txid>) -> Vec<ConnId> {
+        let Some(entry) = self.entries.get(txid) else { return Vec::new() };
+        let payment = self.payment(entry, ancestors);
+        let told: BTreeSet<Identity> = entry.told.values().copied().collect();
         let tells_all = entry.tells_rest && entry.progress < Progress::Sent;
         let mut candidates = Vec::new();
         let mut skipped = Vec::new();
-        for (&conn, peer) in self.peers.iter().filter(|(_, peer)| peer.private.is_none()) {
-            match self.skip(entry, txid, peer) {
+        for (&conn, peer) in &self.peers {
+            if peer.private.is_some() || peer.leaves_at.is_some() {
+                continue;
+            }
+            match peer.skip(&payment) {
                 Some(reason) => skipped.push((conn, reason)),
                 None if peer.has.contains(txid) => {}
-                None => candidates.push(conn),
+                None => candidates.push((conn, peer.identity)),
             }
         }
         for (conn, reason) in skipped {
             self.note_skipped(*txid, conn, reason);
         }
-        let all = candidates.len();
-        candidates.retain(|conn| !told.contains(conn));
+        // Who was told on one connection is no witness on another.
+        let all = candidates.iter().map(|(_, identity)| identity).collect::<BTreeSet<_>>().len();
+        candidates.retain(|(_, identity)| !told.contains(identity));
         let wanted = if tells_all { all } else { all.div_ceil(2) };
-        let missing = wanted.saturating_sub(told.len()).min(candidates.len());
-        if missing == 0 {
+        let missing = wanted.saturating_sub(told.len());
+        if missing == 0 || candidates.is_empty() {
             return Vec::new();
         }
         self.rng.shuffle(&mut candidates);
         // Who was told of a parent is the one to be told of its child.
-        let ancestors = self.ancestors(txid);
-        let knows = |conn: &ConnId| ancestors.iter().any(|parent| self.entries[parent].told.contains(conn));
-        candidates.sort_by_key(|conn| !knows(conn));
+        let knows =
+            |conn: &ConnId| ancestors.iter().any(|parent| self.entries[parent].told.contains_key(conn));
+        candidates.sort_by_key(|(conn, _)| !knows(conn));
+        let mut chosen = BTreeSet::new();
+        candidates.retain(|(_, identity)| chosen.insert(*identity));
         candidates.truncate(missing);
-        candidates
+        candidates.into_iter().map(|(conn, _)| conn).collect()
     }
 
-    /// Why a peer is not to be told of a transaction.
-    pub(super) fn skip(&self, entry: &Entry, txid: &Txid, peer: &Peer) -> Option<Skip> {
-        let least = peer.fee_filter;
-        if !peer.traits.relays {
-            Some(Skip::TakesNone)
-        } else if least >= TAKES_NOTHING || !self.pays(entry, txid, least) {
-            Some(Skip::FeeFilter { least })
-        } else {
-            None
-        }
-    }
-
-    /// Whether a transaction pays a rate, with those of its parents that do not pay it themselves. What is not known is
-    /// taken to be enough.
-    fn pays(&self, entry: &Entry, txid: &Txid, least: u64) -> bool {
-        let pays = |fee: u64, size: u64| u128::from(fee) * 1000 >= u128::from(least) * u128::from(size);
-        let Some(fee) = entry.fee() else { return true };
-        let (mut fees, mut sizes) = (fee, entry.virtual_size);
-        for parent in self.ancestors(txid) {
-            let parent = &self.entries[&parent];
-            let is_taken = !parent.is_live() || parent.progress == Progress::Seen;
-            if let Some(fee) = parent.fee().filter(|_| !is_taken)
-                && !pays(fee, parent.virtual_size)
-            {
-                fees += fee;
-                sizes += parent.virtual_size;
-            }
-        }
-        pays(fees, sizes)
+    /// What a transaction pays, and its parents.
+    pub(super) fn payment(&self, entry: &Entry, ancestors: &BTreeSet<Txid>) -> Payment {
+        let own = entry.fee().map(|fee| (fee, entry.virtual_size));
+        let parents = ancestors.iter().map(|parent| &self.entries[parent]);
+        // What has spread needs nobody to pay for it.
+        let parents = parents.filter(|parent| parent.is_live() && parent.progress < Progress::Seen);
+        let parents = parents.filter_map(|parent| Some((parent.fee()?, parent.virtual_size))).collect();
+        Payment { own, parents }
     }
 
     pub(super) fn note_skipped(&mut self, txid: Txid, conn: ConnId, reason: Skip) {
@@ -241,19 +295,27 @@ impl Outgoing {
     }
 
     /// Notes that a peer is told of a transaction, and may ask for its parents. Returns the entry of the `inv`.
-    pub(super) fn tell(&mut self, conn: ConnId, txid: Txid, now: Instant) -> Option<Inventory> {
-        let ancestors = self.ancestors(&txid);
-        let entry = self.entries.get_mut(&txid)?;
+    fn tell(
+        &mut self,
+        conn: ConnId,
+        txid: Txid,
+        ancestors: &BTreeSet<Txid>,
+        now: Instant,
+    ) -> Option<Inventory> {
         let peer = self.peers.get_mut(&conn)?;
-        for parent in ancestors {
-            peer.told.entry(parent).or_default();
+        for told in ancestors.iter().chain([&txid]) {
+            peer.told.entry(*told).or_default();
+            if let Some(entry) = self.entries.get_mut(told) {
+                entry.inform(peer.identity);
+            }
         }
-        peer.told.entry(txid).or_default();
+        peer.told_at = Some(now);
+        let entry = self.entries.get_mut(&txid)?;
         if entry.told.is_empty() && !entry.private {
             // A round counts from when somebody was told.
             entry.due = now + period(entry.progress, &mut self.rng);
         }
-        entry.told.insert(conn);
+        entry.told.insert(conn, peer.identity);
         if !entry.private && entry.rest_at.is_none() && !entry.tells_rest {
             entry.rest_at = Some(now + FIRST_HALF);
         }
@@ -291,22 +353,46 @@ impl Outgoing {
     /// A peer has announced a transaction by an entry of an `inv`.
     pub fn heard(&mut self, conn: ConnId, announced: &Inventory, now: Now) {
         let Some(txid) = self.named(announced) else { return };
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            // It could repeat what it was told.
-            if peer.private.is_some() || peer.told.contains_key(&txid) {
-                return;
-            }
-            // It may say so fifty thousand times in a message.
-            if !peer.has.insert(txid) {
-                return;
-            }
-        }
-        if self.entries.get(&txid).is_none_or(|entry| entry.progress == Progress::Seen) {
+        // Of whom it is not known yet who it is nothing is believed.
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        // It could repeat what it was told; and it may say so fifty thousand times in a message.
+        if peer.private.is_some() || peer.told.contains_key(&txid) || !peer.has.insert(txid) {
             return;
         }
-        // Who has a transaction has what it spends.
+        let identity = peer.identity;
+        let entry = self.entries.get_mut(&txid);
+        let Some(entry) = entry.filter(|entry| entry.progress < Progress::Seen) else { return };
+        if entry.informed.contains(&identity) {
+            // On another connection it was told.
+            entry.repeated_by = Some(identity);
+            return;
+        }
+        self.is_seen(txid, now.instant);
+    }
+
+    /// A transaction spreads. Who has it has what it spends.
+    fn is_seen(&mut self, txid: Txid, now: Instant) {
         for txid in self.ancestors(&txid).into_iter().chain([txid]) {
-            self.progress(txid, Progress::Seen, now.instant);
+            self.progress(txid, Progress::Seen, now);
+        }
+    }
+
+    /// What one repeats that was told counts if nobody else takes it, for as long as others may need to come.
+    pub(super) fn believe_the_only_one(&mut self, now: Instant) {
+        let repeated = self.entries.iter().filter_map(|(txid, entry)| {
+            let by = entry.repeated_by.filter(|_| entry.is_live() && entry.progress < Progress::Seen)?;
+            let payment = self.payment(entry, &self.ancestors(txid));
+            let takes_it = |peer: &Peer| peer.private.is_none() && peer.skip(&payment).is_none();
+            let who: BTreeSet<Identity> =
+                self.peers.values().filter(|peer| takes_it(peer)).map(|peer| peer.identity).collect();
+            Some((*txid, who.len() == 1 && who.contains(&by)))
+        });
+        for (txid, is_alone) in repeated.collect::<Vec<_>>() {
+            let Some(entry) = self.entries.get_mut(&txid) else { continue };
+            entry.alone_since = if is_alone { entry.alone_since.or(Some(now)) } else { None };
+            if entry.alone_since.is_some_and(|since| since + ALONE <= now) {
+                self.is_seen(txid, now);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A family of transactions goes over one connection: that of the last of them, which carries its parents.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use andon_kernel::{ConnId, Instant, Now};
@@ -9,7 +10,7 @@ use bitcoin::Txid;
 
 use super::entry::Progress;
 use super::limits::{MAX_PRIVATE_RETRY, PRIVATE_CONNECTION, PRIVATE_RETRY};
-use super::peers::{Peer, Traits};
+use super::peers::{Identity, Peer, Traits};
 use super::{Outgoing, period};
 use crate::broadcast::rows::Changed;
 
@@ -52,9 +53,16 @@ impl Outgoing {
     }
 
     /// The peer of a private connection has finished its handshake. It is told of the one transaction.
-    pub fn private_connected(&mut self, conn: ConnId, txid: Txid, traits: Traits, now: Now) {
+    pub fn private_connected(
+        &mut self,
+        conn: ConnId,
+        identity: Identity,
+        txid: Txid,
+        traits: Traits,
+        now: Now,
+    ) {
         let until = now.instant + PRIVATE_CONNECTION;
-        let mut peer = Peer::new(traits);
+        let mut peer = Peer::new(identity, traits);
         peer.private = Some(Private { txid, until, is_acknowledged: false });
         self.peers.insert(conn, peer);
     }
@@ -73,10 +81,12 @@ impl Outgoing {
         }
     }
 
-    /// Private connections that have done what they were there for, or could not.
+    /// Connections that have done what they were there for, or could not: private ones; and those of the others who were told
+    /// of a transaction in an earlier round that came to nothing. Others are to come in their place.
     pub fn to_close(&self, now: Now) -> Vec<ConnId> {
-        let done = self.peers.iter().filter(|(_, peer)| {
-            peer.private.is_some_and(|private| private.until <= now.instant || self.is_done(peer, &private))
+        let done = self.peers.iter().filter(|(_, peer)| match &peer.private {
+            Some(private) => private.until <= now.instant || self.is_done(peer, private),
+            None => peer.leaves_at.is_some_and(|at| at <= now.instant),
         });
         done.map(|(conn, _)| *conn).collect()
     }
@@ -85,11 +95,11 @@ impl Outgoing {
         let Some(entry) = self.entries.get(&private.txid).filter(|entry| entry.is_live()) else {
             return true;
         };
-        if self.skip(entry, &private.txid, peer).is_some() {
+        let parents = self.ancestors(&private.txid);
+        if peer.skip(&self.payment(entry, &parents)).is_some() {
             return true;
         }
         // What spends something unknown to the peer has it ask for that too, in its time.
-        let parents = self.ancestors(&private.txid);
         let needed = parents.iter().filter(|parent| {
             let parent = &self.entries[*parent];
             parent.is_live() && parent.progress < Progress::Seen
@@ -104,17 +114,18 @@ impl Outgoing {
     }
 
     /// Who is to be told of a private transaction: a connection of its own, or that of one that spends it.
-    pub(super) fn private_audience(&mut self, txid: &Txid) -> Vec<ConnId> {
+    pub(super) fn private_audience(&mut self, txid: &Txid, ancestors: &BTreeSet<Txid>) -> Vec<ConnId> {
+        let Some(entry) = self.entries.get(txid) else { return Vec::new() };
         let family = self.descendants(txid);
+        let payment = self.payment(entry, ancestors);
         let mut audience = Vec::new();
         let mut skipped = Vec::new();
         for (&conn, peer) in &self.peers {
             let Some(private) = peer.private else { continue };
-            let Some(entry) = self.entries.get(txid) else { continue };
-            if entry.told.contains(&conn) || (private.txid != *txid && !family.contains(&private.txid)) {
+            if entry.told.contains_key(&conn) || (private.txid != *txid && !family.contains(&private.txid)) {
                 continue;
             }
-            match self.skip(entry, txid, peer) {
+            match peer.skip(&payment) {
                 Some(reason) => skipped.push((conn, reason)),
                 None => audience.push(conn),
             }

@@ -23,7 +23,7 @@ use super::peer::{Handshake, Origin, Peer, Whom};
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
 use super::ways::Way;
 use super::{Client, Event, Misbehaviour, Reason, Then, Timer, Turn};
-use crate::broadcast::{BROADCASTS, Notice, Outgoing, Restoring};
+use crate::broadcast::{BROADCASTS, Identity, Notice, Outgoing, Restoring};
 use crate::fees::{FeeFilters, RecentBlocks};
 use crate::wire::{INV_TX, INV_WITNESS_FLAG, INV_WTX, Inventory, MAX_INVENTORY, Message};
 
@@ -531,9 +531,21 @@ impl Client {
         Some((Whom::Given(target), endpoint, true))
     }
 
+    /// Who a peer is to those who tell of transactions. The only one has nobody beside it to show that they spread.
+    fn broadcast_identity(&self, conn: ConnId) -> Option<Identity> {
+        if self.nodes.is_none() && self.targets.ids().len() == 1 {
+            return Some(Identity::Connection(conn));
+        }
+        Some(match self.voter(self.peers.get(&conn)?) {
+            Voter::Group(group) => Identity::Group(group),
+            Voter::Own(target) => Identity::Own(target.number()),
+        })
+    }
+
     /// A peer that was dialled for transactions has shaken hands.
     pub(super) fn broadcast_peer_ready(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let nonce = self.rng.u64();
+        let Some(identity) = self.broadcast_identity(conn) else { return };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if matches!(peer.origin, Origin::Broadcast { whom: Whom::Found(_), .. }) {
             self.broadcasting.nobody_since = None;
@@ -545,7 +557,7 @@ impl Client {
         match peer.origin {
             Origin::Broadcast { only: Some(txid), .. } if !outgoing.has_parents(&txid) => {
                 // At once, as others do who are there for the same.
-                outgoing.private_connected(conn, txid, peer.relay, turn.now);
+                outgoing.private_connected(conn, identity, txid, peer.relay, turn.now);
                 self.broadcasting.is_due = true;
                 self.timers.cancel(Timer::Handshake(conn));
             }
@@ -559,6 +571,7 @@ impl Client {
 
     /// A peer has answered the ping that was sent behind the handshake, or behind a transaction.
     fn broadcast_peer_answered(&mut self, turn: &Turn<'_>, conn: ConnId, nonce: u64) {
+        let Some(identity) = self.broadcast_identity(conn) else { return };
         let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.behind == Some(nonce)) else { return };
         peer.behind = None;
         self.timers.cancel(Timer::Handshake(conn));
@@ -568,9 +581,9 @@ impl Client {
                 outgoing.acknowledged(conn);
             }
             Origin::Broadcast { only: Some(txid), .. } => {
-                outgoing.private_connected(conn, txid, peer.relay, turn.now);
+                outgoing.private_connected(conn, identity, txid, peer.relay, turn.now);
             }
-            _ => outgoing.peer_connected(conn, peer.relay),
+            _ => outgoing.peer_connected(conn, identity, peer.relay),
         }
         if let Some(least) = peer.fee_filter {
             outgoing.fee_filter(conn, least);

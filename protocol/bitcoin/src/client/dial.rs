@@ -23,6 +23,12 @@ const MAX_DOUBLINGS: u32 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TargetId(u32);
 
+impl TargetId {
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// How long a peer that does not encrypt is remembered: it may learn to.
 const UNENCRYPTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 

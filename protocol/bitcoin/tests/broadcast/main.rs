@@ -5,6 +5,7 @@ mod chain;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod identities;
 mod packages;
 mod private;
 mod random;

@@ -1,6 +1,6 @@
 //! Private broadcast: a connection for each transaction, and nobody else told.
 
-use andon_bitcoin::broadcast::{Options, State, Traits};
+use andon_bitcoin::broadcast::{Identity, Options, State, Traits};
 use andon_kernel::ConnId;
 use bitcoin::{Transaction, Txid};
 
@@ -13,7 +13,7 @@ fn open(table: &mut Table, traits: Traits) -> Option<(ConnId, Txid)> {
     let txid = table.outgoing.next_private(table.now)?;
     let conn = table.conn();
     table.outgoing.dialled(conn, &txid);
-    table.outgoing.private_connected(conn, txid, traits, table.now);
+    table.outgoing.private_connected(conn, Identity::Connection(conn), txid, traits, table.now);
     Some((conn, txid))
 }
 
@@ -206,4 +206,23 @@ fn what_its_own_peer_announces_counts_for_nothing() {
     table.ask(conn, &transaction);
     table.hear(conn, &transaction);
     assert_eq!(table.state(&txid), State::Sent);
+}
+
+#[test]
+fn who_was_told_privately_is_no_witness_elsewhere() {
+    let (insider, outsider) = (Identity::Own(100), Identity::Own(200));
+    let mut table = Table::new();
+    let transaction = one(1);
+    table.submit_all(&[("a", &transaction, None)], &PRIVATE);
+    let listening = [insider, outsider].map(|identity| table.peer_as(identity, RELAYS));
+    let txid = table.outgoing.next_private(table.now).unwrap();
+    let conn = table.conn();
+    table.outgoing.dialled(conn, &txid);
+    table.outgoing.private_connected(conn, insider, txid, RELAYS, table.now);
+    table.announce();
+    assert!(table.ask(conn, &transaction));
+    table.hear(listening[0], &transaction);
+    assert_eq!(table.state(&txid), State::Sent);
+    table.hear(listening[1], &transaction);
+    assert_eq!(table.state(&txid), State::Seen);
 }

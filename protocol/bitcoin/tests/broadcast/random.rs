@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use andon_bitcoin::broadcast::{
-    BROADCASTS, MAX_EXPIRY, MAX_SERVED, MAX_TRANSACTIONS, Options, Outgoing, Restoring, State, Submission,
-    Traits,
+    BROADCASTS, Identity, MAX_EXPIRY, MAX_SERVED, MAX_TRANSACTIONS, Options, Outgoing, Restoring, State,
+    Submission, Traits,
 };
 use andon_kernel::{ConnId, MemoryStore, Outbox, Output, Rng, Store, Ticket, UnixTime};
-use bitcoin::{Amount, OutPoint, Transaction};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 
 use super::table::{BEGIN, Table, by_txid, by_wtxid, coin, output, spend};
 
@@ -19,7 +19,11 @@ struct Run {
     known: Vec<Transaction>,
     peers: Vec<ConnId>,
     private: Vec<ConnId>,
-    served: BTreeMap<(ConnId, usize), u32>,
+    served: BTreeMap<(ConnId, Txid), u32>,
+    /// Who is at the other end.
+    identities: BTreeMap<ConnId, Identity>,
+    /// Who was told of what.
+    told: BTreeMap<Txid, BTreeSet<Identity>>,
     store: MemoryStore,
     batches: u64,
 }
@@ -36,6 +40,8 @@ impl Run {
             peers: Vec::new(),
             private: Vec::new(),
             served: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            told: BTreeMap::new(),
             store: MemoryStore::default(),
             batches: 0,
         }
@@ -85,11 +91,14 @@ impl Run {
                 let expiry = Duration::from_secs(self.rng.below(longest) + 1);
                 let options = Options { private: self.below(3) == 0, expiry };
                 // Some contradict each other, or are refused for want of room.
-                let _ = self.table.outgoing.submit(package, &options, now);
+                let txids = self.table.outgoing.submit(package, &options, now).unwrap_or_default();
+                self.served.retain(|(_, txid), _| !txids.contains(txid));
             }
             2 => {
                 let traits = Traits { relays: self.below(5) > 0, wtxid_relay: self.below(2) == 0 };
-                let conn = self.table.peer_with(traits);
+                let identity = self.identity();
+                let conn = self.table.peer_as(identity, traits);
+                self.identities.insert(conn, identity);
                 self.peers.push(conn);
             }
             3 if !self.peers.is_empty() => {
@@ -110,14 +119,26 @@ impl Run {
                     let request =
                         if self.below(2) == 0 { by_wtxid(&transaction) } else { by_txid(&transaction, 1) };
                     if self.table.outgoing.serve(conn, &request, now).is_some() {
-                        *self.served.entry((conn, place)).or_default() += 1;
+                        *self.served.entry((conn, transaction.compute_txid())).or_default() += 1;
                     }
                 }
             }
             7 if !self.known.is_empty() && !self.peers.is_empty() => {
                 let conn = self.one_peer();
                 let transaction = self.one_known();
+                let txid = transaction.compute_txid();
+                let is_seen =
+                    |table: &Table| table.outgoing.find(&txid).is_some_and(|one| one.state == State::Seen);
+                let was_seen = is_seen(&self.table);
                 self.table.hear(conn, &transaction);
+                if is_seen(&self.table) && !was_seen {
+                    let told = self.told.get(&txid);
+                    let identity = self.identities[&conn];
+                    assert!(
+                        !told.is_some_and(|told| told.contains(&identity)),
+                        "it repeats what it was told"
+                    );
+                }
             }
             8 if !self.known.is_empty() => {
                 let txid = self.one_known().compute_txid();
@@ -143,7 +164,10 @@ impl Run {
                     if self.below(3) == 0 {
                         self.table.outgoing.peer_gone(conn);
                     } else {
-                        self.table.outgoing.private_connected(conn, txid, super::table::RELAYS, now);
+                        let identity = self.identity();
+                        self.identities.insert(conn, identity);
+                        let traits = super::table::RELAYS;
+                        self.table.outgoing.private_connected(conn, identity, txid, traits, now);
                         self.private.push(conn);
                     }
                 }
@@ -162,6 +186,7 @@ impl Run {
                 self.served.clear();
                 for conn in self.table.outgoing.to_close(self.table.now) {
                     self.private.retain(|private| *private != conn);
+                    self.peers.retain(|peer| *peer != conn);
                     self.table.outgoing.peer_gone(conn);
                 }
                 while self.table.outgoing.next_private(self.table.now).is_some() {}
@@ -173,7 +198,14 @@ impl Run {
         self.check();
     }
 
+    /// One of few.
+    fn identity(&mut self) -> Identity {
+        Identity::Own(self.below(6) as u32)
+    }
+
     fn check(&mut self) {
+        let outgoing = &self.table.outgoing;
+        self.told.retain(|txid, _| outgoing.find(txid).is_some());
         let private = &self.private;
         for (conn, list) in self.table.outgoing.announce(self.table.now) {
             assert!(list.len() <= MAX_TRANSACTIONS);
@@ -183,7 +215,8 @@ impl Run {
                     *bitcoin::hashes::Hash::as_byte_array(txid) == hash
                         || *bitcoin::hashes::Hash::as_byte_array(&broadcast.wtxid) == hash
                 });
-                let (_, told) = told.expect("what is announced is there");
+                let (txid, told) = told.expect("what is announced is there");
+                self.told.entry(txid).or_default().insert(self.identities[&conn]);
                 assert_eq!(told.private, private.contains(&conn), "who is told of what is private");
                 assert!(
                     matches!(told.state, State::Announced | State::Sent | State::Seen),
@@ -194,7 +227,7 @@ impl Run {
         }
         assert_eq!(self.table.outgoing.announce(self.table.now), [], "told twice");
         assert!(self.table.outgoing.len() <= MAX_TRANSACTIONS);
-        assert!(self.served.values().all(|served| *served <= 2 * u32::from(MAX_SERVED)));
+        assert!(self.served.values().all(|served| *served <= u32::from(MAX_SERVED)));
         // No two that spend the same are broadcast.
         let mut spent = BTreeMap::new();
         for (txid, broadcast) in self.table.outgoing.iter() {
@@ -233,6 +266,7 @@ impl Run {
         self.table.outgoing = restored;
         (self.peers, self.private) = (Vec::new(), Vec::new());
         self.served.clear();
+        self.told.clear();
         self.table.outgoing.wake(self.table.now);
     }
 }

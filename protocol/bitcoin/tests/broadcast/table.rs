@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use andon_bitcoin::broadcast::{Notice, Options, Outgoing, Skip, State, Submission, SubmitError, Traits};
+use andon_bitcoin::broadcast::{
+    Identity, Notice, Options, Outgoing, Skip, State, Submission, SubmitError, Traits,
+};
 use andon_bitcoin::headers::BlockId;
 use andon_bitcoin::wire::{INV_TX, INV_WITNESS_TX, INV_WTX, Inventory};
 use andon_kernel::{ConnId, Instant, Names, Now, Rng, UnixTime};
@@ -72,7 +74,10 @@ pub(crate) struct Table {
     names: Names,
     /// Names for transactions, to read by.
     called: BTreeMap<Txid, &'static str>,
-    conns: Vec<ConnId>,
+    /// Those who are told, and listened to.
+    peers: BTreeMap<ConnId, Traits>,
+    /// How many there were.
+    identities: u32,
 }
 
 impl Table {
@@ -86,7 +91,8 @@ impl Table {
             now: Now { instant: Instant::from_micros(5_000_000), unix: UnixTime::from_secs(BEGIN) },
             names: Names::default(),
             called: BTreeMap::new(),
-            conns: Vec::new(),
+            peers: BTreeMap::new(),
+            identities: 0,
         }
     }
 
@@ -124,9 +130,20 @@ impl Table {
     }
 
     pub(crate) fn peer_with(&mut self, traits: Traits) -> ConnId {
+        self.identities += 1;
+        self.peer_as(Identity::Own(self.identities), traits)
+    }
+
+    pub(crate) fn peer_as(&mut self, identity: Identity, traits: Traits) -> ConnId {
         let conn = self.conn();
-        self.outgoing.peer_connected(conn, traits);
+        self.outgoing.peer_connected(conn, identity, traits);
+        self.peers.insert(conn, traits);
         conn
+    }
+
+    /// Those who are there.
+    pub(crate) fn here(&self) -> Vec<ConnId> {
+        self.peers.keys().copied().filter(|conn| self.outgoing.is_connected(*conn)).collect()
     }
 
     pub(crate) fn peers<const N: usize>(&mut self) -> [ConnId; N] {
@@ -134,12 +151,11 @@ impl Table {
     }
 
     pub(crate) fn conn(&mut self) -> ConnId {
-        let conn = self.names.conn();
-        self.conns.push(conn);
-        conn
+        self.names.conn()
     }
 
-    /// Lets time pass, and the machine wake whenever it is due; what is announced meanwhile is told.
+    /// Lets time pass, and the machine wake whenever it is due; what is announced meanwhile is told. Whoever is to be let go
+    /// leaves its place to somebody else.
     pub(crate) fn pass(&mut self, time: Duration) -> Vec<(ConnId, Vec<Inventory>)> {
         let end = self.now.instant + time;
         let mut announced = Vec::new();
@@ -147,6 +163,13 @@ impl Table {
         while let Some(deadline) = self.outgoing.deadline().filter(|deadline| *deadline <= end) {
             self.go_to(deadline.max(self.now.instant));
             self.outgoing.wake(self.now);
+            announced.extend(self.outgoing.announce(self.now));
+            for conn in self.outgoing.to_close(self.now) {
+                self.outgoing.peer_gone(conn);
+                if let Some(traits) = self.peers.remove(&conn) {
+                    self.peer_with(traits);
+                }
+            }
             announced.extend(self.outgoing.announce(self.now));
             turns += 1;
             assert!(turns < 100_000, "it wakes without end");
