@@ -62,6 +62,14 @@ pub const MAX_SERVED: u8 = 2;
 /// or does not want it.
 pub const PRIVATE_CONNECTION: Duration = Duration::from_secs(60);
 
+/// Private connections at once. Each is for another transaction, and whoever sees many begin at a stroke knows that they are of one.
+pub const MAX_PRIVATE: usize = 4;
+
+/// Time from the beginning of one private connection to that of the next, at least: this, and up to [`PRIVATE_GAP_SPREAD`] more.
+pub const PRIVATE_GAP: Duration = Duration::from_secs(2);
+/// See [`PRIVATE_GAP`].
+pub const PRIVATE_GAP_SPREAD: Duration = Duration::from_secs(8);
+
 /// Time before the next private connection when one came to nothing: this at first, twice as long each time, at most
 /// [`MAX_PRIVATE_RETRY`].
 pub const PRIVATE_RETRY: Duration = Duration::from_secs(5);

@@ -68,6 +68,8 @@ pub struct Outgoing {
     unreadable: Vec<Vec<u8>>,
     notices: VecDeque<Notice>,
     calendar: Instant,
+    /// No private connection begins before.
+    private_at: Instant,
     watched: u64,
     /// The first height whose block has not been looked through for them.
     searched: Option<u32>,
@@ -132,6 +134,7 @@ impl Outgoing {
             unreadable: Vec::new(),
             notices: VecDeque::new(),
             calendar: Instant::ZERO,
+            private_at: Instant::ZERO,
             watched: 0,
             searched: None,
             searched_changed: false,
@@ -221,9 +224,11 @@ impl Outgoing {
 
     /// When [`wake`](Self::wake) is due.
     pub fn deadline(&self) -> Option<Instant> {
+        let has_place = self.has_private_place();
         let entries = self.entries.iter().filter(|(_, entry)| entry.is_live()).flat_map(|(txid, entry)| {
             let due = if entry.private {
-                (entry.connection.is_none() && !self.is_carried(txid)).then_some(entry.due)
+                let waits = has_place && entry.connection.is_none() && !self.is_carried(txid);
+                waits.then(|| entry.due.max(self.private_at))
             } else {
                 // A round that nobody could be told of goes on until somebody can.
                 (!entry.is_open || !entry.told.is_empty()).then_some(entry.due)

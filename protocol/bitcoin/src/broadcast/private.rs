@@ -4,12 +4,15 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use andon_kernel::{ConnId, Instant, Now};
 use bitcoin::Txid;
 
 use super::entry::Progress;
-use super::limits::{MAX_PRIVATE_RETRY, PRIVATE_CONNECTION, PRIVATE_RETRY};
+use super::limits::{
+    MAX_PRIVATE, MAX_PRIVATE_RETRY, PRIVATE_CONNECTION, PRIVATE_GAP, PRIVATE_GAP_SPREAD, PRIVATE_RETRY,
+};
 use super::peers::{Identity, Peer, Traits};
 use super::{Outgoing, period};
 use crate::broadcast::rows::Changed;
@@ -26,16 +29,23 @@ pub(super) struct Private {
 
 impl Outgoing {
     /// The next transaction that a private connection is due for. Dial somebody who is used for nothing else, and say so by
-    /// [`dialled`](Self::dialled); if there is nobody, the same is due again after a while.
+    /// [`dialled`](Self::dialled); if there is nobody, the same is due again after a while. There are [`MAX_PRIVATE`] at
+    /// once, and some seconds between their beginnings.
     pub fn next_private(&mut self, now: Now) -> Option<Txid> {
-        let due = self.entries.iter().find(|(txid, entry)| {
+        if self.private_at > now.instant || !self.has_private_place() {
+            return None;
+        }
+        let due = self.entries.iter().filter(|(txid, entry)| {
             entry.private
                 && entry.is_live()
                 && entry.connection.is_none()
                 && entry.due <= now.instant
                 && !self.is_carried(txid)
         });
-        let txid = *due?.0;
+        // Whoever has waited longest: the others' next round may come before all have had their first.
+        let txid = *due.min_by_key(|(_, entry)| entry.due)?.0;
+        let spread = self.rng.below(PRIVATE_GAP_SPREAD.as_micros() as u64);
+        self.private_at = now.instant + PRIVATE_GAP + Duration::from_micros(spread);
         let entry = self.entries.get_mut(&txid)?;
         let wait = PRIVATE_RETRY.saturating_mul(1 << entry.failures.min(10)).min(MAX_PRIVATE_RETRY);
         entry.failures = entry.failures.saturating_add(1);
@@ -43,6 +53,13 @@ impl Outgoing {
         entry.round_since = Some(now.unix);
         self.changed.entry(txid).or_insert(Changed { body: false });
         Some(txid)
+    }
+
+    /// Whether there may be one more private connection.
+    pub(super) fn has_private_place(&self) -> bool {
+        let opened = self.entries.values().filter_map(|entry| entry.connection);
+        let open = self.peers.iter().filter(|(_, peer)| peer.private.is_some()).map(|(conn, _)| *conn);
+        opened.chain(open).collect::<BTreeSet<ConnId>>().len() < MAX_PRIVATE
     }
 
     /// A connection is being opened for a transaction.

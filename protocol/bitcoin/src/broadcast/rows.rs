@@ -225,7 +225,9 @@ impl Restoring {
             return Err(RowError::Impossible);
         }
         let mut due = now.instant;
-        if let Some(since) = Some(round).filter(|_| round > 0 && progress == Progress::Seen) {
+        // What somebody has already is not sent again because of a restart: of private ones each start would tell.
+        let has_time = progress == Progress::Seen || (private && progress == Progress::Sent);
+        if let Some(since) = Some(round).filter(|_| round > 0 && has_time) {
             let passed = Duration::from_secs(now.unix.as_secs().saturating_sub(since));
             due += period(progress, &mut outgoing.rng).saturating_sub(passed);
         }

@@ -1,6 +1,8 @@
 //! Private broadcast: a connection for each transaction, and nobody else told.
 
-use andon_bitcoin::broadcast::{Identity, Options, State, Traits};
+use andon_bitcoin::broadcast::{
+    Identity, MAX_PRIVATE, Options, PRIVATE_GAP, PRIVATE_GAP_SPREAD, State, Traits,
+};
 use andon_kernel::ConnId;
 use bitcoin::{Transaction, Txid};
 
@@ -51,7 +53,10 @@ fn each_goes_over_a_connection_of_its_own() {
     let listening: [_; 4] = table.peers();
     assert_eq!(table.announce(), []);
     let (one, txid) = open(&mut table, RELAYS).unwrap();
+    assert!(open(&mut table, RELAYS).is_none(), "not in the same moment");
+    table.now.instant += PRIVATE_GAP + PRIVATE_GAP_SPREAD;
     let (other, other_txid) = open(&mut table, RELAYS).unwrap();
+    table.now.instant += PRIVATE_GAP + PRIVATE_GAP_SPREAD;
     assert!(open(&mut table, RELAYS).is_none(), "nothing else is due");
     assert_ne!(txid, other_txid);
     let (mine, others, name) = if txid == first.compute_txid() {
@@ -123,7 +128,10 @@ fn connections_that_come_to_nothing_are_tried_ever_less_often() {
             table.outgoing.peer_gone(conn);
         }
     }
-    assert_eq!(times[..8], [0, 5, 15, 35, 75, 155, 315, 615]);
+    // After the first it may take as long as from one private connection to any other.
+    let since: Vec<u64> = times.iter().skip(1).map(|time| time - times[1]).collect();
+    assert!((5..=10).contains(&times[1]), "{times:?}");
+    assert_eq!(since[..7], [0, 10, 30, 70, 150, 310, 610]);
     assert_eq!(times.len(), 17, "then every five minutes: {times:?}");
 }
 
@@ -206,6 +214,47 @@ fn what_its_own_peer_announces_counts_for_nothing() {
     table.ask(conn, &transaction);
     table.hear(conn, &transaction);
     assert_eq!(table.state(&txid), State::Sent);
+}
+
+#[test]
+fn many_do_not_begin_at_a_stroke() {
+    let mut table = Table::new();
+    let transactions: Vec<_> = (1..=20).map(one).collect();
+    let package = |transaction| [("x", transaction, None)];
+    let txids: Vec<Txid> =
+        transactions.iter().map(|transaction| table.submit_all(&package(transaction), &PRIVATE)[0]).collect();
+    let mut open_now: Vec<(ConnId, Txid)> = Vec::new();
+    let mut begun = Vec::new();
+    let mut most = 0;
+    // Each lasts for 30 seconds.
+    for _ in 0..400 {
+        table.now.instant += MINUTE / 60;
+        table.outgoing.wake(table.now);
+        while let Some((conn, txid)) = open(&mut table, RELAYS) {
+            begun.push((table.now.instant, txid));
+            open_now.push((conn, txid));
+        }
+        most = most.max(open_now.len());
+        table.announce();
+        let deadline = table.outgoing.deadline().unwrap();
+        assert!(deadline > table.now.instant, "it would wake without end");
+        while let Some(&(_, txid)) = open_now.first() {
+            let place = txids.iter().position(|one| *one == txid).unwrap();
+            let since = begun.iter().rev().find(|(_, one)| *one == txid).unwrap().0;
+            if table.now.instant < since + MINUTE / 2 {
+                break;
+            }
+            let (conn, _) = open_now.remove(0);
+            assert!(table.ask(conn, &transactions[place]));
+            table.outgoing.peer_gone(conn);
+        }
+    }
+    assert_eq!(most, MAX_PRIVATE);
+    let gaps: Vec<_> = begun.windows(2).map(|two| (two[0].0 + PRIVATE_GAP, two[1].0)).collect();
+    assert!(gaps.iter().all(|(least, next)| least <= next), "{begun:?}");
+    assert_eq!(begun.len(), 20, "each once, before any comes again");
+    let all: std::collections::BTreeSet<Txid> = begun.iter().map(|(_, txid)| *txid).collect();
+    assert_eq!(all.len(), 20);
 }
 
 #[test]

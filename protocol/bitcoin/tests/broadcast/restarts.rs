@@ -1,11 +1,11 @@
 //! What a restart must not lose, and must leave alone.
 
 use andon_bitcoin::addresses::RowError;
-use andon_bitcoin::broadcast::{BROADCASTS, MAX_EXPIRY, Options, Outgoing, Restoring, State};
+use andon_bitcoin::broadcast::{BROADCASTS, Identity, MAX_EXPIRY, Options, Outgoing, Restoring, State};
 use andon_kernel::{MemoryStore, Outbox, Output, Rng, Store, Ticket, UnixTime};
 use bitcoin::hashes::siphash24;
 
-use super::table::{BEGIN, DAY, Table, one};
+use super::table::{BEGIN, DAY, MINUTE, RELAYS, Table, one};
 
 /// The key of how far the chain was searched.
 const SEARCHED_KEY: [u8; 1] = [0];
@@ -177,4 +177,26 @@ fn what_is_looked_for_says_since_when() {
     assert_eq!(table.outgoing.oldest_added(), Some(begin + DAY));
     table.in_block(&one(2), 8);
     assert_eq!(table.outgoing.oldest_added(), None);
+}
+
+#[test]
+fn what_was_sent_privately_is_not_sent_again_because_of_a_restart() {
+    let private = Options { private: true, ..Options::default() };
+    for (passed, is_due) in [(MINUTE, false), (9 * MINUTE, false), (16 * MINUTE, true)] {
+        let mut table = Table::new();
+        let transaction = one(1);
+        table.submit_all(&[("a", &transaction, None)], &private);
+        let txid = table.outgoing.next_private(table.now).unwrap();
+        let conn = table.conn();
+        table.outgoing.dialled(conn, &txid);
+        table.outgoing.private_connected(conn, Identity::Connection(conn), txid, RELAYS, table.now);
+        table.announce();
+        assert!(table.ask(conn, &transaction));
+        let rows = write(&[], &mut table.outgoing);
+        let mut later = Table::new();
+        later.pass(passed);
+        later.outgoing = restore(&rows, &later);
+        later.outgoing.wake(later.now);
+        assert_eq!(later.outgoing.next_private(later.now).is_some(), is_due, "after {passed:?}");
+    }
 }
