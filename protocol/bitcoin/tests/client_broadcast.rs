@@ -285,6 +285,8 @@ fn a_fee_filter_above_what_is_paid_passes_the_peer_over() {
     world
         .command(Command::Broadcast { transactions: vec![submission], options: BroadcastOptions::default() });
     world.run_until("it is sent", |world| is(world, &transaction, BroadcastState::Sent));
+    // The one that takes it shows on another connection that it has it, once nobody else may come who would.
+    world.run_until("it is seen", |world| is(world, &transaction, BroadcastState::Seen));
     world.run_for(60 * SECOND);
     assert!(keeps(&world, 1, &transaction) && !keeps(&world, 0, &transaction));
     let least = Skip::FeeFilter { least: 5000 };

@@ -19,6 +19,7 @@ use bitcoin::hashes::Hash;
 use super::agreement::Voter;
 use super::api::{BroadcastOptions, Fees, Submission};
 use super::config::Endpoint;
+use super::dial::TargetId;
 use super::peer::{Handshake, Origin, Peer, Whom};
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
 use super::ways::Way;
@@ -435,10 +436,22 @@ impl Client {
         if self.nodes.is_some() {
             return CONNECTIONS;
         }
-        match self.targets.ids().len() {
-            1 => CONNECTIONS_TO_THE_ONLY_ONE,
-            targets => CONNECTIONS.min(targets),
-        }
+        CONNECTIONS.min(self.targets.ids().len()) + self.connections_to_one() - 1
+    }
+
+    /// How many there may be to one peer that was given: two, if no other that was given takes what is to be told.
+    fn connections_to_one(&self) -> usize {
+        let takes = self.targets.ids().into_iter().filter(|target| !self.is_useless(*target));
+        if takes.count() == 1 { CONNECTIONS_TO_THE_ONLY_ONE } else { 1 }
+    }
+
+    /// Whether a peer that was given is known to take nothing of what is to be told.
+    fn is_useless(&self, target: TargetId) -> bool {
+        let outgoing = &self.broadcasting.outgoing;
+        let mut theirs = self.peers.iter().filter(|(_, peer)| {
+            matches!(peer.origin, Origin::Broadcast { whom: Whom::Given(other), only: None } if other == target)
+        });
+        theirs.any(|(conn, _)| outgoing.is_connected(*conn) && !outgoing.is_of_use(*conn))
     }
 
     fn dial_for_broadcast(&mut self, turn: &mut Turn<'_>) {
@@ -509,7 +522,7 @@ impl Client {
             theirs.count()
         };
         let targets = self.targets.ids();
-        let most = if targets.len() == 1 { CONNECTIONS_TO_THE_ONLY_ONE } else { 1 };
+        let most = self.connections_to_one();
         let mut able = Vec::new();
         for target in targets {
             let endpoint = self.targets.endpoint(target);
@@ -523,7 +536,7 @@ impl Client {
                 Err(_) => None,
             };
             let count = open(target);
-            let is_able = only.is_some() || count < most;
+            let is_able = only.is_some() || (count < most && !self.is_useless(target));
             able.extend(endpoint.filter(|_| is_able).map(|endpoint| (count, target, endpoint)));
         }
         self.broadcasting.rng.shuffle(&mut able);
