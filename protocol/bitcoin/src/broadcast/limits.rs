@@ -59,8 +59,8 @@ pub const ALONE: Duration = Duration::from_secs(30);
 pub const MAX_SERVED: u8 = 2;
 
 /// How long a private connection may last after its handshake: a node that does not ask in this time has the transaction
-/// or does not want it.
-pub const PRIVATE_CONNECTION: Duration = Duration::from_secs(60);
+/// or does not want it. As long as Bitcoin Core's, so that nobody tells one from the other by keeping silent.
+pub const PRIVATE_CONNECTION: Duration = Duration::from_secs(3 * 60);
 
 /// Private connections at once. Each is for another transaction, and whoever sees many begin at a stroke knows that they are of one.
 pub const MAX_PRIVATE: usize = 4;

@@ -7,7 +7,8 @@
 //! | `i2p` | connections through a router of I2P |
 //! | `gossip` | news of nodes, told on |
 //! | `nodes` | nodes of the address book: who is dialled, what they tell, seeds, bans |
-//! | `broadcasting` | transactions that are broadcast: the connections that are made for them ([`broadcast`](crate::broadcast) has the rest) |
+//! | `broadcasting`, `broadcast_dials`, `broadcast_peers` | transactions that are broadcast: what is stored and looked for, whom to connect to, what is said there ([`broadcast`](crate::broadcast) has the rest) |
+//! | `fees` | what is known of fees ([`fees`](crate::fees) says what that is worth) |
 //! | `peer`, `session` | one connection: handshake, pings, what it owes |
 //! | `headers` | asking for block headers, and what follows when the chain changes ([`headers`](crate::headers) has the chain) |
 //! | `ranges` | headers between known blocks, from several peers at once |
@@ -36,6 +37,8 @@ mod agreement;
 mod api;
 mod ascent;
 mod blocks;
+mod broadcast_dials;
+mod broadcast_peers;
 mod broadcasting;
 mod cache;
 mod checkpoints;
@@ -47,6 +50,7 @@ mod descriptors;
 mod dial;
 mod dispute;
 mod downloads;
+mod fees;
 mod filter_headers;
 mod filter_ranges;
 mod filters;
@@ -97,6 +101,7 @@ use broadcasting::Broadcasting;
 use checkpoints::Checkpoints;
 use decoys::Decoys;
 use dial::{TargetId, Targets, Unencrypted};
+use fees::KnownFees;
 use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
 use nodes::Nodes;
@@ -142,6 +147,7 @@ pub struct Client {
     /// Bans, and those to lift, that were ordered before what is stored had been read.
     ban_orders: Vec<(Subnet, Option<UnixTime>)>,
     broadcasting: Broadcasting,
+    fees: KnownFees,
     /// Peers that were asked for something in this turn.
     asked: BTreeSet<ConnId>,
     chain: HeaderChain,
@@ -256,6 +262,7 @@ impl Client {
             nodes: None,
             ban_orders: Vec::new(),
             broadcasting: Broadcasting::new(&rng),
+            fees: KnownFees::new(),
             asked: BTreeSet::new(),
             chain,
             ranges: Ranges::default(),
@@ -324,7 +331,7 @@ impl Client {
             Command::Broadcast { transactions, options } => {
                 self.broadcasting.order(broadcasting::Order::Submit { transactions, options });
             }
-            Command::TellFees { blocks } => self.broadcasting.order(broadcasting::Order::TellFees { blocks }),
+            Command::TellFees { blocks } => self.fees.order(blocks),
             Command::WithdrawBroadcast { txid } => {
                 self.broadcasting.order(broadcasting::Order::Withdraw(txid));
             }
@@ -361,6 +368,7 @@ impl Client {
             return;
         }
         self.carry_out_broadcast_orders(turn);
+        self.tell_fees(turn);
         self.carry_out_queries(turn);
         self.ask_for_headers(turn);
         self.ask_for_filter_headers(turn);

@@ -349,7 +349,7 @@ impl Client {
         if let Some(txdata) = fetched {
             let block = BlockId { height, hash };
             if let Some(fees) = fees {
-                self.broadcasting.recent.add(block, fees);
+                self.fees.recent.add(block, fees);
             }
             for query in queries {
                 let found = Some((block, Block { header, txdata: txdata.clone() }));
@@ -385,7 +385,7 @@ impl Client {
                 self.broadcasting.is_due();
             }
             if let Some(fees) = digest.fees {
-                self.broadcasting.recent.add(block, fees);
+                self.fees.recent.add(block, fees);
             }
             let settled = findings.settle(block, digest, id, watches);
             if !is_decoy {
@@ -533,6 +533,7 @@ impl Client {
     pub(super) fn search_goes_back(&mut self, turn: &mut Turn<'_>, height: u32) -> bool {
         // Durable before the change of the chain is: if the process ends in the middle of that, it is searched again.
         self.broadcasting.rewind(height, turn.now);
+        self.fees.recent.rewind(height.saturating_sub(1));
         self.keep_broadcasts(turn);
         self.give_up_resolving();
         self.give_up_search(height, u32::MAX);

@@ -66,6 +66,7 @@ impl Client {
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
         self.node_ended(turn, &peer, &reason);
+        self.fees.peer_gone(conn);
         self.broadcast_peer_gone(turn, conn, &peer, &reason);
         match peer.origin {
             Origin::Given(target) => {

@@ -504,6 +504,7 @@ impl Client {
             // A switch that was cut short, and has been finished by this start, had not taken back what lies above its fork.
             let fork = loading.head.last().map_or(tip.height, |fork| fork.height.min(tip.height));
             self.broadcasting.rewind(fork + 1, turn.now);
+            self.fees.recent.rewind(fork);
             self.begin_broadcasting(turn);
         }
         self.phase = Phase::Running;

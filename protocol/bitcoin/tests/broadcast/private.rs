@@ -1,5 +1,7 @@
 //! Private broadcast: a connection for each transaction, and nobody else told.
 
+use std::time::Duration;
+
 use andon_bitcoin::broadcast::{
     Identity, MAX_PRIVATE, Options, PRIVATE_GAP, PRIVATE_GAP_SPREAD, State, Traits,
 };
@@ -88,8 +90,10 @@ fn a_pong_without_a_transaction_ends_nothing() {
     table.announce();
     table.outgoing.acknowledged(conn);
     assert_eq!(table.outgoing.to_close(table.now), []);
-    // Whoever does not ask is let go after a minute.
-    table.now.instant += MINUTE;
+    // Whoever does not ask is let go after three minutes, and not before.
+    table.now.instant += 3 * MINUTE - Duration::from_secs(1);
+    assert_eq!(table.outgoing.to_close(table.now), []);
+    table.now.instant += Duration::from_secs(1);
     assert_eq!(table.outgoing.to_close(table.now), [conn]);
 }
 

@@ -1,0 +1,59 @@
+//! What is known of fees: what peers say that they take at least, of whatever use they are, and what blocks paid, whatever they
+//! were read for.
+
+use alloc::collections::VecDeque;
+
+use andon_kernel::ConnId;
+
+use super::agreement::Voter;
+use super::api::Fees;
+use super::peer::Handshake;
+use super::{Client, Event, Turn};
+use crate::fees::{FeeFilters, RecentBlocks};
+
+/// What is known, and who wants to know it.
+#[derive(Debug)]
+pub(super) struct KnownFees {
+    filters: FeeFilters<ConnId, Voter>,
+    pub(super) recent: RecentBlocks,
+    /// Of how many blocks.
+    orders: VecDeque<u32>,
+}
+
+impl KnownFees {
+    pub(super) fn new() -> Self {
+        Self { filters: FeeFilters::new(), recent: RecentBlocks::new(), orders: VecDeque::new() }
+    }
+
+    pub(super) fn order(&mut self, blocks: u32) {
+        self.orders.push_back(blocks);
+    }
+
+    /// A peer is gone.
+    pub(super) fn peer_gone(&mut self, conn: ConnId) {
+        self.filters.remove(&conn);
+    }
+}
+
+impl Client {
+    /// Tells what is known to whoever asked.
+    pub(super) fn tell_fees(&mut self, turn: &mut Turn<'_>) {
+        while let Some(blocks) = self.fees.orders.pop_front() {
+            let from = (self.chain.tip_height() + 1).saturating_sub(blocks);
+            let fees = Fees { least: self.fees.filters.median(), paid: self.fees.recent.rates(from) };
+            turn.out.event(Event::Fees(fees));
+        }
+    }
+
+    /// A peer has named the rate below which it wants to hear of nothing.
+    pub(super) fn note_fee_filter(&mut self, conn: ConnId, least: u64) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let voter = self.voter(peer);
+        self.fees.filters.set(conn, voter, least);
+        if let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.handshake == Handshake::Broadcast) {
+            peer.fee_filter = Some(least);
+            self.broadcasting.outgoing.fee_filter(conn, least);
+            self.broadcasting.is_due();
+        }
+    }
+}
