@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bitcoin::consensus::encode::serialize_hex;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::daemon::named_by;
 use super::namespace::enter;
-use super::{Ended, Node, andon, assert_found_everything, blocks, watch};
+use super::spending::{assert_spread, spending};
+use super::{Ended, Node, Running, andon, assert_found_everything, blocks, watch};
 
 /// A node with the bundled chain in a namespace of its own, and all else that a test there begins with.
 pub(crate) struct Behind {
@@ -49,5 +51,23 @@ pub(crate) fn assert_synced_from(ended: &Ended, peer: &str) {
     assert!(!connected.is_empty(), "{ended:?}");
     for connected in connected {
         assert_eq!((&connected["transport"], &connected["peer"]), (&"v2".into(), &peer.into()), "{ended:?}");
+    }
+}
+
+/// `broadcast` of transactions of their own to this peer, in both ways; `way` are the arguments that say who leads there.
+#[track_caller]
+#[allow(clippy::disallowed_methods, reason = "it says how long a real network took")]
+pub(crate) fn assert_broadcasts_go_to(home: &Path, way: &[&str], peer: &str) {
+    let mut transactions = spending();
+    for more in [&[][..], &["--private"]] {
+        let home = home.join(format!("broadcast{}", more.len()));
+        std::fs::create_dir(&home).unwrap();
+        let mut command = andon(&home, ["broadcast", "--json", "--network", "regtest", "--timeout", "240"]);
+        command.args(way).args(["--peer", peer]).args(more).arg("--data-dir").arg(home.join("data"));
+        command.arg(serialize_hex(&transactions.next().unwrap()));
+        let begin = Instant::now();
+        let ended = Running::start_within(&mut command, Duration::from_secs(250)).end();
+        assert_spread(&ended);
+        println!("{more:?}: a transaction is seen through {peer} after {:.1?}", begin.elapsed());
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod file;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
 pub(crate) mod proxy;
+pub(crate) mod spending;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};

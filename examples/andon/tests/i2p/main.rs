@@ -57,6 +57,8 @@ fn a_node_behind_a_destination_of_i2p() {
     assert_synced_from(&ended, &format!("{}:0", destination.name));
     println!("290 blocks are synced through {} in {took:.1?}, after {failures} failures", destination.name);
 
+    behind::assert_broadcasts_go_to(home.path(), &["--i2p-sam", &sam], &destination.name);
+
     // The router says what is the matter, and so does the program.
     let ended = sync(NOBODY);
     ended.failed(1, &["the destination can't be found"]);

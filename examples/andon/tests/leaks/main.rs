@@ -9,20 +9,17 @@ mod capture;
 mod common;
 mod names;
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxIn, TxOut};
 use capture::{Capture, Packet};
 use common::namespace::{enter, shell};
 use common::proxy::Proxy;
+use common::spending::{assert_spread, spending};
 use common::{Ended, Node, andon, assert_found_everything, blocks, run, watch};
 use names::Names;
 
@@ -92,26 +89,6 @@ fn on_the_machine(home: &Path, command: &str, watched: &[impl AsRef<OsStr>], mor
         };
     }
     run(&mut command)
-}
-
-/// Transactions that each spend the coinbase of a block, which nothing in the chain does. Our nodes look at no signatures.
-fn spending() -> impl Iterator<Item = Transaction> {
-    let chain = blocks(0..290);
-    let transactions = chain.iter().flat_map(|block| &block.txdata);
-    let spent: BTreeSet<OutPoint> =
-        transactions.flat_map(|transaction| &transaction.input).map(|input| input.previous_output).collect();
-    let coinbases = chain.into_iter().skip(1).map(|block| OutPoint::new(block.txdata[0].compute_txid(), 0));
-    coinbases.filter(move |outpoint| !spent.contains(outpoint)).map(|previous_output| {
-        let input = TxIn { previous_output, ..TxIn::default() };
-        let script_pubkey = ScriptBuf::from_bytes([&[0x00, 0x20][..], &[7; 32]].concat());
-        let output = TxOut { value: Amount::from_sat(1000), script_pubkey };
-        Transaction {
-            version: Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: vec![input],
-            output: vec![output],
-        }
-    })
 }
 
 #[test]
@@ -193,11 +170,7 @@ fn nothing_goes_around_a_proxy() {
         let before = proxy.met().targets.len();
         let transaction = serialize_hex(&transactions.next().unwrap());
         let ended = broadcast(home.path(), NAME, &transaction, &[&["--proxy", PROXY], more].concat());
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{more:?} {ended:?}");
-        let objects = ended.objects();
-        let states = objects.iter().filter(|object| object["event"] == "broadcast");
-        let states: Vec<&str> = states.map(|object| object["state"].as_str().unwrap()).collect();
-        assert_eq!(states, ["waiting", "announced", "sent", "seen"], "{more:?} {ended:?}");
+        assert_spread(&ended);
         let told = proxy.met().targets[before..].to_vec();
         assert!(!told.is_empty() && told.iter().all(|target| target == "node.example:18444"), "{told:?}");
         let sent = wire.take();

@@ -15,6 +15,7 @@
 mod common;
 mod network;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -63,32 +64,36 @@ fn a_node_behind_an_onion_service() {
     assert_synced_from(&ended, &format!("{onion}:18444"));
     println!("290 blocks are synced through {onion} in {:.1?}", syncing.elapsed());
 
+    behind::assert_broadcasts_go_to(home.path(), &["--proxy", &way, "--proxy-isolation"], &onion);
+
     // Two connections at once, by their logins on two circuits; and without, on one.
     let peers = [format!("{onion}:18444"), format!("{onion}:18445")];
     let peers = peers.each_ref().map(String::as_str);
     for (isolation, circuits) in [("on", 2), ("off", 1)] {
         let home = home.path().join(isolation);
         std::fs::create_dir(&home).unwrap();
-        let before = control.logins();
+        let before = control.circuits();
         let more = ["--proxy-isolation", isolation, "--follow"];
         let mut running = Running::start(&mut sync(&home, &peers, &more));
         for _ in peers {
             running.wait_for("peer_connected", |_| true);
         }
-        let after = control.logins();
-        let mut new: Vec<&String> = after.iter().filter(|login| !before.contains(login)).collect();
+        let after = control.circuits();
+        // By their numbers: without a login all are alike.
+        let new: Vec<_> = after.iter().filter(|(circuit, _)| !before.contains_key(*circuit)).collect();
         println!(
-            "isolation {isolation}: {} circuits to the service before, {} with two peers",
-            before.len(),
-            after.len()
+            "isolation {isolation}: {} circuits to the service before, {new:?} with two peers",
+            before.len()
         );
-        new.sort();
-        new.dedup();
+        let logins: BTreeSet<_> = new.iter().map(|(_, login)| login.as_str()).collect();
         if isolation == "on" {
-            assert_eq!(new.len(), circuits, "{before:?} {after:?}");
+            assert_eq!((new.len(), logins.len()), (circuits, circuits), "{before:?} {after:?}");
+            assert!(logins.iter().all(|login| !login.is_empty()), "{logins:?}");
         } else {
-            // The one that was opened without a login before, or one for both.
-            assert!(new.len() <= circuits && after.len() <= before.len() + circuits, "{before:?} {after:?}");
+            // One for both, or the one that was opened without a login before.
+            let without = |login: &String| login.is_empty();
+            assert!(new.len() <= circuits && after.values().any(without), "{before:?} {after:?}");
+            assert!(logins.iter().all(|login| login.is_empty()), "{logins:?}");
         }
         running.wait_for("synced", |object| object["height"] == 289);
         running.signal("INT");

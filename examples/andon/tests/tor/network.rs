@@ -1,5 +1,6 @@
 //! A Tor network of one's own: authorities that vote every twenty seconds, relays, and whoever uses them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -192,16 +193,19 @@ impl Control {
         }
     }
 
-    /// The logins of the circuits that stand between this Tor and onion services, one for each circuit.
-    pub(crate) fn logins(&mut self) -> Vec<String> {
+    /// The circuits that stand between this Tor and onion services, by their numbers, each with its login.
+    pub(crate) fn circuits(&mut self) -> BTreeMap<String, String> {
         let lines = self.ask("GETINFO circuit-status");
         let open =
             lines.iter().filter(|line| line.contains(" BUILT ") && line.contains("PURPOSE=HS_CLIENT_REND"));
         let joined = open.filter(|line| line.contains("HS_STATE=HSCR_JOINED"));
-        let login = |line: &String| {
-            let word = line.split(' ').find_map(|word| word.strip_prefix("SOCKS_USERNAME="));
-            word.unwrap_or_default().to_owned()
+        let circuit = |line: &String| {
+            // The last number before the state: what says what this is an answer to may stand before it.
+            let before = line.split(" BUILT ").next().unwrap_or_default();
+            let number = before.rsplit(|letter: char| !letter.is_ascii_digit()).next();
+            let login = line.split(' ').find_map(|word| word.strip_prefix("SOCKS_USERNAME="));
+            (number.unwrap_or_default().to_owned(), login.unwrap_or_default().to_owned())
         };
-        joined.map(login).collect()
+        joined.map(circuit).collect()
     }
 }
