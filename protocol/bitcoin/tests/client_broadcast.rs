@@ -435,7 +435,9 @@ fn private_ones_go_over_connections_of_their_own() {
     world.command(broadcast_with(&[&first, &second], true));
     spread(&mut world, &[&first, &second], 40 * SECOND);
     for transaction in [&first, &second] {
-        assert!(is(&world, transaction, BroadcastState::Seen));
+        let all =
+            [BroadcastState::Waiting, BroadcastState::Announced, BroadcastState::Sent, BroadcastState::Seen];
+        assert_eq!(states(&world, transaction.compute_txid()), all, "each is told once");
     }
     let all: Vec<_> = (0..3).flat_map(|server| visitors(&world, server)).collect();
     // Each has given its transaction, and is gone.
