@@ -24,21 +24,12 @@
 //!
 //! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
 
-mod channel;
-mod clock;
-mod connection;
-mod datagram;
 mod driver;
-mod engine;
-mod handle;
-mod listener;
-mod network;
-mod options;
-mod resolver;
-mod rounds;
-mod waker;
+mod sockets;
+mod wait;
 
+pub use andon_driver::{
+    Application, CommandError, DriverError, Ending, EventStream, Handle, Options, Receive, Received, Stopper,
+    Waker,
+};
 pub use driver::Driver;
-pub use handle::{CommandError, DriverError, Handle, Received, Stopper};
-pub use options::Options;
-pub use waker::Waker;

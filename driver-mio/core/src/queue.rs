@@ -1,11 +1,11 @@
 //! The two queues between the application's threads and the driver's: commands in, events out. Both bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll};
 use std::time::Duration;
 
-use crate::Waker;
-use crate::handle::{CommandError, Received};
+use crate::{CommandError, Received, Waker};
 
 /// Commands on their way to the machine.
 #[derive(Debug)]
@@ -73,6 +73,10 @@ struct EventState<E> {
     queue: VecDeque<E>,
     /// How many threads wait for an event.
     waiting: usize,
+    /// The tasks that wait for an event, by their seats. Each is told once and then asks again.
+    tasks: BTreeMap<u64, task::Waker>,
+    /// The seats that were given out.
+    seats: u64,
     /// Whether the driver holds inputs off until there is room.
     driver_waits: bool,
     /// The driver has ended.
@@ -97,6 +101,8 @@ impl<E> Events<E> {
         let state = EventState {
             queue: VecDeque::new(),
             waiting: 0,
+            tasks: BTreeMap::new(),
+            seats: 0,
             driver_waits: false,
             ended: false,
             abandoned: false,
@@ -113,10 +119,13 @@ impl<E> Events<E> {
         }
         state.queue.push_back(event);
         let notify = state.waiting > 0;
+        let tasks = std::mem::take(&mut state.tasks);
         drop(state);
         if notify {
             self.arrived.notify_one();
         }
+        // All of them, for one that is told and then dropped could not pass it on.
+        wake(tasks);
     }
 
     /// The driver's side. Unless it is open, the driver is woken when half of the queue has been taken: not at the first
@@ -136,8 +145,12 @@ impl<E> Events<E> {
 
     /// The driver has ended: those who wait for an event are told when there is none left.
     pub(crate) fn end(&self) {
-        lock(&self.state).ended = true;
+        let mut state = lock(&self.state);
+        state.ended = true;
+        let tasks = std::mem::take(&mut state.tasks);
+        drop(state);
         self.arrived.notify_all();
+        wake(tasks);
     }
 
     /// The application takes no more.
@@ -165,6 +178,42 @@ impl<E> Events<E> {
             };
             state.waiting -= 1;
         }
+        self.take(state)
+    }
+
+    /// The application's side: takes an event, or has the task told when it is worth asking again.
+    pub(crate) fn poll_pop(&self, seat: &mut Seat, waker: &task::Waker) -> Poll<Option<E>> {
+        let mut state = lock(&self.state);
+        if state.queue.is_empty() && !state.ended {
+            let number = match seat.0 {
+                Some(number) => number,
+                None => {
+                    state.seats += 1;
+                    *seat.0.insert(state.seats)
+                }
+            };
+            if !state.tasks.get(&number).is_some_and(|waiting| waiting.will_wake(waker)) {
+                let former = state.tasks.insert(number, waker.clone());
+                drop(state);
+                drop(former);
+            }
+            return Poll::Pending;
+        }
+        match self.take(state) {
+            Received::Event(event) => Poll::Ready(Some(event)),
+            Received::Ended | Received::TimedOut => Poll::Ready(None),
+        }
+    }
+
+    /// A task waits no longer.
+    pub(crate) fn leave(&self, seat: &mut Seat) {
+        if let Some(number) = seat.0.take() {
+            let former = lock(&self.state).tasks.remove(&number);
+            drop(former);
+        }
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, EventState<E>>) -> Received<E> {
         let Some(event) = state.queue.pop_front() else {
             return if state.ended { Received::Ended } else { Received::TimedOut };
         };
@@ -177,6 +226,16 @@ impl<E> Events<E> {
             self.waker.wake();
         }
         Received::Event(event)
+    }
+}
+
+/// Where a task waits for events; none: it does not wait.
+#[derive(Debug, Default)]
+pub(crate) struct Seat(Option<u64>);
+
+fn wake(tasks: BTreeMap<u64, task::Waker>) {
+    for waker in tasks.into_values() {
+        waker.wake();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How a [`Driver`](crate::Driver) is set up.
+/// How a driver is set up: the same for every one.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to accept connections. With port 0 the system chooses one.

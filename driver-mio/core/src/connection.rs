@@ -1,14 +1,15 @@
 //! One TCP connection: what is known of its socket, and the bytes that wait to be sent on it.
 //!
-//! Edge-triggered: the system tells of readiness once, so it is remembered here until the socket says `WouldBlock`.
+//! Edge-triggered: a reactor tells of readiness once, so it is remembered here until the socket says `WouldBlock`.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::task::Poll;
 
 use andon_kernel::Disconnect;
-use mio::Token;
-use mio::net::TcpStream;
+
+use crate::reactor::Stream;
 
 /// Sent bytes wait for the end of the turn up to this size, so that small messages go out together.
 const GATHERED_BYTES: usize = 16 * 1024;
@@ -21,9 +22,9 @@ const DISCARDS_PER_ROUND: usize = 4;
 
 /// A socket and where it stands.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
-    pub(crate) token: Token,
+pub(crate) struct Connection<S> {
+    pub(crate) stream: S,
+    pub(crate) slot: usize,
     pub(crate) remote: SocketAddr,
     pub(crate) phase: Phase,
     /// Not to be read from, says the machine.
@@ -86,11 +87,11 @@ pub(crate) enum Read {
 #[derive(Debug)]
 pub(crate) struct SendQueueFull;
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, token: Token, remote: SocketAddr, phase: Phase) -> Self {
+impl<S: Stream> Connection<S> {
+    pub(crate) fn new(stream: S, slot: usize, remote: SocketAddr, phase: Phase) -> Self {
         let connection = Self {
             stream,
-            token,
+            slot,
             remote,
             phase,
             paused: false,
@@ -119,24 +120,19 @@ impl Connection {
     /// Small messages must not wait for an answer to earlier ones.
     fn send_at_once(&self) {
         // A socket that refuses has ended, and reading will tell.
-        let _ = self.stream.set_nodelay(true);
+        let _ = self.stream.set_nodelay();
     }
 
     /// Looks what became of a dial, after the socket reported something.
-    pub(crate) fn check_dial(&self) -> Dial {
-        let failed = |error: &io::Error| Dial::Failed(disconnect_reason(error));
-        match self.stream.take_error() {
-            Ok(Some(error)) | Err(error) => return failed(&error),
-            Ok(None) => {}
-        }
-        match self.stream.peer_addr() {
-            // On loopback a socket that dials a port nobody listens on may be given that port, and so meet itself.
-            Ok(peer) if self.stream.local_addr().is_ok_and(|local| local == peer) => {
-                Dial::Failed(Disconnect::Refused)
-            }
-            Ok(_) => Dial::Connected,
-            Err(error) if error.kind() == ErrorKind::NotConnected => Dial::Pending,
-            Err(error) => failed(&error),
+    pub(crate) fn check_dial(&mut self) -> Dial {
+        match self.stream.poll_dial() {
+            Poll::Pending => Dial::Pending,
+            Poll::Ready(Err(error)) => Dial::Failed(disconnect_reason(&error)),
+            Poll::Ready(Ok(())) => match (self.stream.local_addr(), self.stream.peer_addr()) {
+                // On loopback a socket that dials a port nobody listens on may be given that port, and so meet itself.
+                (Ok(local), Ok(peer)) if local == peer => Dial::Failed(Disconnect::Refused),
+                _ => Dial::Connected,
+            },
         }
     }
 
@@ -293,7 +289,7 @@ impl Connection {
         self.write_queue();
         if self.phase == (Phase::Closing { shut: false }) && self.send_queue.is_empty() {
             // So the other side sees the end after the last byte. If it fails the connection is gone; reading tells.
-            let _ = self.stream.shutdown(Shutdown::Write);
+            let _ = self.stream.shut();
             self.phase = Phase::Closing { shut: true };
         }
         // What comes is thrown away: closing with unread bytes would make the system take back what we sent last.

@@ -1,29 +1,27 @@
-//! All connections of a driver: their names and tokens, dials, closes and time limits, and which of them have work.
+//! All connections of a driver: their names and slots, dials, closes and time limits, and which of them have work.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use andon_kernel::{ConnId, Disconnect, Instant, Timers};
-use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
 use crate::Options;
 use crate::connection::{Connection, Dial, Phase, Read, disconnect_reason};
+use crate::reactor::Reactor;
 
 /// How long a closed connection may take to send what it holds and to be closed by the other side.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Every TCP connection of the driver.
 #[derive(Debug)]
-pub(crate) struct Network {
-    registry: Registry,
+pub(crate) struct Network<R: Reactor> {
+    pub(crate) reactor: R,
     max_connections: usize,
     send_queue_bytes: usize,
     connect_timeout: Duration,
-    connections: BTreeMap<ConnId, Connection>,
-    tokens: Tokens,
+    connections: BTreeMap<ConnId, Connection<R::Stream>>,
+    slots: Slots,
     /// The limit of a dial or of a close.
     timers: Timers<ConnId>,
     /// Connections that have something for the machine, each once; some may have ended since.
@@ -39,16 +37,16 @@ pub(crate) struct Network {
     stopped: bool,
 }
 
-impl Network {
-    /// No connection; the tokens from `first_token` on are its own.
-    pub(crate) fn new(registry: Registry, first_token: usize, options: &Options) -> Self {
+impl<R: Reactor> Network<R> {
+    /// No connection.
+    pub(crate) fn new(reactor: R, options: &Options) -> Self {
         Self {
-            registry,
+            reactor,
             max_connections: options.max_connections,
             send_queue_bytes: options.send_queue_bytes,
             connect_timeout: options.connect_timeout,
             connections: BTreeMap::new(),
-            tokens: Tokens::new(first_token),
+            slots: Slots::default(),
             timers: Timers::new(),
             ready: VecDeque::new(),
             closing: VecDeque::new(),
@@ -66,40 +64,37 @@ impl Network {
         } else if self.connections.len() >= self.max_connections {
             Disconnect::TooManyConnections
         } else {
-            match TcpStream::connect(addr) {
+            let slot = self.slots.take(conn);
+            match self.reactor.dial(slot, addr) {
                 Ok(stream) => {
-                    if self.insert(conn, stream, addr, Phase::Connecting) {
-                        self.timers.set(conn, now + self.connect_timeout);
-                        return;
-                    }
-                    Disconnect::Failed
+                    self.connections.insert(conn, Connection::new(stream, slot, addr, Phase::Connecting));
+                    self.timers.set(conn, now + self.connect_timeout);
+                    return;
                 }
-                Err(error) => disconnect_reason(&error),
+                Err(error) => {
+                    self.slots.free(slot);
+                    disconnect_reason(&error)
+                }
             }
         };
         self.ended.push_back((conn, failure));
     }
 
     /// Takes in a connection that was accepted, or closes it if there are too many.
-    pub(crate) fn accept(&mut self, stream: TcpStream, remote: SocketAddr) {
+    pub(crate) fn accept(&mut self, accepted: R::Accepted, remote: SocketAddr) {
         if self.connections.len() >= self.max_connections {
             return;
         }
         let conn = ConnId::accepted(self.accepted);
-        if self.insert(conn, stream, remote, Phase::Connected) {
-            self.accepted += 1;
-            self.queue(conn);
+        let slot = self.slots.take(conn);
+        match self.reactor.open(slot, accepted) {
+            Ok(stream) => {
+                self.accepted += 1;
+                self.connections.insert(conn, Connection::new(stream, slot, remote, Phase::Connected));
+                self.queue(conn);
+            }
+            Err(_) => self.slots.free(slot),
         }
-    }
-
-    fn insert(&mut self, conn: ConnId, mut stream: TcpStream, remote: SocketAddr, phase: Phase) -> bool {
-        let token = self.tokens.take(conn);
-        if self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
-            self.tokens.free(token);
-            return false;
-        }
-        self.connections.insert(conn, Connection::new(stream, token, remote, phase));
-        true
     }
 
     /// Sends bytes. Nothing happens if the connection has just ended.
@@ -179,9 +174,9 @@ impl Network {
         self.timers.next()
     }
 
-    /// Notes what the system tells of a socket, and does what needs no machine.
-    pub(crate) fn notice(&mut self, event: &Event) {
-        let Some(conn) = self.tokens.conn(event.token()) else { return };
+    /// Notes what the reactor tells of a connection, and does what needs no machine.
+    pub(crate) fn notice(&mut self, slot: usize, readable: bool, writable: bool) {
+        let Some(conn) = self.slots.conn(slot) else { return };
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if connection.phase == Phase::Connecting {
             match connection.check_dial() {
@@ -193,11 +188,10 @@ impl Network {
                 }
             }
         }
-        // Errors count as both, for reading and writing say which.
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
+        if readable {
             connection.set_readable();
         }
-        if event.is_writable() || event.is_write_closed() || event.is_error() {
+        if writable {
             connection.set_writable();
             connection.write_queue();
         }
@@ -288,7 +282,7 @@ impl Network {
 
     /// Takes out one flush that is done.
     pub(crate) fn take_drained(&mut self, conn: ConnId) -> bool {
-        self.connections.get_mut(&conn).is_some_and(Connection::take_drained)
+        self.connections.get_mut(&conn).is_some_and(|connection| connection.take_drained())
     }
 
     /// Reads bytes for the machine. How many; none: there are none, or the connection has ended.
@@ -309,16 +303,15 @@ impl Network {
     }
 
     /// A connection that the machine may use.
-    fn open(&mut self, conn: ConnId) -> Option<&mut Connection> {
+    fn open(&mut self, conn: ConnId) -> Option<&mut Connection<R::Stream>> {
         self.connections.get_mut(&conn).filter(|connection| connection.phase == Phase::Open)
     }
 
     /// Forgets a connection, closes its socket and notes that the machine has to be told.
     fn end(&mut self, conn: ConnId, reason: Disconnect) {
-        let Some(mut connection) = self.connections.remove(&conn) else { return };
-        // Dropping the socket ends the registration as well; some systems like to be told.
-        let _ = self.registry.deregister(&mut connection.stream);
-        self.tokens.free(connection.token);
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        self.reactor.close(connection.stream);
+        self.slots.free(connection.slot);
         self.timers.cancel(conn);
         // What was accepted and never announced ends unseen.
         if !(conn.is_accepted() && connection.phase == Phase::Connected) {
@@ -327,37 +320,30 @@ impl Network {
     }
 }
 
-/// Which token stands for which connection. Tokens are used again: a late event for an earlier holder only makes the
+/// Which slot stands for which connection. Slots are used again: a late notice for an earlier holder only makes the
 /// driver look at a socket for nothing.
-#[derive(Debug)]
-struct Tokens {
-    first: usize,
+#[derive(Debug, Default)]
+struct Slots {
     holders: Vec<Option<ConnId>>,
     free: Vec<usize>,
 }
 
-impl Tokens {
-    fn new(first: usize) -> Self {
-        Self { first, holders: Vec::new(), free: Vec::new() }
-    }
-
-    fn take(&mut self, conn: ConnId) -> Token {
-        let index = self.free.pop().unwrap_or_else(|| {
+impl Slots {
+    fn take(&mut self, conn: ConnId) -> usize {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.holders.push(None);
             self.holders.len() - 1
         });
-        self.holders[index] = Some(conn);
-        Token(self.first + index)
+        self.holders[slot] = Some(conn);
+        slot
     }
 
-    fn free(&mut self, token: Token) {
-        let index = token.0 - self.first;
-        self.holders[index] = None;
-        self.free.push(index);
+    fn free(&mut self, slot: usize) {
+        self.holders[slot] = None;
+        self.free.push(slot);
     }
 
-    fn conn(&self, token: Token) -> Option<ConnId> {
-        let index = token.0.checked_sub(self.first)?;
-        self.holders.get(index).copied().flatten()
+    fn conn(&self, slot: usize) -> Option<ConnId> {
+        self.holders.get(slot).copied().flatten()
     }
 }

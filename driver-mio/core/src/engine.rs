@@ -4,40 +4,40 @@ use std::sync::Arc;
 
 use andon_kernel::{Effect, Input, Instant, Machine, Now, Shell, Store};
 
-use crate::channel::Room;
+use crate::DriverError;
 use crate::clock::Clock;
-use crate::datagram::Datagrams;
-use crate::handle::{DriverError, Shared};
 use crate::network::Network;
+use crate::queue::Room;
+use crate::reactor::Reactor;
 use crate::resolver::Resolver;
+use crate::shared::Shared;
 
 /// The machine with its store, and everything that its effects reach.
-pub(crate) struct Engine<M: Machine, S> {
+pub(crate) struct Engine<M: Machine, S, R: Reactor> {
     shell: Shell<M, S>,
     clock: Clock,
     shared: Arc<Shared<M::Command, M::Event>>,
-    pub(crate) network: Network,
+    pub(crate) network: Network<R>,
     pub(crate) resolver: Resolver,
-    pub(crate) datagrams: Option<Datagrams>,
     /// Whether the machine had its `Stop`. Then nothing is held off any more: what can still come is bounded, and a
     /// driver that stops must not wait for an application that may have gone.
     stopped: bool,
 }
 
-impl<M, S> Engine<M, S>
+impl<M, S, R> Engine<M, S, R>
 where
     M: Machine,
+    R: Reactor,
     S: Store,
     S::Error: Send + Sync,
 {
     pub(crate) fn new(
         shell: Shell<M, S>,
         shared: Arc<Shared<M::Command, M::Event>>,
-        network: Network,
+        network: Network<R>,
         resolver: Resolver,
-        datagrams: Option<Datagrams>,
     ) -> Self {
-        Self { shell, clock: Clock::start(), shared, network, resolver, datagrams, stopped: false }
+        Self { shell, clock: Clock::start(), shared, network, resolver, stopped: false }
     }
 
     /// The time.
@@ -116,11 +116,7 @@ where
                 Effect::Pause { conn, paused } => self.network.pause(conn, paused),
                 Effect::Flush { conn } => self.network.flush(conn),
                 Effect::Close { conn, flush } => self.network.close(now.instant, conn, flush),
-                Effect::Datagram { to, bytes } => {
-                    if let Some(datagrams) = &self.datagrams {
-                        datagrams.send(to, bytes);
-                    }
-                }
+                Effect::Datagram { to, bytes } => self.network.reactor.send(to, bytes),
                 Effect::Resolve { ticket, host, port } => self.resolver.resolve(ticket, host, port),
                 Effect::Event(event) => self.shared.events.push(event),
             }

@@ -1,32 +1,33 @@
-//! The loop: rounds of bounded work, timers before each piece of it, and a wait when there is none.
+//! The loop: rounds of bounded work, timers before each piece of it, and word of how long to wait after each.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use andon_kernel::{ConnId, Input, Instant, Link, Machine, Shell, Store};
-use mio::{Events, Poll};
 
-use crate::Waker;
-use crate::datagram::DATAGRAMS_PER_ROUND;
-use crate::driver::{DATAGRAMS, FIRST_LISTENER, Sockets, WAKER};
 use crate::engine::Engine;
-use crate::handle::{DriverError, Shared, Stopper};
-use crate::listener::Listener;
+use crate::listener::{Listener, REST};
 use crate::network::Network;
+use crate::reactor::{Reactor, Source};
 use crate::resolver::Resolver;
+use crate::shared::Shared;
+use crate::{DriverEnd, DriverError, Options};
 
 /// What is lent to the machine for a turn: as much as a socket usually holds, and any datagram fits.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// How many connections are served in one round; the others are the first in the next.
+const CONNECTIONS_PER_ROUND: usize = 64;
+
 /// How often one connection is read from in one round.
 const READS_PER_ROUND: usize = 4;
 
+/// How many datagrams are given to the machine in one round.
+const DATAGRAMS_PER_ROUND: usize = 64;
+
 /// How many completions of the store, and how many commands, are taken in one round.
 const TURNS_PER_ROUND: usize = 64;
-
-/// How many sockets the system reports at once; the others follow in the next round.
-const EVENTS: usize = 1024;
 
 /// Systems wait in steps of a millisecond. A machine that has cut its work in pieces is due a microsecond later each
 /// time, and must not take a millisecond for each: up to this time the driver only looks and goes on.
@@ -43,73 +44,119 @@ enum Completions {
     MoreToCome,
 }
 
-/// A driver that runs.
-pub(crate) struct Rounds<M: Machine, S> {
-    engine: Engine<M, S>,
-    poll: Poll,
+/// What follows a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The machine has been stopped, and everything is closed and stored: there is no other round.
+    Finished,
+    /// There is more to do: the next round, as soon as the reactor has looked at its sockets.
+    Round,
+    /// The next round when a socket is ready, the [`Waker`](crate::Waker) was called or this time has come, if there is
+    /// one.
+    Wait(Option<Instant>),
+}
+
+/// A machine that runs over a store and a reactor's sockets: a driver but for the wait.
+pub struct Rounds<M: Machine, S, R: Reactor> {
+    engine: Engine<M, S, R>,
     listeners: Vec<Listener>,
+    /// From when on there may be a datagram; none: when the reactor says so.
+    datagrams: Option<Instant>,
     shared: Arc<Shared<M::Command, M::Event>>,
-    stopper: Stopper,
-    waker: Waker,
     buffer: Vec<u8>,
     /// Whether the next round has some to look for.
     completions: Completions,
+    started: bool,
 }
 
-impl<M, S> Rounds<M, S>
+impl<M, S, R> Rounds<M, S, R>
 where
     M: Machine,
+    R: Reactor,
     S: Store,
     S::Error: Send + Sync,
 {
-    pub(crate) fn new(
+    /// Everything is ready, and the clock begins at zero. `reactor` has the listeners, and the socket for datagrams, that
+    /// `options` name.
+    pub fn new(
         machine: M,
         store: S,
-        sockets: Sockets,
-        network: Network,
-        shared: Arc<Shared<M::Command, M::Event>>,
-        stopper: Stopper,
-        waker: Waker,
+        reactor: R,
+        options: &Options,
+        end: &DriverEnd<M::Command, M::Event>,
     ) -> Self {
-        let Sockets { poll, listeners, datagrams } = sockets;
-        let resolver = Resolver::new(waker.clone());
-        let shell = Shell::new(machine, store);
-        let engine = Engine::new(shell, Arc::clone(&shared), network, resolver, datagrams);
-        let buffer = vec![0; BUFFER_BYTES];
-        Self { engine, poll, listeners, shared, stopper, waker, buffer, completions: Completions::Taken }
-    }
-
-    /// Runs until the machine has been stopped and everything is closed and stored.
-    pub(crate) fn run(mut self) -> Result<(), DriverError> {
-        let mut events = Events::with_capacity(EVENTS);
-        self.engine.turn(Input::Start)?;
-        loop {
-            self.engine.tick()?;
-            self.stop_if_asked()?;
-            self.take_ends()?;
-            self.take_answers()?;
-            self.take_commands()?;
-            self.accept()?;
-            self.receive_datagrams()?;
-            self.serve_connections()?;
-            self.engine.network.serve_closing(&mut self.buffer);
-            // Last, for a store may complete at once and wake nobody: what this round asked of it must not wait.
-            self.take_completions()?;
-            if self.is_finished() {
-                return Ok(());
-            }
-            self.wait(&mut events)?;
+        let shared = Arc::clone(&end.shared);
+        let resolver = Resolver::new(shared.stopper.waker().clone());
+        let network = Network::new(reactor, options);
+        let engine = Engine::new(Shell::new(machine, store), Arc::clone(&shared), network, resolver);
+        Self {
+            engine,
+            listeners: (0..options.listen.len()).map(Listener::new).collect(),
+            datagrams: options.datagram.map(|_| Instant::ZERO),
+            shared,
+            buffer: vec![0; BUFFER_BYTES],
+            completions: Completions::Taken,
+            started: false,
         }
     }
 
+    /// One round: a bounded piece of work for everyone who has some.
+    ///
+    /// # Errors
+    /// If the store can go on no longer. There is no other round then.
+    pub fn round(&mut self) -> Result<Next, DriverError> {
+        if !self.started {
+            self.started = true;
+            self.engine.turn(Input::Start)?;
+        }
+        self.engine.tick()?;
+        self.stop_if_asked()?;
+        self.take_ends()?;
+        self.take_answers()?;
+        self.take_commands()?;
+        self.accept()?;
+        self.receive_datagrams()?;
+        self.serve_connections()?;
+        self.engine.network.serve_closing(&mut self.buffer);
+        // Last, for a store may complete at once and wake nobody: what this round asked of it must not wait.
+        self.take_completions()?;
+        Ok(self.next())
+    }
+
+    /// Notes that a socket is worth trying again.
+    pub fn notice(&mut self, source: Source) {
+        match source {
+            Source::Listener(number) => {
+                if let Some(listener) = self.listeners.get_mut(number) {
+                    listener.set_ready();
+                }
+            }
+            Source::Datagrams => self.datagrams = Some(Instant::ZERO),
+            Source::Connection { slot, readable, writable } => {
+                self.engine.network.notice(slot, readable, writable);
+            }
+        }
+    }
+
+    /// How long it is until a time that [`round`](Self::round) gave.
+    pub fn time_until(&self, at: Instant) -> Duration {
+        at.since(self.engine.now().instant)
+    }
+
+    /// What the sockets are.
+    pub fn reactor(&mut self) -> &mut R {
+        &mut self.engine.network.reactor
+    }
+
     fn stop_if_asked(&mut self) -> Result<(), DriverError> {
-        if self.engine.is_stopped() || !self.stopper.is_stopped() {
+        if self.engine.is_stopped() || !self.shared.stopper.is_stopped() {
             return Ok(());
         }
         for command in self.shared.commands.close() {
             self.engine.turn(Input::Command(command))?;
         }
         self.listeners.clear();
+        self.engine.network.reactor.close_listeners();
         self.engine.stop()
     }
 
@@ -177,25 +224,35 @@ where
     }
 
     fn receive_datagrams(&mut self) -> Result<(), DriverError> {
+        let mut errors = 0;
         for _ in 0..DATAGRAMS_PER_ROUND {
             if !self.datagram_waits() || !self.may_go_on()? {
-                break;
+                return Ok(());
             }
-            let Some(datagrams) = &mut self.engine.datagrams else { break };
-            let Some((count, from)) = datagrams.receive(&mut self.buffer) else { break };
-            self.engine.turn(Input::Datagram { from, bytes: &mut self.buffer[..count] })?;
+            match self.engine.network.reactor.receive(&mut self.buffer) {
+                Ok((count, from)) => {
+                    self.engine.turn(Input::Datagram { from, bytes: &mut self.buffer[..count] })?;
+                    errors = 0;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.datagrams = None,
+                // Of datagrams sent before (nobody was there to take them), each told once.
+                Err(_) => errors += 1,
+            }
+        }
+        if errors == DATAGRAMS_PER_ROUND {
+            // A socket that gives nothing but errors: trying again at once would spin.
+            self.datagrams = Some(self.engine.now().instant + REST);
         }
         Ok(())
     }
 
     /// A stopped machine gets no more of them.
     fn datagram_waits(&self) -> bool {
-        !self.engine.is_stopped()
-            && self.engine.datagrams.as_ref().is_some_and(|datagrams| datagrams.is_ready())
+        !self.engine.is_stopped() && self.datagrams.is_some_and(|at| at <= self.engine.now().instant)
     }
 
     fn serve_connections(&mut self) -> Result<(), DriverError> {
-        for _ in 0..self.engine.network.ready() {
+        for _ in 0..self.engine.network.ready().min(CONNECTIONS_PER_ROUND) {
             if !self.may_go_on()? {
                 break;
             }
@@ -240,29 +297,17 @@ where
         Ok(self.engine.takes_input())
     }
 
-    /// Waits until a socket, a thread or the clock has something; not at all if there is something already.
-    fn wait(&mut self, events: &mut Events) -> Result<(), DriverError> {
-        let timeout = if self.has_work() { Some(Duration::ZERO) } else { self.time_to_deadline() };
-        match self.poll.poll(events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(DriverError::Io(error)),
+    fn next(&self) -> Next {
+        if self.is_finished() {
+            return Next::Finished;
         }
-        for event in events.iter() {
-            let token = event.token();
-            if token == WAKER {
-                self.waker.seen();
-            } else if token == DATAGRAMS {
-                if let Some(datagrams) = &mut self.engine.datagrams {
-                    datagrams.set_ready();
-                }
-            } else if let Some(listener) = self.listeners.get_mut(token.0 - FIRST_LISTENER) {
-                listener.set_ready();
-            } else {
-                self.engine.network.notice(event);
-            }
+        if self.has_work() {
+            return Next::Round;
         }
-        Ok(())
+        match self.deadline() {
+            Some(deadline) if self.time_until(deadline) <= NO_WAIT => Next::Round,
+            deadline => Next::Wait(deadline),
+        }
     }
 
     fn has_work(&self) -> bool {
@@ -282,12 +327,11 @@ where
                 || self.datagram_waits())
     }
 
-    fn time_to_deadline(&self) -> Option<Duration> {
+    fn deadline(&self) -> Option<Instant> {
         let takes_input = self.engine.takes_input();
         let resume = self.listeners.iter().filter_map(Listener::due).filter(|_| takes_input).min();
-        let deadlines = [self.engine.deadline(), self.engine.network.deadline(), resume];
-        let earliest: Instant = deadlines.into_iter().flatten().min()?;
-        let left = earliest.since(self.engine.now().instant);
-        Some(if left <= NO_WAIT { Duration::ZERO } else { left })
+        let datagrams = self.datagrams.filter(|_| takes_input && !self.engine.is_stopped());
+        let deadlines = [self.engine.deadline(), self.engine.network.deadline(), resume, datagrams];
+        deadlines.into_iter().flatten().min()
     }
 }

@@ -1,0 +1,122 @@
+//! The end of a driver: told once by the driver, and waited for by whoever wants to know why.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Context, Poll};
+
+use crate::shared::Shared;
+use crate::{DriverError, Handle, Options, Waker};
+
+/// Waits for a driver's end: a thread by [`join`](Self::join), a task by awaiting it.
+///
+/// Neither stops the driver, and a driver with a full queue of events and nobody who takes them goes on only when it
+/// has been asked to stop.
+#[derive(Debug)]
+pub struct Ending {
+    told: Arc<Told>,
+}
+
+#[derive(Debug)]
+struct Told {
+    state: Mutex<TellState>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct TellState {
+    result: Option<Result<(), DriverError>>,
+    waker: Option<task::Waker>,
+}
+
+impl Told {
+    /// No code that can panic runs while it is locked, so a poisoned lock guards a sound state.
+    fn lock(&self) -> MutexGuard<'_, TellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ending {
+    /// Waits for the end and blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// Why the driver ended, if not because it was asked to.
+    pub fn join(self) -> Result<(), DriverError> {
+        let mut state = self.told.lock();
+        loop {
+            match state.result.take() {
+                Some(result) => return result,
+                None => state = self.told.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl Future for Ending {
+    type Output = Result<(), DriverError>;
+
+    /// # Panics
+    /// If it is polled again after it was ready, as futures may.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.told.lock();
+        if let Some(result) = state.result.take() {
+            return Poll::Ready(result);
+        }
+        assert!(Arc::strong_count(&self.told) > 1, "a driver's end was awaited again after it had been told");
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// The driver's end of the queues. Whoever drops it unused has abandoned the driver.
+#[derive(Debug)]
+pub struct DriverEnd<C, E> {
+    pub(crate) shared: Arc<Shared<C, E>>,
+    told: Option<Arc<Told>>,
+}
+
+/// The application's end and the driver's. `waker` interrupts the driver's wait.
+pub fn ends<C, E>(options: &Options, waker: Waker) -> (Handle<C, E>, DriverEnd<C, E>) {
+    let shared = Shared::new(options, waker);
+    let state = Mutex::new(TellState { result: None, waker: None });
+    let told = Arc::new(Told { state, arrived: Condvar::new() });
+    let handle = Handle::new(Arc::clone(&shared), Ending { told: Arc::clone(&told) });
+    (handle, DriverEnd { shared, told: Some(told) })
+}
+
+impl<C, E> DriverEnd<C, E> {
+    /// Does a driver's work, on this thread, and tells of its end; a panic is an end, too.
+    ///
+    /// `work` owns the sockets and the store, so that they are closed when anybody hears of it.
+    pub fn run(self, work: impl FnOnce() -> Result<(), DriverError>) {
+        // Nothing of what a panic leaves is used again: the work owns it all, and only queues are shared.
+        let result = catch_unwind(AssertUnwindSafe(work));
+        self.finish(result.unwrap_or_else(|payload| Err(DriverError::panicked(&*payload))));
+    }
+
+    /// The sockets and the store are closed, so whoever hears of the end may open them again.
+    pub(crate) fn finish(mut self, result: Result<(), DriverError>) {
+        self.tell(result);
+    }
+
+    fn tell(&mut self, result: Result<(), DriverError>) {
+        let Some(told) = self.told.take() else { return };
+        drop(self.shared.commands.close());
+        self.shared.events.end();
+        let mut state = told.lock();
+        state.result = Some(result);
+        let waker = state.waker.take();
+        drop(state);
+        told.arrived.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<C, E> Drop for DriverEnd<C, E> {
+    fn drop(&mut self) {
+        self.tell(Err(DriverError::Abandoned));
+    }
+}

@@ -1,0 +1,48 @@
+//! What every driver of machines of [`andon_kernel`] has in common, so that a driver is only sockets and a wait.
+//!
+//! For applications, the same types whatever drives the machine, and no async runtime in any of them:
+//!
+//! - [`Handle`], a running driver, which splits into [`Application`] (commands in, events out; `Clone + Send + Sync`,
+//!   for plain threads and for any executor) and [`Ending`] (why the driver ended).
+//! - [`Stopper`], for a handler of Ctrl-C, and [`Waker`], for a store with a thread of its own.
+//! - [`Options`].
+//!
+//! For drivers: a [`Reactor`] is sockets that never block, and [`Rounds`] does everything else, in rounds of bounded
+//! work.
+//!
+//! - **Timers first.** The machine is woken before anything else in each round, and again before each piece of work
+//!   for a socket; such a piece is bounded. So no socket starves the timers, or another socket.
+//! - **No ticks.** A driver sleeps until a socket, the store, the application or the machine's deadline wakes it.
+//! - **Bounded.** Send queues, commands, events, look-ups, connections: each has a cap. While the application does not
+//!   take events, or the store lags, nothing is read, accepted or taken, and the other side's TCP window closes.
+//! - **Edge-triggered.** A socket is read until it has no more; what a round leaves is remembered.
+//!
+//! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
+
+mod application;
+mod clock;
+mod connection;
+mod ending;
+mod engine;
+mod error;
+mod handle;
+mod listener;
+mod network;
+mod options;
+mod queue;
+mod reactor;
+mod resolver;
+mod rounds;
+mod shared;
+mod stopper;
+mod waker;
+
+pub use application::{Application, EventStream, Receive};
+pub use ending::{DriverEnd, Ending, ends};
+pub use error::{CommandError, DriverError, Received};
+pub use handle::Handle;
+pub use options::Options;
+pub use reactor::{Reactor, Source, Stream};
+pub use rounds::{Next, Rounds};
+pub use stopper::Stopper;
+pub use waker::Waker;
