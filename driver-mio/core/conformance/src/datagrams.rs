@@ -2,14 +2,14 @@
 
 use std::net::UdpSocket;
 
+use andon_driver::Options;
 use andon_kernel::{Checked, MemoryStore};
-use andon_mio::{Driver, Options};
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn datagrams_go_both_ways() {
-    let driver = Driver::new(Options { datagram: Some(LOOPBACK), ..Options::default() }).unwrap();
+pub fn datagrams_go_both_ways<D: Driver>() {
+    let driver = D::new(Options { datagram: Some(LOOPBACK), ..Options::default() }).unwrap();
     let addr = driver.datagram_address().unwrap();
     let run = driver.spawn(Checked::new(Puppet::default()), MemoryStore::new()).unwrap();
     let peer = UdpSocket::bind(LOOPBACK).unwrap();
@@ -36,9 +36,8 @@ fn datagrams_go_both_ways() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn without_a_socket_they_are_dropped() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn without_a_socket_they_are_dropped<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     tell(&run, Command::Datagram(LOOPBACK, vec![1]));
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));

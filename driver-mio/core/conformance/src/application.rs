@@ -5,13 +5,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_driver::{CommandError, Handle, Options, Received, Stopper, Waker};
 use andon_kernel::{ConnId, Disconnect};
-use andon_mio::{CommandError, Handle, Options, Received, Stopper, Waker};
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn the_handle_can_be_shared() {
+pub fn the_handle_can_be_shared<D: Driver>() {
     fn shared<T: Send + Sync + 'static>() {}
     fn cloned<T: Clone>() {}
     shared::<Handle<Command, Event>>();
@@ -21,12 +21,11 @@ fn the_handle_can_be_shared() {
     cloned::<Waker>();
 }
 
-#[test]
-fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers() {
+pub fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers<D: Driver>() {
     const LEN: usize = 64 << 20;
     let puppet = Puppet { every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start(Options { event_queue: 16, command_queue: 4, ..listening() }, puppet);
+    let (run, addr) = start::<D>(Options { event_queue: 16, command_queue: 4, ..listening() }, puppet);
     let (conn, peer) = accepted(&run, addr);
     let writer = write_all(&peer, LEN);
     wait_until("a full queue", || {
@@ -65,11 +64,10 @@ fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers() {
     stop(run);
 }
 
-#[test]
-fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more() {
+pub fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more<D: Driver>() {
     let puppet = Puppet { every: Some(Duration::from_micros(100)), tell_wakes: true, ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, _) = start(Options { event_queue: 8, ..Options::default() }, puppet);
+    let (run, _) = start::<D>(Options { event_queue: 8, ..Options::default() }, puppet);
     wait_until("sixteen wakes", || count(&counts.wakes) == 16);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(count(&counts.wakes), 16);
@@ -84,10 +82,9 @@ fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more() {
     run.join().unwrap();
 }
 
-#[test]
-fn a_queue_for_one_event_is_enough() {
+pub fn a_queue_for_one_event_is_enough<D: Driver>() {
     let options = Options { event_queue: 1, command_queue: 1, ..listening() };
-    let (run, addr) = start(options, Puppet::default());
+    let (run, addr) = start::<D>(options, Puppet::default());
     for _ in 0..20 {
         let (conn, peer) = accepted(&run, addr);
         let writer = write_all(&peer, 500_000);
@@ -99,15 +96,14 @@ fn a_queue_for_one_event_is_enough() {
     // A queue of none is one of one.
     stop(run);
     let (run, _) =
-        start(Options { event_queue: 0, command_queue: 0, ..Options::default() }, Puppet::default());
+        start::<D>(Options { event_queue: 0, command_queue: 0, ..Options::default() }, Puppet::default());
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
     stop(run);
 }
 
-#[test]
-fn commands_given_before_a_stop_are_taken_and_later_ones_given_back() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn commands_given_before_a_stop_are_taken_and_later_ones_given_back<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     for mark in 0..50 {
         tell(&run, Command::Mark(mark));
     }
@@ -123,9 +119,8 @@ fn commands_given_before_a_stop_are_taken_and_later_ones_given_back() {
     run.join().unwrap();
 }
 
-#[test]
-fn everything_stored_is_complete_at_the_end() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn everything_stored_is_complete_at_the_end<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     for _ in 0..40 {
         tell(&run, Command::Store);
     }
@@ -134,8 +129,8 @@ fn everything_stored_is_complete_at_the_end() {
 }
 
 /// A driver with a flood coming in and a queue of events that is full.
-fn busy() -> (Run, Vec<std::thread::JoinHandle<()>>) {
-    let (run, addr) = start(Options { event_queue: 4, ..listening() }, Puppet::default());
+fn busy<D: Driver>() -> (Run, Vec<std::thread::JoinHandle<()>>) {
+    let (run, addr) = start::<D>(Options { event_queue: 4, ..listening() }, Puppet::default());
     let flooders = (0..2).map(|_| {
         let mut peer = limited(TcpStream::connect(addr).unwrap());
         std::thread::spawn(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {})
@@ -146,9 +141,8 @@ fn busy() -> (Run, Vec<std::thread::JoinHandle<()>>) {
     (run, flooders)
 }
 
-#[test]
-fn a_busy_driver_stops_and_tells_each_end() {
-    let (run, flooders) = busy();
+pub fn a_busy_driver_stops_and_tells_each_end<D: Driver>() {
+    let (run, flooders) = busy::<D>();
     let events = stop(run);
     let ends = |event: &&Event| matches!(event, Event::Disconnected(_, Disconnect::Closed));
     assert!((1..=2).contains(&events.iter().filter(ends).count()));
@@ -158,9 +152,8 @@ fn a_busy_driver_stops_and_tells_each_end() {
     }
 }
 
-#[test]
-fn joining_does_not_wait_for_events_that_nobody_takes() {
-    let (run, flooders) = busy();
+pub fn joining_does_not_wait_for_events_that_nobody_takes<D: Driver>() {
+    let (run, flooders) = busy::<D>();
     run.stop();
     run.join().unwrap();
     for flooder in flooders {
@@ -168,9 +161,8 @@ fn joining_does_not_wait_for_events_that_nobody_takes() {
     }
 }
 
-#[test]
-fn a_stop_ends_with_events_that_nobody_has_taken_yet() {
-    let (run, flooders) = busy();
+pub fn a_stop_ends_with_events_that_nobody_has_taken_yet<D: Driver>() {
+    let (run, flooders) = busy::<D>();
     run.stop();
     // The sockets are closed, although the queue is full and stays so.
     for flooder in flooders {
@@ -180,9 +172,8 @@ fn a_stop_ends_with_events_that_nobody_has_taken_yet() {
     run.join().unwrap();
 }
 
-#[test]
-fn dropping_the_handle_stops_the_driver() {
-    let (run, flooders) = busy();
+pub fn dropping_the_handle_stops_the_driver<D: Driver>() {
+    let (run, flooders) = busy::<D>();
     drop(run);
     // The peers see their connections end.
     for flooder in flooders {
@@ -190,9 +181,8 @@ fn dropping_the_handle_stops_the_driver() {
     }
 }
 
-#[test]
-fn a_stopper_works_from_another_thread_while_one_waits() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn a_stopper_works_from_another_thread_while_one_waits<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     let run = Arc::new(run);
     let stopper = run.stopper();
     let receivers: Vec<_> = (0..3)
@@ -207,10 +197,9 @@ fn a_stopper_works_from_another_thread_while_one_waits() {
     Arc::into_inner(run).unwrap().join().unwrap();
 }
 
-#[test]
-fn a_dial_for_each_of_many_is_answered_under_a_small_event_queue() {
+pub fn a_dial_for_each_of_many_is_answered_under_a_small_event_queue<D: Driver>() {
     const COUNT: u64 = 300;
-    let (run, addr) = start(
+    let (run, addr) = start::<D>(
         Options { event_queue: 2, command_queue: 1_000, ..listening() },
         Puppet { echo: true, ..Puppet::default() },
     );

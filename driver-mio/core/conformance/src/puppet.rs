@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use andon_driver::{CommandError, Handle, Options, Received};
 use andon_kernel::{
     Checked, ConnId, Disconnect, Input, Instant, Link, Machine, MemoryStore, Names, Now, Outbox, Space,
 };
-use andon_mio::{Driver, Handle, Options, Received};
+
+use crate::Driver;
 
 /// Nothing on loopback takes this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -243,8 +245,8 @@ pub(crate) fn listening() -> Options {
 }
 
 /// Runs a machine. The address is the listener's, if the options have one.
-pub(crate) fn start(options: Options, puppet: Puppet) -> (Run, SocketAddr) {
-    let driver = Driver::new(options).unwrap();
+pub(crate) fn start<D: Driver>(options: Options, puppet: Puppet) -> (Run, SocketAddr) {
+    let driver = D::new(options).unwrap();
     let addr = driver.local_addresses().first().copied().unwrap_or(LOOPBACK);
     (driver.spawn(Checked::new(puppet), MemoryStore::new()).unwrap(), addr)
 }
@@ -295,8 +297,8 @@ pub(crate) fn tell(run: &Run, command: Command) {
     let mut command = command;
     while let Err(error) = run.command(command) {
         match error {
-            andon_mio::CommandError::Full(back) => command = back,
-            andon_mio::CommandError::Ended(back) => panic!("the driver has ended before {back:?}"),
+            CommandError::Full(back) => command = back,
+            CommandError::Ended(back) => panic!("the driver has ended before {back:?}"),
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,7 +1,8 @@
 //! Host names. None of these looks anything up outside of this machine.
 
-use andon_mio::Options;
+use andon_driver::Options;
 
+use crate::Driver;
 use crate::puppet::*;
 
 fn resolved(run: &Run) -> Vec<std::net::SocketAddr> {
@@ -11,9 +12,8 @@ fn resolved(run: &Run) -> Vec<std::net::SocketAddr> {
     }
 }
 
-#[test]
-fn localhost_has_loopback_addresses() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn localhost_has_loopback_addresses<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     tell(&run, Command::Resolve("localhost".into(), 8333));
     let addrs = resolved(&run);
     assert!(!addrs.is_empty());
@@ -23,9 +23,8 @@ fn localhost_has_loopback_addresses() {
     stop(run);
 }
 
-#[test]
-fn what_is_no_host_name_has_no_address() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn what_is_no_host_name_has_no_address<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     // No resolver can put these into a question: a zero byte, and a label of more than 63 bytes.
     for host in ["nul\0byte".to_owned(), "x".repeat(300)] {
         tell(&run, Command::Resolve(host, 1));
@@ -34,10 +33,9 @@ fn what_is_no_host_name_has_no_address() {
     stop(run);
 }
 
-#[test]
-fn each_of_many_look_ups_is_answered() {
+pub fn each_of_many_look_ups_is_answered<D: Driver>() {
     // More than the resolver takes at once: some fail, all are answered, and nothing is lost after them.
-    let (run, _) = start(Options { command_queue: 1_000, ..Options::default() }, Puppet::default());
+    let (run, _) = start::<D>(Options { command_queue: 1_000, ..Options::default() }, Puppet::default());
     for _ in 0..500 {
         tell(&run, Command::Resolve("127.0.0.1".into(), 1));
     }

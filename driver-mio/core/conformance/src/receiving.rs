@@ -4,15 +4,15 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use andon_driver::{Options, Received};
 use andon_kernel::Disconnect;
-use andon_mio::{Options, Received};
 use socket2::SockRef;
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn bytes_before_the_end_come_before_it() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn bytes_before_the_end_come_before_it<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     for len in [1, 1_000, 300_000] {
         let (conn, peer) = accepted(&run, addr);
         write_all(&peer, len).join().unwrap();
@@ -23,9 +23,8 @@ fn bytes_before_the_end_come_before_it() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn a_half_closed_connection_is_closed() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn a_half_closed_connection_is_closed<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     peer.write_all(b"last words").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -35,9 +34,8 @@ fn a_half_closed_connection_is_closed() {
     stop(run);
 }
 
-#[test]
-fn a_reset_says_so() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn a_reset_says_so<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     let (conn, peer) = dialled(&run);
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
@@ -45,10 +43,9 @@ fn a_reset_says_so() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn megabytes_come_through_small_buffers() {
+pub fn megabytes_come_through_small_buffers<D: Driver>() {
     const LEN: usize = 4 << 20;
-    let (run, _) = start(Options::default(), Puppet { echo: true, ..Puppet::default() });
+    let (run, _) = start::<D>(Options::default(), Puppet { echo: true, ..Puppet::default() });
     let (_, mut peer) = dialled(&run);
     SockRef::from(&peer).set_send_buffer_size(32 * 1024).unwrap();
     SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
@@ -58,9 +55,8 @@ fn megabytes_come_through_small_buffers() {
     stop(run);
 }
 
-#[test]
-fn what_comes_while_paused_is_delivered_afterwards() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn what_comes_while_paused_is_delivered_afterwards<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     tell(&run, Command::Pause(conn, true));
     tell(&run, Command::Mark(1));
@@ -77,10 +73,9 @@ fn what_comes_while_paused_is_delivered_afterwards() {
     stop(run);
 }
 
-#[test]
-fn a_paused_flood_is_all_there_afterwards() {
+pub fn a_paused_flood_is_all_there_afterwards<D: Driver>() {
     const LEN: usize = 16 << 20;
-    let (run, addr) = start(listening(), Puppet::default());
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, peer) = accepted(&run, addr);
     let writer = write_all(&peer, LEN);
     let mut all = Vec::new();
@@ -106,11 +101,10 @@ fn a_paused_flood_is_all_there_afterwards() {
     stop(run);
 }
 
-#[test]
-fn a_paused_connection_that_the_peer_closes_waits_without_spinning() {
+pub fn a_paused_connection_that_the_peer_closes_waits_without_spinning<D: Driver>() {
     let puppet = Puppet::default();
     let counts = puppet.counts.clone();
-    let (run, addr) = start(listening(), puppet);
+    let (run, addr) = start::<D>(listening(), puppet);
     let (conn, mut peer) = accepted(&run, addr);
     tell(&run, Command::Pause(conn, true));
     tell(&run, Command::Mark(1));
@@ -127,9 +121,8 @@ fn a_paused_connection_that_the_peer_closes_waits_without_spinning() {
     stop(run);
 }
 
-#[test]
-fn a_flood_on_one_connection_starves_no_other() {
-    let (run, addr) = start(listening(), Puppet { quiet: true, ..Puppet::default() });
+pub fn a_flood_on_one_connection_starves_no_other<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet { quiet: true, ..Puppet::default() });
     let (_, flood) = accepted(&run, addr);
     let mut flooding = flood.try_clone().unwrap();
     let flooder = std::thread::spawn(move || while flooding.write_all(&[7; 256 * 1024]).is_ok() {});

@@ -8,9 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use andon_driver::{DriverError, Options, Received, Waker};
 use andon_kernel::{Batch, Checked, Completion, MemoryStore, Scan, Store, Ticket};
-use andon_mio::{Driver, DriverError, Options, Received, Waker};
 
+use crate::Driver;
 use crate::puppet::*;
 
 #[derive(Debug)]
@@ -58,9 +59,8 @@ impl Store for Failing {
     }
 }
 
-#[test]
-fn a_store_that_fails_ends_the_driver_with_its_error() {
-    let driver = Driver::new(listening()).unwrap();
+pub fn a_store_that_fails_ends_the_driver_with_its_error<D: Driver>() {
+    let driver = D::new(listening()).unwrap();
     let addr = driver.local_addresses()[0];
     let store = Failing { left: 2, inner: MemoryStore::new() };
     let run = driver.spawn(Checked::new(Puppet::default()), store).unwrap();
@@ -82,9 +82,8 @@ fn a_store_that_fails_ends_the_driver_with_its_error() {
     }
 }
 
-#[test]
-fn a_machine_that_panics_ends_the_driver_with_its_message() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn a_machine_that_panics_ends_the_driver_with_its_message<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (_, mut peer) = accepted(&run, addr);
     tell(&run, Command::Panic);
     assert_eq!(run.recv_timeout(LIMIT), Received::Ended);
@@ -142,8 +141,8 @@ impl Store for Lagging {
     }
 }
 
-fn lagging(options: Options, puppet: Puppet) -> (Run, std::net::SocketAddr, Arc<Gate>) {
-    let driver = Driver::new(options).unwrap();
+fn lagging<D: Driver>(options: Options, puppet: Puppet) -> (Run, std::net::SocketAddr, Arc<Gate>) {
+    let driver = D::new(options).unwrap();
     let addr = driver.local_addresses()[0];
     let gate = Arc::new(Gate {
         open: AtomicBool::new(false),
@@ -154,11 +153,10 @@ fn lagging(options: Options, puppet: Puppet) -> (Run, std::net::SocketAddr, Arc<
     (driver.spawn(Checked::new(puppet), store).unwrap(), addr, gate)
 }
 
-#[test]
-fn while_the_store_lags_nothing_is_let_in_but_timers() {
+pub fn while_the_store_lags_nothing_is_let_in_but_timers<D: Driver>() {
     let puppet = Puppet { every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr, gate) = lagging(listening(), puppet);
+    let (run, addr, gate) = lagging::<D>(listening(), puppet);
     let (conn, mut peer) = accepted(&run, addr);
     tell(&run, Command::Store);
     wait_until("a request to the store", || gate.outstanding.load(Ordering::SeqCst) == 1);
@@ -176,9 +174,8 @@ fn while_the_store_lags_nothing_is_let_in_but_timers() {
     stop(run);
 }
 
-#[test]
-fn a_stop_waits_for_the_store() {
-    let (run, _, gate) = lagging(listening(), Puppet::default());
+pub fn a_stop_waits_for_the_store<D: Driver>() {
+    let (run, _, gate) = lagging::<D>(listening(), Puppet::default());
     tell(&run, Command::Store);
     run.stop();
     expect(&run, &Event::Stopped);

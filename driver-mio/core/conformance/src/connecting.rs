@@ -1,19 +1,19 @@
 //! Dials and accepts, and how they fail.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use andon_driver::{Options, Received};
 use andon_kernel::{Checked, ConnId, Disconnect, Link, MemoryStore};
-use andon_mio::{Driver, Options, Received};
 use socket2::{Domain, Socket, Type};
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn bytes_go_both_ways_on_dials_and_accepts() {
-    let (server, addr) = start(listening(), Puppet { echo: true, ..Puppet::default() });
-    let (client, _) = start(Options::default(), Puppet::default());
+pub fn bytes_go_both_ways_on_dials_and_accepts<D: Driver>() {
+    let (server, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
+    let (client, _) = start::<D>(Options::default(), Puppet::default());
     tell(&client, Command::Dial(addr));
     expect(&client, &Event::Connected(ConnId::dialled(0), addr, Link::Outbound));
     match next(&server) {
@@ -33,9 +33,36 @@ fn bytes_go_both_ways_on_dials_and_accepts() {
     assert_eq!(stop(server), [Event::Stopped]);
 }
 
-#[test]
-fn byte_by_byte_is_the_same() {
-    let (run, addr) = start(listening(), Puppet { echo: true, ..Puppet::default() });
+pub fn both_families_are_served<D: Driver>() {
+    let six = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    if TcpListener::bind(six).is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    let options = Options { listen: vec![LOOPBACK, six], ..Options::default() };
+    let driver = D::new(options).unwrap();
+    let addresses = driver.local_addresses().to_vec();
+    let puppet = Puppet { echo: true, ..Puppet::default() };
+    let server = driver.spawn(Checked::new(puppet), MemoryStore::new()).unwrap();
+    let (client, _) = start::<D>(Options::default(), Puppet::default());
+    for (index, addr) in addresses.into_iter().enumerate() {
+        let conn = ConnId::dialled(index as u64);
+        tell(&client, Command::Dial(addr));
+        expect(&client, &Event::Connected(conn, addr, Link::Outbound));
+        match next(&server) {
+            Event::Connected(_, remote, Link::Inbound) => assert_eq!(remote.ip(), addr.ip()),
+            other => panic!("{other:?}"),
+        }
+        tell(&client, Command::Send(conn, pattern(index, 1_000)));
+        assert_eq!(received(&client, conn, 1_000), pattern(index, 1_000));
+    }
+    stop(client);
+    server.stop();
+    server.join().unwrap();
+}
+
+pub fn byte_by_byte_is_the_same<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
     let (_, mut peer) = accepted(&run, addr);
     peer.set_nodelay(true).unwrap();
     let bytes = pattern(3, 500);
@@ -46,18 +73,16 @@ fn byte_by_byte_is_the_same() {
     stop(run);
 }
 
-#[test]
-fn a_refused_dial_says_so() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn a_refused_dial_says_so<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     let nobody = TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
     tell(&run, Command::Dial(nobody));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::Refused));
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn a_dial_that_fails_at_once_is_told_once() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn a_dial_that_fails_at_once_is_told_once<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     // No connection can be opened to a broadcast address; no packet leaves for the attempt.
     tell(&run, Command::Dial("255.255.255.255:9".parse().unwrap()));
     assert_eq!(disconnected(&run).0, ConnId::dialled(0));
@@ -66,8 +91,7 @@ fn a_dial_that_fails_at_once_is_told_once() {
     stop(run);
 }
 
-#[test]
-fn a_dial_that_is_not_answered_times_out() {
+pub fn a_dial_that_is_not_answered_times_out<D: Driver>() {
     // Who connects to a socket with a full backlog gets no answer (on Linux).
     let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     silent.bind(&LOOPBACK.into()).unwrap();
@@ -85,13 +109,13 @@ fn a_dial_that_is_not_answered_times_out() {
         return;
     }
     let options = Options { connect_timeout: Duration::from_millis(300), ..Options::default() };
-    let (run, _) = start(options, Puppet::default());
+    let (run, _) = start::<D>(options, Puppet::default());
     tell(&run, Command::Dial(addr));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::TimedOut));
     stop(run);
 
     // And one that is still waiting ends when the machine stops.
-    let (run, _) = start(Options::default(), Puppet::default());
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     tell(&run, Command::Dial(addr));
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
@@ -99,20 +123,18 @@ fn a_dial_that_is_not_answered_times_out() {
     assert_eq!(left, [Event::Stopped, Event::Disconnected(ConnId::dialled(0), Disconnect::Closed)]);
 }
 
-#[test]
-fn a_dial_can_be_closed_before_it_is_answered() {
-    let (run, _) = start(Options::default(), Puppet::default());
+pub fn a_dial_can_be_closed_before_it_is_answered<D: Driver>() {
+    let (run, _) = start::<D>(Options::default(), Puppet::default());
     let listener = TcpListener::bind(LOOPBACK).unwrap();
     tell(&run, Command::DialAndClose(listener.local_addr().unwrap()));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::Closed));
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn two_thousand_are_accepted() {
+pub fn two_thousand_are_accepted<D: Driver>() {
     const COUNT: u64 = 2_000;
     let options = Options { max_connections: COUNT as usize, ..listening() };
-    let (run, addr) = start(options, Puppet { echo: true, ..Puppet::default() });
+    let (run, addr) = start::<D>(options, Puppet { echo: true, ..Puppet::default() });
     let peers = std::thread::spawn(move || {
         let connect = |_| limited(TcpStream::connect(addr).unwrap());
         let mut peers: Vec<TcpStream> = (0..COUNT).map(connect).collect();
@@ -135,9 +157,8 @@ fn two_thousand_are_accepted() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn no_more_than_the_limit_are_open() {
-    let (run, addr) = start(Options { max_connections: 2, ..listening() }, Puppet::default());
+pub fn no_more_than_the_limit_are_open<D: Driver>() {
+    let (run, addr) = start::<D>(Options { max_connections: 2, ..listening() }, Puppet::default());
     let (first, peer) = accepted(&run, addr);
     let (_, _second) = accepted(&run, addr);
     // One too many: it sees the end, and the machine sees nothing of it.
@@ -154,17 +175,15 @@ fn no_more_than_the_limit_are_open() {
     stop(run);
 }
 
-#[test]
-fn a_port_in_use_is_an_error_at_once() {
-    let first = Driver::new(listening()).unwrap();
+pub fn a_port_in_use_is_an_error_at_once<D: Driver>() {
+    let first = D::new(listening()).unwrap();
     let again = Options { listen: first.local_addresses().to_vec(), ..Options::default() };
-    assert_eq!(Driver::new(again).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(D::new(again).err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
 }
 
-#[test]
-fn listeners_are_told_in_order_and_all_accept() {
+pub fn listeners_are_told_in_order_and_all_accept<D: Driver>() {
     let options = Options { listen: vec![LOOPBACK; 3], ..Options::default() };
-    let driver = Driver::new(options).unwrap();
+    let driver = D::new(options).unwrap();
     let addresses = driver.local_addresses().to_vec();
     assert_eq!(addresses.len(), 3);
     // Before the machine runs, too.
@@ -176,17 +195,19 @@ fn listeners_are_told_in_order_and_all_accept() {
     stop(run);
 }
 
-/// Runs itself again under a small limit on files, which can't be set from within without unsafe code.
+/// Runs itself again under a small limit on files, which can't be set from within without unsafe code. `path` is what the
+/// test is called, as `module_path!` has it.
 #[cfg(unix)]
-#[test]
-fn running_out_of_files_does_not_spin() {
-    const INNER: &str = "ANDON_MIO_TEST_FEW_FILES";
+pub fn running_out_of_files_does_not_spin<D: Driver>(path: &str) {
+    const INNER: &str = "ANDON_DRIVER_TEST_FEW_FILES";
     if std::env::var_os(INNER).is_none() {
+        let (_program, name) = path.split_once("::").unwrap();
         let test = std::env::current_exe().unwrap();
         let status = std::process::Command::new("sh")
             .arg("-c")
-            .arg(r#"ulimit -n 40 && exec "$0" --exact connecting::running_out_of_files_does_not_spin"#)
+            .arg(r#"ulimit -n 40 && exec "$0" --exact "$1""#)
             .arg(test)
+            .arg(name)
             .env(INNER, "1")
             .status()
             .unwrap();
@@ -195,7 +216,7 @@ fn running_out_of_files_does_not_spin() {
     }
     let puppet = Puppet::default();
     let counts = puppet.counts.clone();
-    let driver = Driver::new(listening()).unwrap();
+    let driver = D::new(listening()).unwrap();
     let addr = driver.local_addresses()[0];
     // All files but five are taken; those who connected wait in the backlog.
     let spare: Vec<_> = (0..5).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();

@@ -4,15 +4,15 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use andon_driver::{Options, Received};
 use andon_kernel::{Disconnect, Link};
-use andon_mio::{Options, Received};
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn a_close_with_flush_sends_everything_first() {
+pub fn a_close_with_flush_sends_everything_first<D: Driver>() {
     const LEN: usize = 6 << 20;
-    let (run, addr) = start(listening(), Puppet::default());
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     // What the peer has sent and nobody will read must not cost it the answer.
     peer.write_all(&[1; 1_000]).unwrap();
@@ -30,10 +30,9 @@ fn a_close_with_flush_sends_everything_first() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn a_close_with_flush_serves_a_peer_that_has_closed_its_half() {
+pub fn a_close_with_flush_serves_a_peer_that_has_closed_its_half<D: Driver>() {
     const LEN: usize = 6 << 20;
-    let (run, addr) = start(listening(), Puppet::default());
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     tell(&run, Command::SendAndClose(conn, pattern(0, LEN), true));
     tell(&run, Command::Mark(1));
@@ -46,9 +45,8 @@ fn a_close_with_flush_serves_a_peer_that_has_closed_its_half() {
     stop(run);
 }
 
-#[test]
-fn a_close_without_flush_is_at_once() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn a_close_without_flush_is_at_once<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     // Far more than the sockets hold: most of it is dropped, and nobody waits for the peer to read.
     tell(&run, Command::SendAndClose(conn, vec![1; 8 << 20], false));
@@ -59,9 +57,8 @@ fn a_close_without_flush_is_at_once() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn a_peer_that_never_closes_is_not_waited_for_long() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn a_peer_that_never_closes_is_not_waited_for_long<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, _peer) = accepted(&run, addr);
     tell(&run, Command::SendAndClose(conn, vec![1; 8 << 20], true));
     assert_eq!(run.recv_timeout(Duration::from_millis(200)), Received::TimedOut);
@@ -70,9 +67,8 @@ fn a_peer_that_never_closes_is_not_waited_for_long() {
     stop(run);
 }
 
-#[test]
-fn a_flood_after_a_close_is_not_heard_and_ends() {
-    let (run, addr) = start(listening(), Puppet { quiet: true, ..Puppet::default() });
+pub fn a_flood_after_a_close_is_not_heard_and_ends<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet { quiet: true, ..Puppet::default() });
     let (conn, mut peer) = accepted(&run, addr);
     let flooder = std::thread::spawn(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {});
     tell(&run, Command::SendAndClose(conn, b"bye".to_vec(), true));
@@ -85,10 +81,9 @@ fn a_flood_after_a_close_is_not_heard_and_ends() {
     stop(run);
 }
 
-#[test]
-fn a_stop_with_flush_delivers_what_was_sent() {
+pub fn a_stop_with_flush_delivers_what_was_sent<D: Driver>() {
     const LEN: usize = 4 << 20;
-    let (run, addr) = start(listening(), Puppet { flush_at_stop: true, ..Puppet::default() });
+    let (run, addr) = start::<D>(listening(), Puppet { flush_at_stop: true, ..Puppet::default() });
     let (conn, mut peer) = accepted(&run, addr);
     tell(&run, Command::Send(conn, pattern(0, LEN)));
     run.stop();
@@ -101,10 +96,9 @@ fn a_stop_with_flush_delivers_what_was_sent() {
     TcpListener::bind(addr).unwrap();
 }
 
-#[test]
-fn each_of_many_short_connections_ends_once() {
-    let (server, addr) = start(listening(), Puppet::default());
-    let (client, _) = start(Options::default(), Puppet::default());
+pub fn each_of_many_short_connections_ends_once<D: Driver>() {
+    let (server, addr) = start::<D>(listening(), Puppet::default());
+    let (client, _) = start::<D>(Options::default(), Puppet::default());
     for index in 0..200 {
         let conn = andon_kernel::ConnId::dialled(index);
         tell(&client, Command::Dial(addr));

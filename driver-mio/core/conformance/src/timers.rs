@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::time::Duration;
 
-use andon_mio::Options;
+use andon_driver::Options;
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn an_idle_driver_sleeps() {
+pub fn an_idle_driver_sleeps<D: Driver>() {
     let puppet = Puppet::default();
     let counts = puppet.counts.clone();
-    let (run, addr) = start(listening(), puppet);
+    let (run, addr) = start::<D>(listening(), puppet);
     let (_, _peer) = accepted(&run, addr);
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
@@ -27,11 +27,10 @@ fn an_idle_driver_sleeps() {
     stop(run);
 }
 
-#[test]
-fn a_deadline_costs_few_rounds() {
+pub fn a_deadline_costs_few_rounds<D: Driver>() {
     let puppet = Puppet { every: Some(Duration::from_millis(50)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, _) = start(Options::default(), puppet);
+    let (run, _) = start::<D>(Options::default(), puppet);
     wait_until("20 wakes", || count(&counts.wakes) >= 20);
     let (wakes, looks) = (count(&counts.wakes), count(&counts.deadlines));
     // A round reads the deadline about ten times; before one there may be a few that come within 100 µs too early.
@@ -39,12 +38,11 @@ fn a_deadline_costs_few_rounds() {
     stop(run);
 }
 
-#[test]
-fn work_cut_in_pieces_goes_on_at_once() {
+pub fn work_cut_in_pieces_goes_on_at_once<D: Driver>() {
     // Due again a microsecond later each time. At a millisecond for each, 100,000 would take longer than the limit.
     let puppet = Puppet { every: Some(Duration::from_micros(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start(listening(), puppet);
+    let (run, addr) = start::<D>(listening(), puppet);
     wait_until("100,000 wakes", || count(&counts.wakes) >= 100_000);
     // And the network has its turn all the same.
     let (conn, mut peer) = accepted(&run, addr);
@@ -53,11 +51,10 @@ fn work_cut_in_pieces_goes_on_at_once() {
     stop(run);
 }
 
-#[test]
-fn a_flood_does_not_starve_timers() {
+pub fn a_flood_does_not_starve_timers<D: Driver>() {
     let puppet = Puppet { quiet: true, every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start(listening(), puppet);
+    let (run, addr) = start::<D>(listening(), puppet);
     let mut flooders = Vec::new();
     for _ in 0..4 {
         let (_, mut peer) = accepted(&run, addr);

@@ -3,15 +3,15 @@
 use std::io::Read;
 use std::time::Duration;
 
+use andon_driver::{Options, Received};
 use andon_kernel::Disconnect;
-use andon_mio::{Options, Received};
 use socket2::SockRef;
 
+use crate::Driver;
 use crate::puppet::*;
 
-#[test]
-fn many_small_sends_of_one_turn_arrive_in_order() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn many_small_sends_of_one_turn_arrive_in_order<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     let lens = (0..3_000).map(|index| 1 + index % 97);
     let mut all = Vec::new();
@@ -25,10 +25,9 @@ fn many_small_sends_of_one_turn_arrive_in_order() {
     stop(run);
 }
 
-#[test]
-fn sends_wait_for_a_reader_up_to_the_cap() {
+pub fn sends_wait_for_a_reader_up_to_the_cap<D: Driver>() {
     const LEN: usize = 12 << 20;
-    let (run, addr) = start(Options { send_queue_bytes: LEN, ..listening() }, Puppet::default());
+    let (run, addr) = start::<D>(Options { send_queue_bytes: LEN, ..listening() }, Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     for from in (0..LEN).step_by(1 << 20) {
         tell(&run, Command::Send(conn, pattern(from, 1 << 20)));
@@ -39,9 +38,8 @@ fn sends_wait_for_a_reader_up_to_the_cap() {
     stop(run);
 }
 
-#[test]
-fn a_full_send_queue_ends_the_connection_once() {
-    let (run, addr) = start(Options { send_queue_bytes: 1 << 20, ..listening() }, Puppet::default());
+pub fn a_full_send_queue_ends_the_connection_once<D: Driver>() {
+    let (run, addr) = start::<D>(Options { send_queue_bytes: 1 << 20, ..listening() }, Puppet::default());
     let (conn, _peer) = accepted(&run, addr);
     // More than the sockets hold. All in one turn: the machine can't know yet that the connection has ended.
     tell(&run, Command::SendAll(conn, vec![vec![1; 1 << 20]; 64]));
@@ -51,9 +49,8 @@ fn a_full_send_queue_ends_the_connection_once() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn each_flush_is_answered_once() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn each_flush_is_answered_once<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     // Nothing was sent: all is gone already.
     tell(&run, Command::Flush(conn));
@@ -67,10 +64,9 @@ fn each_flush_is_answered_once() {
     assert_eq!(stop(run), [Event::Stopped, Event::Disconnected(conn, Disconnect::Closed)]);
 }
 
-#[test]
-fn a_flush_waits_for_what_was_sent_before_it() {
+pub fn a_flush_waits_for_what_was_sent_before_it<D: Driver>() {
     const LEN: usize = 8 << 20;
-    let (run, addr) = start(Options { send_queue_bytes: 2 * LEN, ..listening() }, Puppet::default());
+    let (run, addr) = start::<D>(Options { send_queue_bytes: 2 * LEN, ..listening() }, Puppet::default());
     let (conn, mut peer) = accepted(&run, addr);
     SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
     tell(&run, Command::Send(conn, pattern(0, LEN)));
@@ -82,12 +78,11 @@ fn a_flush_waits_for_what_was_sent_before_it() {
     stop(run);
 }
 
-#[test]
-fn fifty_megabytes_are_paced_through_a_small_queue() {
+pub fn fifty_megabytes_are_paced_through_a_small_queue<D: Driver>() {
     const LEN: usize = 50 << 20;
     // The machine sends 64 KiB at each `Drained`, so the cap of 64 KiB is enough for any amount.
     let options = Options { send_queue_bytes: 64 * 1024, ..listening() };
-    let (run, addr) = start(options, Puppet { pour: LEN, ..Puppet::default() });
+    let (run, addr) = start::<D>(options, Puppet { pour: LEN, ..Puppet::default() });
     let (conn, mut peer) = accepted(&run, addr);
     SockRef::from(&peer).set_recv_buffer_size(32 * 1024).unwrap();
     let reader = std::thread::spawn(move || {
@@ -112,9 +107,8 @@ fn fifty_megabytes_are_paced_through_a_small_queue() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-#[test]
-fn a_write_to_a_peer_that_has_gone_ends_even_a_paused_connection() {
-    let (run, addr) = start(listening(), Puppet::default());
+pub fn a_write_to_a_peer_that_has_gone_ends_even_a_paused_connection<D: Driver>() {
+    let (run, addr) = start::<D>(listening(), Puppet::default());
     let (conn, peer) = accepted(&run, addr);
     tell(&run, Command::Pause(conn, true));
     tell(&run, Command::Mark(1));
