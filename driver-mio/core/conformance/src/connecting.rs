@@ -195,23 +195,10 @@ pub fn listeners_are_told_in_order_and_all_accept<D: Driver>() {
     stop(run);
 }
 
-/// Runs itself again under a small limit on files, which can't be set from within without unsafe code. `path` is what the
-/// test is called, as `module_path!` has it.
+/// Runs itself again under a small limit on files. `path` is what the test is called, as `module_path!` has it.
 #[cfg(unix)]
 pub fn running_out_of_files_does_not_spin<D: Driver>(path: &str) {
-    const INNER: &str = "ANDON_DRIVER_TEST_FEW_FILES";
-    if std::env::var_os(INNER).is_none() {
-        let (_program, name) = path.split_once("::").unwrap();
-        let test = std::env::current_exe().unwrap();
-        let status = std::process::Command::new("sh")
-            .arg("-c")
-            .arg(r#"ulimit -n 40 && exec "$0" --exact "$1""#)
-            .arg(test)
-            .arg(name)
-            .env(INNER, "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+    if !alone(path, "ANDON_DRIVER_TEST_FEW_FILES", "40") {
         return;
     }
     let puppet = Puppet::default();

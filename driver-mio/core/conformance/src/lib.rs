@@ -178,10 +178,18 @@ macro_rules! conformance {
             use super::*;
 
             $crate::conformance! { @cases $driver, timers:
+                a_thousand_idle_peers_cost_nothing
                 an_idle_driver_sleeps
                 a_deadline_costs_few_rounds
                 work_cut_in_pieces_goes_on_at_once
                 a_flood_does_not_starve_timers
+            }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn an_idle_process_sleeps() {
+                let path = concat!(module_path!(), "::an_idle_process_sleeps");
+                $crate::timers::an_idle_process_sleeps::<$driver>(path);
             }
         }
     };

@@ -362,3 +362,24 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
     panic!("{what} did not come about");
 }
+
+/// Runs the test of this path again, alone in a process that is marked by a variable and has a limit on its files, which
+/// can't be set from within without unsafe code. Whether this is that process.
+#[cfg(unix)]
+pub(crate) fn alone(path: &str, mark: &str, files: &str) -> bool {
+    if std::env::var_os(mark).is_some() {
+        return true;
+    }
+    let (_program, name) = path.split_once("::").unwrap();
+    let status = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(r#"{ [ "$2" = unlimited ] || ulimit -n "$2"; } && exec "$0" --exact "$1""#)
+        .arg(std::env::current_exe().unwrap())
+        .arg(name)
+        .arg(files)
+        .env(mark, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
+}

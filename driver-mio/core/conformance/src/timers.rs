@@ -70,3 +70,76 @@ pub fn a_flood_does_not_starve_timers<D: Driver>() {
         flooder.join().unwrap();
     }
 }
+
+pub fn a_thousand_idle_peers_cost_nothing<D: Driver>() {
+    const COUNT: usize = 1_000;
+    let puppet = Puppet { echo: true, ..Puppet::default() };
+    let counts = puppet.counts.clone();
+    let (run, addr) = start::<D>(Options { max_connections: COUNT, ..listening() }, puppet);
+    let mut peers: Vec<_> = (0..COUNT).map(|_| accepted(&run, addr).1).collect();
+    let looks = || {
+        let before = count(&counts.deadlines);
+        std::thread::sleep(Duration::from_millis(300));
+        count(&counts.deadlines) - before
+    };
+    wait_until("rest", || looks() == 0);
+    assert_eq!(looks(), 0);
+    // One of them speaks, and no other is looked at: a machine that hears a thousand times has a thousand inputs.
+    let (inputs, before) = (count(&counts.inputs), count(&counts.deadlines));
+    for _ in 0..100 {
+        peers[COUNT / 2].write_all(b"1").unwrap();
+        assert_eq!(read(&mut peers[COUNT / 2], 1), b"1");
+    }
+    assert_eq!(count(&counts.inputs) - inputs, 100);
+    let looks = count(&counts.deadlines) - before;
+    assert!(looks < 100 * 100, "{looks} looks at the deadline for 100 bytes");
+    drop(peers);
+    run.stop();
+    while run.recv().is_some() {}
+    run.join().unwrap();
+}
+
+/// Runs itself again, alone in its process. `path` is what the test is called, as `module_path!` has it.
+#[cfg(target_os = "linux")]
+pub fn an_idle_process_sleeps<D: Driver>(path: &str) {
+    if !alone(path, "ANDON_DRIVER_TEST_IDLE", "unlimited") {
+        return;
+    }
+    let (run, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
+    let (_, mut peer) = accepted(&run, addr);
+    for _ in 0..100 {
+        peer.write_all(b"1").unwrap();
+        assert_eq!(read(&mut peer, 1), b"1");
+    }
+    // No thread of the process was let run, whatever it would have done then.
+    let runs = |time| {
+        let before = runs_of_other_threads();
+        std::thread::sleep(time);
+        runs_of_other_threads() - before
+    };
+    wait_until("rest", || runs(Duration::from_millis(300)) == 0);
+    assert_eq!(runs(Duration::from_secs(2)), 0);
+    let before = runs_of_other_threads();
+    peer.write_all(b"1").unwrap();
+    assert_eq!(read(&mut peer, 1), b"1");
+    wait_until("a run", || runs_of_other_threads() > before);
+    stop(run);
+}
+
+/// How often the system has switched away from each other thread of this process, which it does after each run.
+#[cfg(target_os = "linux")]
+fn runs_of_other_threads() -> u64 {
+    let own = std::fs::read_link("/proc/thread-self").unwrap();
+    let mut runs = 0;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        let thread = thread.unwrap();
+        if Some(&*thread.file_name()) == own.file_name() {
+            continue;
+        }
+        // One that has ended meanwhile does not count.
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        runs += lines.map(|(_, number)| number.trim().parse::<u64>().unwrap()).sum::<u64>();
+    }
+    runs
+}
