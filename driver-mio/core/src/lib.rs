@@ -8,7 +8,9 @@
 //! - [`Options`].
 //!
 //! For drivers: a [`Reactor`] is sockets that never block, and [`Rounds`] does everything else, in rounds of bounded
-//! work.
+//! work. [`Task`] is a whole driver as one future, for what runs futures: [`AsyncReactor`] adds its timer, and [`Signals`]
+//! say which of its sockets was woken, for which
+//! it was asked by [`attempt`].
 //!
 //! - **Timers first.** The machine is woken before anything else in each round, and again before each piece of work
 //!   for a socket; such a piece is bounded. So no socket starves the timers, or another socket.
@@ -20,6 +22,7 @@
 //! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
 
 mod application;
+mod attempt;
 mod clock;
 mod connection;
 mod ending;
@@ -34,15 +37,20 @@ mod reactor;
 mod resolver;
 mod rounds;
 mod shared;
+mod signals;
 mod stopper;
+mod task;
 mod waker;
 
 pub use application::{Application, EventStream, Receive};
+pub use attempt::attempt;
 pub use ending::{DriverEnd, Ending, ends};
 pub use error::{CommandError, DriverError, Received};
 pub use handle::Handle;
 pub use options::Options;
 pub use reactor::{Reactor, Source, Stream};
 pub use rounds::{Next, Rounds};
+pub use signals::{Direction, Signals};
 pub use stopper::Stopper;
+pub use task::{AsyncReactor, Task};
 pub use waker::Waker;
