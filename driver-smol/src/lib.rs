@@ -1,0 +1,44 @@
+//! Runs a machine of [`andon_kernel`] over [`async_io`], which is under smol: one future with the sockets, the clock and
+//! the wait, for any executor. Nothing of another runtime is in it.
+//!
+//! ```no_run
+//! # use andon_kernel::{Machine, MemoryStore};
+//! # fn start<F: Future<Output = ()> + Send + 'static>(_: F) {}
+//! # async fn run<M>(machine: M) -> Result<(), Box<dyn std::error::Error>>
+//! # where M: Machine + Send + 'static, M::Command: Send, M::Event: Send + std::fmt::Debug {
+//! let driver = andon_smol::Driver::new(andon_smol::Options::default())?;
+//! let (handle, future) = driver.future(machine, MemoryStore::new())?;
+//! start(future); // as `smol::spawn(future).detach()`
+//! let (application, ending) = handle.split();
+//! while let Some(event) = application.recv_async().await {
+//!     println!("{event:?}");
+//! }
+//! ending.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Driver::spawn`] runs it on a thread of its own instead, for a program that is not async. The application's end is
+//! the same and has nothing of an executor in it: it works from plain threads and under any.
+//!
+//! - **One future.** No task and no channel for a peer: each socket has a waker of its own that says which it is, and the
+//!   one future looks at those.
+//! - **Timers first.** The machine is woken before anything else in each round, and again before each piece of work
+//!   for a socket; such a piece is bounded. So no socket starves the timers, or another socket. After each round the
+//!   future gives way to the others of the executor.
+//! - **No ticks.** It sleeps until a socket, the store, the application or the machine's deadline wakes it: one timer
+//!   is set to that, and none if there is no deadline.
+//! - **Bounded.** Send queues, commands, events, look-ups, connections: each has a cap. While the application does not
+//!   take events, or the store lags, nothing is read, accepted or taken, and the other side's TCP window closes.
+//!
+//! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
+
+mod driver;
+mod sockets;
+mod timer;
+
+pub use andon_driver::{
+    Application, CommandError, DriverError, Ending, EventStream, Handle, Options, Receive, Received, Stopper,
+    Waker,
+};
+pub use driver::Driver;
