@@ -46,21 +46,18 @@ where
     }
 
     /// When the machine is to be woken; none: not before something else happens.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.shell.deadline().filter(|_| self.room() != Room::Overfull)
+    pub(crate) fn deadline(&self, room: Room) -> Option<Instant> {
+        self.shell.deadline().filter(|_| room != Room::Overfull)
     }
 
     /// Whether the machine may be given what comes from sockets, look-ups and the application.
-    pub(crate) fn takes_input(&self) -> bool {
-        self.stopped || (self.takes_completions() && !self.shell.is_congested())
+    pub(crate) fn takes_input(&self, room: Room) -> bool {
+        self.stopped || (room == Room::Open && !self.shell.is_congested())
     }
 
-    /// Whether the machine may be given what comes from the store.
-    pub(crate) fn takes_completions(&self) -> bool {
-        self.room() == Room::Open
-    }
-
-    fn room(&self) -> Room {
+    /// How much the machine may be given. If not everything, the driver is woken when there is room: what is decided
+    /// before a wait stands on one answer, as another might say that there is some, and take that back.
+    pub(crate) fn room(&self) -> Room {
         if self.stopped { Room::Open } else { self.shared.events.room() }
     }
 
@@ -91,7 +88,8 @@ where
     /// What is due by the clock: the machine's deadline, then the limits of dials and closes.
     pub(crate) fn tick(&mut self) -> Result<(), DriverError> {
         let now = self.now();
-        if self.deadline().is_some_and(|deadline| deadline <= now.instant) && self.shell.wake(now) {
+        if self.deadline(self.room()).is_some_and(|deadline| deadline <= now.instant) && self.shell.wake(now)
+        {
             self.carry_out(now)?;
         }
         self.network.expire(now.instant);

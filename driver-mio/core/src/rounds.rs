@@ -9,6 +9,7 @@ use andon_kernel::{ConnId, Input, Instant, Link, Machine, Shell, Store};
 use crate::engine::Engine;
 use crate::listener::{Listener, REST};
 use crate::network::Network;
+use crate::queue::Room;
 use crate::reactor::{Reactor, Source};
 use crate::resolver::Resolver;
 use crate::shared::Shared;
@@ -167,7 +168,7 @@ where
     fn take_completions(&mut self) -> Result<(), DriverError> {
         for _ in 0..TURNS_PER_ROUND {
             self.engine.tick()?;
-            if !self.engine.takes_completions() {
+            if self.engine.room() != Room::Open {
                 self.completions = Completions::HeldOff;
                 return Ok(());
             }
@@ -216,7 +217,7 @@ where
     fn accept(&mut self) -> Result<(), DriverError> {
         for listener in &mut self.listeners {
             self.engine.tick()?;
-            if self.engine.takes_input() {
+            if self.engine.takes_input(self.engine.room()) {
                 listener.accept(self.engine.now().instant, &mut self.engine.network);
             }
         }
@@ -294,32 +295,32 @@ where
     /// Timers first; then whether the machine may be given what comes next.
     fn may_go_on(&mut self) -> Result<bool, DriverError> {
         self.engine.tick()?;
-        Ok(self.engine.takes_input())
+        Ok(self.engine.takes_input(self.engine.room()))
     }
 
     fn next(&self) -> Next {
         if self.is_finished() {
             return Next::Finished;
         }
-        if self.has_work() {
+        let room = self.engine.room();
+        if self.has_work(room) {
             return Next::Round;
         }
-        match self.deadline() {
+        match self.deadline(room) {
             Some(deadline) if self.time_until(deadline) <= NO_WAIT => Next::Round,
             deadline => Next::Wait(deadline),
         }
     }
 
-    fn has_work(&self) -> bool {
-        // Asking the engine notes that the driver waits for room, if it has to: then the application wakes it.
+    fn has_work(&self, room: Room) -> bool {
         let completions = match self.completions {
             Completions::Taken => false,
-            Completions::HeldOff | Completions::MoreToCome => self.engine.takes_completions(),
+            Completions::HeldOff | Completions::MoreToCome => room == Room::Open,
         };
         if completions || self.engine.network.has_closing() {
             return true;
         }
-        self.engine.takes_input()
+        self.engine.takes_input(room)
             && (self.engine.network.ready() > 0
                 || self.engine.network.ended() > 0
                 || self.engine.resolver.done() > 0
@@ -327,11 +328,152 @@ where
                 || self.datagram_waits())
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let takes_input = self.engine.takes_input();
+    fn deadline(&self, room: Room) -> Option<Instant> {
+        let takes_input = self.engine.takes_input(room);
         let resume = self.listeners.iter().filter_map(Listener::due).filter(|_| takes_input).min();
         let datagrams = self.datagrams.filter(|_| takes_input && !self.engine.is_stopped());
-        let deadlines = [self.engine.deadline(), self.engine.network.deadline(), resume, datagrams];
+        let deadlines = [self.engine.deadline(room), self.engine.network.deadline(), resume, datagrams];
         deadlines.into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Mutex, OnceLock};
+    use std::task::Poll;
+
+    use andon_kernel::{MemoryStore, Now, Outbox};
+
+    use super::*;
+    use crate::{Application, Stream, Waker, ends};
+
+    /// A network that nothing happens on.
+    struct Nowhere;
+
+    fn nothing<T>() -> io::Result<T> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    impl Reactor for Nowhere {
+        type Accepted = ();
+        type Stream = Self;
+
+        fn dial(&mut self, _: usize, _: SocketAddr) -> io::Result<Self> {
+            nothing()
+        }
+
+        fn accept(&mut self, _: usize) -> io::Result<((), SocketAddr)> {
+            nothing()
+        }
+
+        fn open(&mut self, _: usize, (): ()) -> io::Result<Self> {
+            nothing()
+        }
+
+        fn close(&mut self, _: Self) {}
+
+        fn close_listeners(&mut self) {}
+
+        fn receive(&mut self, _: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+            nothing()
+        }
+
+        fn send(&mut self, _: SocketAddr, _: &[u8]) {}
+    }
+
+    impl Stream for Nowhere {
+        fn poll_dial(&mut self) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            nothing()
+        }
+
+        fn peer_addr(&self) -> io::Result<SocketAddr> {
+            nothing()
+        }
+
+        fn set_nodelay(&self) -> io::Result<()> {
+            nothing()
+        }
+
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            nothing()
+        }
+
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            nothing()
+        }
+
+        fn shut(&mut self) -> io::Result<()> {
+            nothing()
+        }
+    }
+
+    /// Tells of each command, and has the application take one event when its deadline is looked at for the nth time.
+    struct Taking {
+        looks: AtomicUsize,
+        at: usize,
+        application: Arc<OnceLock<Mutex<Application<(), ()>>>>,
+    }
+
+    impl Machine for Taking {
+        type Command = ();
+        type Event = ();
+
+        fn handle(&mut self, _: Now, input: Input<'_, ()>, out: &mut Outbox<()>) {
+            if let Input::Command(()) = input {
+                out.event(());
+            }
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            if self.looks.fetch_add(1, Ordering::SeqCst) == self.at
+                && let Some(application) = self.application.get()
+            {
+                application.lock().unwrap().recv_timeout(Duration::ZERO);
+            }
+            Some(Instant::ZERO + Duration::from_secs(3600))
+        }
+    }
+
+    #[test]
+    fn whenever_an_event_is_taken_a_driver_that_holds_commands_off_is_woken() {
+        const COMMANDS: usize = 8;
+        let mut waited = 0;
+        for at in 0..40 {
+            let wakes = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&wakes);
+            let waker = Waker::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            });
+            let options = Options { event_queue: 4, ..Options::default() };
+            let (handle, end) = ends(&options, waker.clone());
+            let application = Arc::new(OnceLock::new());
+            let machine = Taking { looks: AtomicUsize::new(0), at, application: Arc::clone(&application) };
+            let mut rounds = Rounds::new(machine, MemoryStore::new(), Nowhere, &options, &end);
+            (0..COMMANDS).for_each(|_| handle.command(()).unwrap());
+            application.set(Mutex::new(handle.application())).unwrap();
+            waker.seen();
+            let woken = wakes.load(Ordering::SeqCst);
+            let mut next = rounds.round().unwrap();
+            while next == Next::Round {
+                next = rounds.round().unwrap();
+            }
+            if !end.shared.commands.is_empty() {
+                waited += 1;
+                while handle.recv_timeout(Duration::ZERO) == crate::Received::Event(()) {}
+                assert!(
+                    wakes.load(Ordering::SeqCst) > woken,
+                    "taken at look {at}, and nobody woke the driver"
+                );
+            }
+        }
+        assert!(waited > 20, "{waited}");
     }
 }
