@@ -154,3 +154,26 @@ impl Stream for Connection {
         self.0.shutdown(Shutdown::Write)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn small_writes_are_sent_at_once() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let registry = Poll::new().unwrap().registry().try_clone().unwrap();
+        let mut sockets = Sockets::bind(registry, &Options::default()).unwrap();
+        let mut connection = sockets.dial(0, listener.local_addr().unwrap()).unwrap();
+        let _peer = listener.accept().unwrap();
+        while connection.poll_dial().is_pending() {
+            std::thread::yield_now();
+        }
+        connection.set_nodelay().unwrap();
+        assert!(connection.0.nodelay().unwrap());
+    }
+}
