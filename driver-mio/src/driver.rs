@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 
-use andon_driver::{Handle, Options, Rounds, Waker, ends};
+use andon_driver::{Handle, Options, Rounds, Running, Waker, ends};
 use andon_kernel::{Machine, Store};
 use mio::Poll;
 
-use crate::sockets::{Sockets, WAKER};
+use crate::group::Place;
+use crate::sockets::Sockets;
+use crate::tokens::WAKER;
 use crate::wait::run;
 
 /// A driver that has its sockets and no machine yet.
@@ -18,8 +21,17 @@ pub struct Driver {
     addresses: Vec<SocketAddr>,
     datagram_address: Option<SocketAddr>,
     waker: Waker,
-    poll: Poll,
+    home: Home,
     sockets: Sockets,
+}
+
+/// On which thread it will run.
+#[derive(Debug)]
+enum Home {
+    /// One of its own.
+    Own(Poll),
+    /// A group's.
+    Group(Place),
 }
 
 impl Driver {
@@ -31,9 +43,19 @@ impl Driver {
         let poll = Poll::new()?;
         let interrupt = mio::Waker::new(poll.registry(), WAKER)?;
         let waker = Waker::new(move || interrupt.wake());
-        let sockets = Sockets::bind(poll.registry().try_clone()?, &options)?;
+        let sockets = Sockets::bind(Arc::new(poll.registry().try_clone()?), 0, &options)?;
+        Self::with(options, waker, Home::Own(poll), sockets)
+    }
+
+    /// As [`new`](Self::new), for a place in a group.
+    pub(crate) fn in_group(place: Place, options: Options) -> io::Result<Self> {
+        let sockets = Sockets::bind(place.registry(), place.number(), &options)?;
+        Self::with(options, place.waker(), Home::Group(place), sockets)
+    }
+
+    fn with(options: Options, waker: Waker, home: Home, sockets: Sockets) -> io::Result<Self> {
         let (addresses, datagram_address) = (sockets.listening()?, sockets.datagrams()?);
-        Ok(Self { options, addresses, datagram_address, waker, poll, sockets })
+        Ok(Self { options, addresses, datagram_address, waker, home, sockets })
     }
 
     /// Where the driver accepts connections, in the order of [`Options::listen`]; ports that the system chose are known.
@@ -51,10 +73,11 @@ impl Driver {
         self.waker.clone()
     }
 
-    /// Starts a thread, named `andon-mio`, that runs `machine` over `store`.
+    /// Starts a thread, named `andon-mio`, that runs `machine` over `store`; or has the thread of its
+    /// [`Group`](crate::Group) run it.
     ///
     /// # Errors
-    /// If the system has no room for a thread.
+    /// If the system has no room for a thread, or that of the group has ended by a fault.
     pub fn spawn<M, S>(self, machine: M, store: S) -> io::Result<Handle<M::Command, M::Event>>
     where
         M: Machine + Send + 'static,
@@ -63,11 +86,19 @@ impl Driver {
         M::Command: Send,
         M::Event: Send,
     {
-        let Self { options, waker, poll, sockets, .. } = self;
+        let Self { options, waker, home, sockets, .. } = self;
         let (handle, end) = ends(&options, waker.clone());
-        let rounds = Rounds::new(machine, store, sockets, &options, &end);
-        let work = move || end.run(move || run(rounds, poll, &waker));
-        thread::Builder::new().name("andon-mio".to_owned()).spawn(work)?;
+        match home {
+            Home::Own(poll) => {
+                let rounds = Rounds::new(machine, store, sockets, &options, &end);
+                let work = move || end.run(move || run(rounds, poll, &waker));
+                thread::Builder::new().name("andon-mio".to_owned()).spawn(work)?;
+            }
+            Home::Group(place) => {
+                let running = Running::new(machine, store, sockets, &options, end);
+                place.fill(waker, Box::new(running))?;
+            }
+        }
         Ok(handle)
     }
 }

@@ -19,13 +19,17 @@
 //!   for a socket; such a piece is bounded. So no socket starves the timers, or another socket.
 //! - **No ticks.** The thread sleeps until a socket, the store, the application or the machine's deadline wakes it.
 //! - **Bounded.** Send queues, commands, events, look-ups, connections: each has a cap. While the application does not
-//!   take events, or the store lags, nothing is read, accepted or taken, and the other side's TCP window closes.
+//!   take events, or the store lags, nothing is read or accepted, and the other side's TCP window closes.
 //! - **Edge-triggered.** A socket is read until it has no more; what a round leaves is remembered.
+//!
+//! A [`Group`] runs many machines on one such thread.
 //!
 //! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
 
 mod driver;
+mod group;
 mod sockets;
+mod tokens;
 mod wait;
 
 pub use andon_driver::{
@@ -33,3 +37,4 @@ pub use andon_driver::{
     Waker,
 };
 pub use driver::Driver;
+pub use group::Group;

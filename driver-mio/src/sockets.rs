@@ -2,45 +2,49 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::task::Poll;
 
 use andon_driver::{Options, Reactor, Source, Stream};
-use mio::event::Event;
+use mio::event::{Event, Source as EventSource};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 
-/// The token of the waker.
-pub(crate) const WAKER: Token = Token(0);
-/// The token of the socket for datagrams.
-const DATAGRAMS: Token = Token(1);
-/// The token of the first listener; those of connections come after the last.
-const FIRST_LISTENER: usize = 2;
+use crate::tokens::{FIRST_SOCKET, token};
+
+/// The number of the socket for datagrams.
+const DATAGRAMS: usize = FIRST_SOCKET;
+/// The number of the first listener; those of connections come after the last.
+const FIRST_LISTENER: usize = FIRST_SOCKET + 1;
 
 /// Everything that is bound or open.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    registry: Registry,
+    registry: Arc<Registry>,
+    /// Whose they are, of those that share the wait.
+    member: usize,
     listeners: Vec<TcpListener>,
     datagrams: Option<UdpSocket>,
-    /// The token of the connection with slot 0.
+    /// The number of the connection with slot 0.
     first_connection: usize,
 }
 
 impl Sockets {
     /// Binds what the options name.
-    pub(crate) fn bind(registry: Registry, options: &Options) -> io::Result<Self> {
-        let mut listeners = Vec::new();
+    pub(crate) fn bind(registry: Arc<Registry>, member: usize, options: &Options) -> io::Result<Self> {
+        let first_connection = FIRST_LISTENER + options.listen.len();
+        let mut sockets = Self { registry, member, listeners: Vec::new(), datagrams: None, first_connection };
         for (index, address) in options.listen.iter().enumerate() {
             let mut listener = TcpListener::bind(*address)?;
-            registry.register(&mut listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
-            listeners.push(listener);
+            sockets.register(FIRST_LISTENER + index, &mut listener, Interest::READABLE)?;
+            sockets.listeners.push(listener);
         }
-        let mut datagrams = options.datagram.map(UdpSocket::bind).transpose()?;
-        if let Some(socket) = &mut datagrams {
-            registry.register(socket, DATAGRAMS, Interest::READABLE)?;
+        if let Some(address) = options.datagram {
+            let mut socket = UdpSocket::bind(address)?;
+            sockets.register(DATAGRAMS, &mut socket, Interest::READABLE)?;
+            sockets.datagrams = Some(socket);
         }
-        let first_connection = FIRST_LISTENER + listeners.len();
-        Ok(Self { registry, listeners, datagrams, first_connection })
+        Ok(sockets)
     }
 
     /// Where the listeners are bound, with the ports that the system chose if it did.
@@ -53,26 +57,31 @@ impl Sockets {
         self.datagrams.as_ref().map(UdpSocket::local_addr).transpose()
     }
 
-    /// What an event that is not the waker's is of.
-    pub(crate) fn source(&self, event: &Event) -> Source {
-        let Token(token) = event.token();
-        if event.token() == DATAGRAMS {
+    /// What an event is of, which is not the waker's, by the number of the socket.
+    pub(crate) fn source(&self, socket: usize, event: &Event) -> Source {
+        if socket == DATAGRAMS {
             return Source::Datagrams;
         }
-        match token.checked_sub(self.first_connection) {
-            None => Source::Listener(token - FIRST_LISTENER),
+        match socket.checked_sub(self.first_connection) {
+            None => Source::Listener(socket - FIRST_LISTENER),
             // Errors count as both, for reading and writing say which.
             Some(slot) => Source::Connection {
                 slot,
                 readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                 writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                ended: event.is_read_closed() || event.is_error(),
             },
         }
     }
 
-    fn register(&self, slot: usize, mut stream: TcpStream) -> io::Result<Connection> {
-        let token = Token(self.first_connection + slot);
-        self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    fn register(&self, socket: usize, source: &mut impl EventSource, interest: Interest) -> io::Result<()> {
+        let token = token(self.member, socket).ok_or(ErrorKind::OutOfMemory)?;
+        self.registry.register(source, token, interest)
+    }
+
+    fn connection(&self, slot: usize, mut stream: TcpStream) -> io::Result<Connection> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.register(self.first_connection + slot, &mut stream, both)?;
         Ok(Connection(stream))
     }
 }
@@ -82,7 +91,7 @@ impl Reactor for Sockets {
     type Stream = Connection;
 
     fn dial(&mut self, slot: usize, addr: SocketAddr) -> io::Result<Connection> {
-        self.register(slot, TcpStream::connect(addr)?)
+        self.connection(slot, TcpStream::connect(addr)?)
     }
 
     fn accept(&mut self, listener: usize) -> io::Result<(TcpStream, SocketAddr)> {
@@ -90,7 +99,7 @@ impl Reactor for Sockets {
     }
 
     fn open(&mut self, slot: usize, accepted: TcpStream) -> io::Result<Connection> {
-        self.register(slot, accepted)
+        self.connection(slot, accepted)
     }
 
     fn close(&mut self, mut stream: Connection) {
@@ -146,6 +155,23 @@ impl Stream for Connection {
         self.0.read(buffer)
     }
 
+    /// As the manuals of epoll and kqueue have it. Elsewhere mio tells again only of what has said that it would block.
+    fn is_emptied(&mut self) -> bool {
+        cfg!(any(
+            target_os = "android",
+            target_os = "dragonfly",
+            target_os = "freebsd",
+            target_os = "ios",
+            target_os = "linux",
+            target_os = "macos",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "tvos",
+            target_os = "visionos",
+            target_os = "watchos",
+        ))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -166,8 +192,8 @@ mod tests {
     #[test]
     fn small_writes_are_sent_at_once() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let registry = Poll::new().unwrap().registry().try_clone().unwrap();
-        let mut sockets = Sockets::bind(registry, &Options::default()).unwrap();
+        let registry = Arc::new(Poll::new().unwrap().registry().try_clone().unwrap());
+        let mut sockets = Sockets::bind(registry, 0, &Options::default()).unwrap();
         let mut connection = sockets.dial(0, listener.local_addr().unwrap()).unwrap();
         let _peer = listener.accept().unwrap();
         while connection.poll_dial().is_pending() {

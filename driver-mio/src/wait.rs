@@ -1,16 +1,17 @@
-//! The wait between rounds: for sockets, the waker or the clock.
+//! The wait between the rounds of one machine: for sockets, the waker or the clock.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use andon_driver::{DriverError, Next, Rounds, Waker};
+use andon_driver::{Buffer, DriverError, Next, Rounds, Waker};
 use andon_kernel::{Machine, Store};
 use mio::{Events, Poll};
 
-use crate::sockets::{Sockets, WAKER};
+use crate::sockets::Sockets;
+use crate::tokens::{WAKER, parts};
 
 /// How many sockets the system reports at once; the others follow in the next round.
-const EVENTS: usize = 1024;
+pub(crate) const EVENTS: usize = 1024;
 
 /// Runs until the machine has been stopped and everything is closed and stored.
 pub(crate) fn run<M, S>(
@@ -24,8 +25,9 @@ where
     S::Error: Send + Sync,
 {
     let mut events = Events::with_capacity(EVENTS);
+    let mut buffer = Buffer::new();
     loop {
-        let timeout = match rounds.round()? {
+        let timeout = match rounds.round(&mut buffer)? {
             Next::Finished => return Ok(()),
             Next::Round => Some(Duration::ZERO),
             Next::Wait(at) => at.map(|at| rounds.time_until(at)),
@@ -39,7 +41,7 @@ where
             if event.token() == WAKER {
                 waker.seen();
             } else {
-                let source = rounds.reactor().source(event);
+                let source = rounds.reactor().source(parts(event.token()).1, event);
                 rounds.notice(source);
             }
         }

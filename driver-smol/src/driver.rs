@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 
-use andon_driver::{Handle, Options, Signals, Task, Waker, ends};
+use andon_driver::{Bound, Handle, Options, Signals, Task, Waker, ends};
 use andon_kernel::{Machine, Store};
 
 use crate::sockets::Sockets;
@@ -14,11 +14,8 @@ use crate::sockets::Sockets;
 #[derive(Debug)]
 pub struct Driver {
     options: Options,
-    addresses: Vec<SocketAddr>,
-    datagram_address: Option<SocketAddr>,
+    bound: Bound,
     signals: Signals,
-    listeners: Vec<TcpListener>,
-    datagrams: Option<UdpSocket>,
 }
 
 impl Driver {
@@ -27,22 +24,18 @@ impl Driver {
     /// # Errors
     /// If an address can't be bound, as when its port is in use.
     pub fn new(options: Options) -> io::Result<Self> {
-        let listeners: Vec<_> = options.listen.iter().map(TcpListener::bind).collect::<io::Result<_>>()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let datagrams = options.datagram.map(UdpSocket::bind).transpose()?;
-        let datagram_address = datagrams.as_ref().map(UdpSocket::local_addr).transpose()?;
-        let signals = Signals::new();
-        Ok(Self { options, addresses, datagram_address, signals, listeners, datagrams })
+        let bound = Bound::new(&options)?;
+        Ok(Self { options, bound, signals: Signals::new() })
     }
 
     /// Where the driver accepts connections, in the order of [`Options::listen`]; ports that the system chose are known.
     pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.bound.addresses()
     }
 
     /// Where the socket for datagrams is bound, if there is one.
     pub fn datagram_address(&self) -> Option<SocketAddr> {
-        self.datagram_address
+        self.bound.datagram_address()
     }
 
     /// What a store with a thread of its own calls when a request is complete.
@@ -69,7 +62,7 @@ impl Driver {
         M::Event: Send,
     {
         let (handle, end) = ends(&self.options, self.waker());
-        let sockets = Sockets::new(self.signals.clone(), self.listeners, self.datagrams)?;
+        let sockets = Sockets::new(self.signals.clone(), self.bound.listeners, self.bound.datagrams)?;
         Ok((handle, Task::new(machine, store, sockets, &self.options, self.signals, end)))
     }
 

@@ -29,7 +29,7 @@
 //! - **No ticks.** It sleeps until a socket, the store, the application or the machine's deadline wakes it: one timer
 //!   is set to that, and none if there is no deadline.
 //! - **Bounded.** Send queues, commands, events, look-ups, connections: each has a cap. While the application does not
-//!   take events, or the store lags, nothing is read, accepted or taken, and the other side's TCP window closes.
+//!   take events, or the store lags, nothing is read or accepted, and the other side's TCP window closes.
 //!
 //! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
 

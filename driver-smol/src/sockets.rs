@@ -148,6 +148,12 @@ impl Stream for Connection {
         attempt(&self.reading, |context| stream.poll_readable(context), || stream.get_ref().read(buffer))
     }
 
+    /// Asks to be told at once, which has to be asked for in any case.
+    fn is_emptied(&mut self) -> bool {
+        let mut context = Context::from_waker(&self.reading);
+        self.open().is_ok_and(|stream| stream.poll_readable(&mut context).is_pending())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let stream = self.open()?;
         attempt(&self.writing, |context| stream.poll_writable(context), || stream.get_ref().write(bytes))

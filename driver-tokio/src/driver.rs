@@ -1,10 +1,10 @@
 //! A driver before it runs: its sockets are bound, and it waits for a machine, a store and a runtime.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 
-use andon_driver::{DriverEnd, Handle, Options, Signals, Task, Waker, ends};
+use andon_driver::{Bound, DriverEnd, Handle, Options, Signals, Task, Waker, ends};
 use andon_kernel::{Machine, Store};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::task::unconstrained;
@@ -15,11 +15,8 @@ use crate::sockets::Sockets;
 #[derive(Debug)]
 pub struct Driver {
     options: Options,
-    addresses: Vec<SocketAddr>,
-    datagram_address: Option<SocketAddr>,
+    bound: Bound,
     signals: Signals,
-    listeners: Vec<TcpListener>,
-    datagrams: Option<UdpSocket>,
 }
 
 impl Driver {
@@ -29,22 +26,18 @@ impl Driver {
     /// # Errors
     /// If an address can't be bound, as when its port is in use.
     pub fn new(options: Options) -> io::Result<Self> {
-        let listeners: Vec<_> = options.listen.iter().map(TcpListener::bind).collect::<io::Result<_>>()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let datagrams = options.datagram.map(UdpSocket::bind).transpose()?;
-        let datagram_address = datagrams.as_ref().map(UdpSocket::local_addr).transpose()?;
-        let signals = Signals::new();
-        Ok(Self { options, addresses, datagram_address, signals, listeners, datagrams })
+        let bound = Bound::new(&options)?;
+        Ok(Self { options, bound, signals: Signals::new() })
     }
 
     /// Where the driver accepts connections, in the order of [`Options::listen`]; ports that the system chose are known.
     pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.bound.addresses()
     }
 
     /// Where the socket for datagrams is bound, if there is one.
     pub fn datagram_address(&self) -> Option<SocketAddr> {
-        self.datagram_address
+        self.bound.datagram_address()
     }
 
     /// What a store with a thread of its own calls when a request is complete.
@@ -115,7 +108,7 @@ impl Driver {
         S: Store,
         S::Error: Send + Sync,
     {
-        let sockets = Sockets::new(self.signals.clone(), self.listeners, self.datagrams)?;
+        let sockets = Sockets::new(self.signals.clone(), self.bound.listeners, self.bound.datagrams)?;
         Ok(Task::new(machine, store, sockets, &self.options, self.signals, end))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use andon_driver::{AsyncReactor, Direction, Reactor, Signals, Stream, attempt};
 use andon_kernel::Instant;
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use crate::timer::Timer;
@@ -144,6 +144,16 @@ impl Connection {
             State::Dialling(_) => Err(ErrorKind::NotConnected.into()),
         }
     }
+
+    /// The socket, and whom to wake when it is worth trying again.
+    fn polled(&mut self, direction: Direction) -> io::Result<(Pin<&mut TcpStream>, Context<'_>)> {
+        let State::Open(stream) = &mut self.state else { return Err(ErrorKind::NotConnected.into()) };
+        let waker = match direction {
+            Direction::Read => &self.reading,
+            Direction::Write => &self.writing,
+        };
+        Ok((Pin::new(stream), Context::from_waker(waker)))
+    }
 }
 
 impl Stream for Connection {
@@ -166,19 +176,27 @@ impl Stream for Connection {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stream = self.open()?;
-        attempt(&self.reading, |context| stream.poll_read_ready(context), || stream.try_read(buffer))
+        let mut buffer = ReadBuf::new(buffer);
+        let (stream, mut context) = self.polled(Direction::Read)?;
+        // After a read that left room tokio knows that there is no more, and asks the system only when there is.
+        match stream.poll_read(&mut context, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let stream = self.open()?;
-        attempt(&self.writing, |context| stream.poll_write_ready(context), || stream.try_write(bytes))
+        let (stream, mut context) = self.polled(Direction::Write)?;
+        match stream.poll_write(&mut context, bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn shut(&mut self) -> io::Result<()> {
-        let State::Open(stream) = &mut self.state else { return Err(ErrorKind::NotConnected.into()) };
+        let (stream, mut context) = self.polled(Direction::Write)?;
         // Of a socket it is done at once.
-        match Pin::new(stream).poll_shutdown(&mut Context::from_waker(&self.writing)) {
+        match stream.poll_shutdown(&mut context) {
             Poll::Ready(done) => done,
             Poll::Pending => Ok(()),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{OpenError, Options, replacement};
+use crate::{OpenError, Options, migration, replacement, views};
 
 /// A database and the right to use it. The fields are dropped in their order: the lock goes last.
 pub(crate) struct Database {
@@ -37,8 +37,8 @@ const LOCK: &str = "andon.lock";
 /// Marks the file as ours, in SQLite's header: "ANDN".
 pub(crate) const APPLICATION_ID: i32 = 0x414e_444e;
 
-/// The version of the schema: a table for each space.
-pub(crate) const SCHEMA: i32 = 1;
+/// The version of the schema: a table for each space, of a name that leaves the plain ones to views.
+pub(crate) const SCHEMA: i32 = 2;
 
 /// SQLite's own choice. Five rows of 800 bytes fill a page, and a page is what one more block writes.
 const PAGE_BYTES: u64 = 4096;
@@ -122,6 +122,10 @@ fn connect(path: &Path, options: &Options) -> Result<(Connection, Age), OpenErro
         return Err(OpenError::Damaged { path: path.into(), detail });
     }
     set_up(path, &connection, options, age)?;
+    if age == Age::Old {
+        migration::run(&connection).map_err(refused)?;
+    }
+    views::make(path, &connection, &options.views)?;
     Ok((connection, age))
 }
 
@@ -130,6 +134,8 @@ fn connect(path: &Path, options: &Options) -> Result<(Connection, Age), OpenErro
 pub(crate) enum Age {
     New,
     Known,
+    /// Its schema is to be [migrated](migration).
+    Old,
 }
 
 /// Checks whose database it is, and marks an empty one as ours.
@@ -141,6 +147,7 @@ fn recognise(path: &Path, connection: &Connection) -> Result<Age, OpenError> {
     let path = || path.to_path_buf();
     match (application, schema) {
         (APPLICATION_ID, SCHEMA) => Ok(Age::Known),
+        (APPLICATION_ID, migration::OLD_SCHEMA) => Ok(Age::Old),
         (APPLICATION_ID, found) if found > SCHEMA => {
             Err(OpenError::Newer { path: path(), found, supported: SCHEMA })
         }
@@ -187,7 +194,7 @@ fn set_up(path: &Path, connection: &Connection, options: &Options, age: Age) -> 
     let refused = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let is_set = match age {
         Age::New => keep_journal(connection),
-        Age::Known => keep_log(connection),
+        Age::Known | Age::Old => keep_log(connection),
     };
     if !is_set.map_err(refused)? {
         let detail = "the file system lacks what SQLite's journals need".into();

@@ -57,6 +57,13 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// A view that was asked for can't be made: a fault in the program.
+    View {
+        /// Its name.
+        name: String,
+        /// Why not.
+        detail: String,
+    },
     /// Anything else that the system or SQLite refused.
     Io {
         /// The directory or file in question.
@@ -112,6 +119,7 @@ impl fmt::Display for OpenError {
             ),
             Self::Damaged { path, detail } => write!(f, "{} is damaged: {detail}", path.display()),
             Self::Full { path } => write!(f, "no room is left for {}", path.display()),
+            Self::View { name, detail } => write!(f, "the view {name} can't be made: {detail}"),
             Self::Io { path, detail } => write!(f, "can't open {}: {detail}", path.display()),
         }
     }

@@ -1,7 +1,8 @@
 //! SQLite behind the kernel's [`Store`], on a thread of its own.
 //!
 //! A store is a directory: the database `andon.sqlite`, what SQLite keeps beside it, and `andon.lock`, which one process
-//! holds at a time. Each space is one table of keys and values, and what the bytes mean is the machine's business.
+//! holds at a time. Each space is one table of keys and values, `raw_` and its name, and what the bytes mean is the
+//! machine's business; who knows it can give views that make tables for people of them ([`Options::views`]).
 //! A batch is stored once the system says that it is on the disk; a killed process, or a machine without power, starts
 //! again from what was stored and from nothing else.
 //!
@@ -11,8 +12,10 @@
 //!
 //! ```text
 //! $ sqlite3 -readonly DIRECTORY/andon.sqlite .tables
-//! $ sqlite3 -readonly DIRECTORY/andon.sqlite 'SELECT hex(key), length(value) FROM some_space LIMIT 10'
+//! $ sqlite3 -readonly DIRECTORY/andon.sqlite 'SELECT hex(key), length(value) FROM raw_some_space LIMIT 10'
 //! ```
+//!
+//! Views are a part of the schema alone: nothing is written for them when a row is.
 //!
 //! A read that stays open for long keeps SQLite's log from being reused, and so lets it grow.
 //!
@@ -41,12 +44,20 @@
 //! # What it does not do
 //!
 //! It does not read what is stored, or migrate it; and where SQLite sees nothing wrong, neither does it.
+//!
+//! # Versions
+//!
+//! The first schema had the spaces' own names for their tables. They are renamed when such a database is opened, in one
+//! transaction that writes a page or two, whatever the size; programs that know only the first refuse it then
+//! ([`OpenError::Newer`]), and change nothing.
 
 mod directory;
 mod error;
+mod migration;
 mod replacement;
 mod salvage;
 mod tables;
+mod views;
 mod worker;
 
 pub use error::{OpenError, StoreError};
@@ -78,6 +89,13 @@ pub struct Options {
     /// The most bytes that the database may take, SQLite's log aside; `None`: as many as the disk has. A store that
     /// is at its limit fails as one on a full disk does.
     pub max_bytes: Option<u64>,
+    /// Views for people and other programs: the name of each, and its `SELECT`, in which `{space}` stands for the table of
+    /// a space. They are made when the store is opened, in the place of views of the same names that are
+    /// different; the tables that they need are made with them. A table or index that somebody made under such a name stays,
+    /// and the view is not made. The store reads none of them, and who opens it without them finds them there.
+    ///
+    /// A name has what a space's has (1 to 32 of `a` to `z` and `_`), and begins with neither `raw_` nor `sqlite_`.
+    pub views: Vec<(String, String)>,
 }
 
 /// A store in a directory.

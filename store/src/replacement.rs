@@ -9,12 +9,12 @@
 //! SQLite keeps a log beside a database and takes up whatever log lies there: so the old one's goes away before the new
 //! one comes. Each step is durable before the next is taken, and each can be taken again.
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
-use crate::directory::{DATABASE, private, sync_names};
+use crate::directory::{APPLICATION_ID, DATABASE, private, sync_names};
 
 const NEW: &str = "andon.sqlite.new";
 const SALVAGED: &str = "andon.sqlite.salvaged";
@@ -22,6 +22,9 @@ pub(crate) const DAMAGED: &str = "andon.sqlite.damaged";
 
 /// What SQLite keeps beside a database, by what it appends to its name.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Bytes of SQLite's header up to the number of the application.
+const HEADER: u64 = 72;
 
 /// Makes an empty file to write the new database to; one that was being written before is gone.
 pub(crate) fn begin(directory: &Path) -> Result<PathBuf, OpenError> {
@@ -50,6 +53,11 @@ pub(crate) fn commit(directory: &Path) -> Result<(), OpenError> {
 pub(crate) fn finish(directory: &Path) -> Result<bool, OpenError> {
     if !exists(directory, SALVAGED)? {
         return Ok(false);
+    }
+    let path = directory.join(SALVAGED);
+    if !is_ours(&path).map_err(|error| OpenError::from_io(&path, &error))? {
+        // Nothing that a salvage made: it takes nothing's place.
+        return Err(OpenError::NotADatabase { path });
     }
     for step in STEPS {
         step(directory)?;
@@ -83,6 +91,13 @@ fn move_beside(directory: &Path) -> Result<(), OpenError> {
 
 fn install(directory: &Path) -> Result<(), OpenError> {
     rename(directory, SALVAGED, DATABASE)
+}
+
+/// Whether a file begins as a database of ours does.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    let mut header = Vec::new();
+    File::open(path)?.take(HEADER).read_to_end(&mut header)?;
+    Ok(header.starts_with(b"SQLite format 3\0") && header.ends_with(&APPLICATION_ID.to_be_bytes()))
 }
 
 fn exists(directory: &Path, name: &str) -> Result<bool, OpenError> {
@@ -120,13 +135,23 @@ mod tests {
     fn files(directory: &Path) -> BTreeMap<String, String> {
         let file = |entry: io::Result<fs::DirEntry>| {
             let path = entry.unwrap().path();
-            (path.file_name().unwrap().to_str().unwrap().into(), fs::read_to_string(&path).unwrap())
+            let content = fs::read_to_string(&path).unwrap();
+            let content = if content == database() { "new".into() } else { content };
+            (path.file_name().unwrap().to_str().unwrap().into(), content)
         };
         fs::read_dir(directory).unwrap().map(file).collect()
     }
 
     fn write(directory: &Path, files: &[(&str, &str)]) {
-        files.iter().for_each(|(name, content)| fs::write(directory.join(name), content).unwrap());
+        for (name, content) in files {
+            let content = if *content == "new" { database() } else { (*content).into() };
+            fs::write(directory.join(name), content).unwrap();
+        }
+    }
+
+    /// What stands for a database, as far as it is looked at.
+    fn database() -> String {
+        format!("{:\0<68}ANDN", "SQLite format 3")
     }
 
     const BEFORE: &[(&str, &str)] = &[
@@ -178,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_salvage_made_takes_no_place() {
+        for content in ["", "noise", &database()[..71], &database().replace("ANDN", "NDNA")] {
+            let directory = tempfile::tempdir().unwrap();
+            write(directory.path(), &BEFORE[..4]);
+            write(directory.path(), &[("andon.sqlite.salvaged", content)]);
+            let before = files(directory.path());
+            let path = directory.path().join(SALVAGED);
+            assert_eq!(finish(directory.path()).unwrap_err(), OpenError::NotADatabase { path });
+            assert_eq!(files(directory.path()), before);
+        }
+    }
+
+    #[test]
     fn one_that_is_not_complete_is_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &BEFORE[..4]);
@@ -186,7 +224,7 @@ mod tests {
         assert_eq!(fs::read_to_string(directory.path().join(DATABASE)).unwrap(), "old");
         let path = begin(directory.path()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
-        fs::write(&path, "new").unwrap();
+        fs::write(&path, database()).unwrap();
         commit(directory.path()).unwrap();
         assert_eq!(files(directory.path()), expected());
     }

@@ -244,24 +244,25 @@ pub(crate) fn create(table: &str) -> String {
     format!("CREATE TABLE {table} (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID")
 }
 
-/// The name of a space's table: the space's own, except that SQLite keeps names that start with `sqlite_` to itself.
-/// Those, and those that they would then collide with, get one more underscore in front.
+/// What the name of a space's table begins with, before the space's own: names without it are for people.
+const PREFIX: &str = "raw_";
+
+/// The name of a space's table.
 pub(crate) fn table_of(space: &str) -> String {
-    if is_reserved(space) { format!("_{space}") } else { space.into() }
+    format!("{PREFIX}{space}")
 }
 
 /// The name of the space that a table is of; `None` if it is none's.
 pub(crate) fn space_of(table: &str) -> Option<&str> {
-    let name = if is_reserved(table) { table.strip_prefix('_')? } else { table };
-    let is_space =
-        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    is_space.then_some(name)
+    table.strip_prefix(PREFIX).filter(|name| is_space(name))
 }
 
-fn is_reserved(name: &str) -> bool {
-    name.trim_start_matches('_').starts_with("sqlite_")
+/// Whether a space can have that name.
+pub(crate) fn is_space(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-fn quoted(table: &str) -> String {
-    format!("\"{}\"", table.replace('"', "\"\""))
+/// A name as SQL has it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

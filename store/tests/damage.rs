@@ -76,7 +76,8 @@ impl Original {
         let mut spaces = BTreeMap::new();
         for (space, rows) in SPACES.into_iter().zip(rows) {
             let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
-            let root = connection.query_row(sql, (space.name(),), |row| row.get(0)).unwrap();
+            let root =
+                connection.query_row(sql, (format!("raw_{}", space.name()),), |row| row.get(0)).unwrap();
             let mut pages = pages::rows(&whole, root);
             let stored = rows.into_iter().map(|(key, value)| {
                 let pages = pages.remove(&key).unwrap();

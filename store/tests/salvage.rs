@@ -48,7 +48,7 @@ fn leaf(directory: &Path, space: Space, index: u32) -> u32 {
     let path = directory.join(DATABASE);
     let connection = Connection::open(&path).unwrap();
     let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
-    let root: u32 = connection.query_row(sql, (space.name(),), |row| row.get(0)).unwrap();
+    let root: u32 = connection.query_row(sql, (format!("raw_{}", space.name()),), |row| row.get(0)).unwrap();
     let rows = pages::rows(&fs::read(&path).unwrap(), root);
     let pages = &rows[&index.to_be_bytes()[..]];
     let others: BTreeSet<u32> = rows.values().flatten().copied().collect();
@@ -173,7 +173,7 @@ fn what_is_not_ours_is_left_alone() {
     let table = [
         ("CREATE TABLE accounts (name TEXT)", "is the database of another program"),
         ("PRAGMA application_id = 7", "is the database of another program"),
-        ("PRAGMA application_id = 1095648334; PRAGMA user_version = 2", "was made by a newer version"),
+        ("PRAGMA application_id = 1095648334; PRAGMA user_version = 3", "was made by a newer version"),
     ];
     for (sql, expected) in table {
         let directory = tempdir().unwrap();
@@ -271,7 +271,7 @@ fn a_schema_that_is_partly_damaged_names_the_other_spaces() {
     let path = directory.path().join(DATABASE);
     let mut file = fs::read(&path).unwrap();
     // Within the text that made the table.
-    let text = b"CREATE TABLE \"some_space\" (key BLOB";
+    let text = b"CREATE TABLE \"raw_some_space\" (key BLOB";
     let at = file.windows(text.len()).position(|window| window == text).unwrap();
     file[at + text.len()] = b'!';
     fs::write(&path, file).unwrap();
@@ -302,7 +302,7 @@ fn a_large_store_loses_little_more_than_its_damaged_pages() {
     let connection = Connection::open(&path).unwrap();
     let table = |space: Space| {
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
-        let root = connection.query_row(sql, (space.name(),), |row| row.get(0)).unwrap();
+        let root = connection.query_row(sql, (format!("raw_{}", space.name()),), |row| row.get(0)).unwrap();
         pages::rows(&intact, root)
     };
     let tables = [(SPACE, table(SPACE)), (OTHER, table(OTHER))];

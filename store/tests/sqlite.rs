@@ -96,7 +96,7 @@ fn a_person_can_read_a_store_in_use() {
     client.settle();
     let reader = Connection::open_with_flags(file(&directory), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let found: (String, String) = reader
-        .query_row("SELECT hex(key), CAST(value AS TEXT) FROM some_space", (), |row| {
+        .query_row("SELECT hex(key), CAST(value AS TEXT) FROM raw_some_space", (), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
@@ -126,7 +126,8 @@ fn a_new_database_gets_its_log_when_it_has_been_filled() {
     }
     drop(client);
     let connection = Connection::open(file(&directory)).unwrap();
-    let count: u32 = connection.query_row("SELECT count(*) FROM some_space", (), |row| row.get(0)).unwrap();
+    let count: u32 =
+        connection.query_row("SELECT count(*) FROM raw_some_space", (), |row| row.get(0)).unwrap();
     assert_eq!(count, 3000);
 }
 
@@ -203,7 +204,7 @@ fn a_newer_schema_is_left_alone() {
     drop(open(directory.path()).unwrap());
     Connection::open(file(&directory)).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
     let error = refused(directory.path());
-    assert_eq!(error, OpenError::Newer { path: file(&directory), found: 9, supported: 1 });
+    assert_eq!(error, OpenError::Newer { path: file(&directory), found: 9, supported: 2 });
     assert!(error.to_string().contains("newer version"), "{error}");
 
     Connection::open(file(&directory)).unwrap().execute_batch("PRAGMA user_version = -1").unwrap();
@@ -271,8 +272,8 @@ fn damage_further_on_is_found_when_it_is_read() {
 #[test]
 fn a_changed_table_is_damage() {
     for sql in [
-        "ALTER TABLE some_space RENAME COLUMN value TO content",
-        "DROP TABLE some_space; CREATE TABLE some_space (key, value); INSERT INTO some_space VALUES (1, 'text')",
+        "ALTER TABLE raw_some_space RENAME COLUMN value TO content",
+        "DROP TABLE raw_some_space; CREATE TABLE raw_some_space (key, value); INSERT INTO raw_some_space VALUES (1, 'text')",
     ] {
         let directory = tempdir().unwrap();
         filled(&directory);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::queue::Seat;
 use crate::shared::Shared;
-use crate::{CommandError, Received, Stopper};
+use crate::{CommandError, Desk, Received, Stopper};
 
 /// An application's end of a driver: as many of them as are wanted, for threads and for tasks of any executor.
 ///
@@ -72,6 +72,26 @@ impl<C, E> Application<C, E> {
     /// Something that stops the driver from anywhere, such as a handler for Ctrl-C. It is no end: events wait for none.
     pub fn stopper(&self) -> Stopper {
         self.shared.stopper.clone()
+    }
+
+    /// Puts a desk in front of the queues, for all ends: once, and before anything that it is to take part in. One that comes
+    /// when the driver has ended is told of that at once.
+    ///
+    /// # Panics
+    /// If there is one.
+    pub fn set_desk(&self, desk: Arc<dyn Desk<C, E>>) {
+        self.shared.set_desk(desk);
+    }
+
+    /// Has the driver look whether its [desk](Desk) has a command.
+    pub fn wake(&self) {
+        self.shared.stopper.waker().wake();
+    }
+
+    /// Nobody takes events any more, from this end or any other: those that wait are dropped, and so is each that comes, so
+    /// that the driver never waits for room. Who waits for one is told of the driver's end only.
+    pub fn ignore_events(&self) {
+        self.shared.events.abandon();
     }
 
     /// A join begins: that this end goes, and those after it, is no wish to stop.

@@ -24,7 +24,6 @@ const DISCARDS_PER_ROUND: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
     pub(crate) stream: S,
-    pub(crate) slot: usize,
     pub(crate) remote: SocketAddr,
     pub(crate) phase: Phase,
     /// Not to be read from, says the machine.
@@ -35,6 +34,8 @@ pub(crate) struct Connection<S> {
     pub(crate) queued_closing: bool,
     /// There may be something to read, if only the end.
     readable: bool,
+    /// The other side has ended, or will send no more: after all that can be read there is that to be read.
+    ended: bool,
     /// The socket may take bytes.
     writable: bool,
     /// Writing failed, for this reason. What can still be read comes before the machine is told.
@@ -88,16 +89,16 @@ pub(crate) enum Read {
 pub(crate) struct SendQueueFull;
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, slot: usize, remote: SocketAddr, phase: Phase) -> Self {
+    pub(crate) fn new(stream: S, remote: SocketAddr, phase: Phase) -> Self {
         let connection = Self {
             stream,
-            slot,
             remote,
             phase,
             paused: false,
             queued: false,
             queued_closing: false,
             readable: true,
+            ended: false,
             writable: true,
             broken: None,
             read_closed: false,
@@ -138,6 +139,10 @@ impl<S: Stream> Connection<S> {
 
     pub(crate) fn set_readable(&mut self) {
         self.readable = true;
+    }
+
+    pub(crate) fn set_ended(&mut self) {
+        self.ended = true;
     }
 
     pub(crate) fn set_writable(&mut self) {
@@ -269,7 +274,13 @@ impl<S: Stream> Connection<S> {
         while self.readable {
             match self.stream.read(buffer) {
                 Ok(0) => return Read::Ended(Disconnect::ClosedByPeer),
-                Ok(count) => return Read::Bytes(count),
+                Ok(count) => {
+                    // One look less at a socket that has no more, which is most of them each time.
+                    if count < buffer.len() && !self.ended && self.stream.is_emptied() {
+                        self.readable = false;
+                    }
+                    return Read::Bytes(count);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Read::Ended(disconnect_reason(&error)),

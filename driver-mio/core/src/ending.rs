@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Context, Poll};
 
 use crate::shared::Shared;
+use crate::waker::wake_task;
 use crate::{DriverError, Handle, Options, Waker};
 
 /// Waits for a driver's end: a thread by [`join`](Self::join), a task by awaiting it.
@@ -64,7 +65,10 @@ impl Future for Ending {
             return Poll::Ready(result);
         }
         assert!(Arc::strong_count(&self.told) > 1, "a driver's end was awaited again after it had been told");
-        state.waker = Some(context.waker().clone());
+        // The former one may be the last to hold a task that owns the driver's end: it is dropped outside of the lock.
+        let former = state.waker.replace(context.waker().clone());
+        drop(state);
+        drop(former);
         Poll::Pending
     }
 }
@@ -92,7 +96,7 @@ impl<C, E> DriverEnd<C, E> {
     pub fn run(self, work: impl FnOnce() -> Result<(), DriverError>) {
         // Nothing of what a panic leaves is used again: the work owns it all, and only queues are shared.
         let result = catch_unwind(AssertUnwindSafe(work));
-        self.finish(result.unwrap_or_else(|payload| Err(DriverError::panicked(&*payload))));
+        self.finish(result.unwrap_or_else(|payload| Err(DriverError::panicked(payload))));
     }
 
     /// The sockets and the store are closed, so whoever hears of the end may open them again.
@@ -102,7 +106,11 @@ impl<C, E> DriverEnd<C, E> {
 
     fn tell(&mut self, result: Result<(), DriverError>) {
         let Some(told) = self.told.take() else { return };
-        drop(self.shared.commands.close());
+        // Whoever waits for the end is told of it, whatever the desk does, and commands that are dropped.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(self.shared.close_commands()))) {
+            std::mem::forget(payload);
+        }
+        self.shared.tell_desk_of_the_end();
         self.shared.events.end();
         let mut state = told.lock();
         state.result = Some(result);
@@ -110,7 +118,7 @@ impl<C, E> DriverEnd<C, E> {
         drop(state);
         told.arrived.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            wake_task(waker);
         }
     }
 }

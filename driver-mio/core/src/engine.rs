@@ -16,6 +16,8 @@ use crate::shared::Shared;
 pub(crate) struct Engine<M: Machine, S, R: Reactor> {
     shell: Shell<M, S>,
     clock: Clock,
+    /// As of the last [`tick`](Self::tick): one reading serves a piece of work.
+    now: Now,
     shared: Arc<Shared<M::Command, M::Event>>,
     pub(crate) network: Network<R>,
     pub(crate) resolver: Resolver,
@@ -37,12 +39,19 @@ where
         network: Network<R>,
         resolver: Resolver,
     ) -> Self {
-        Self { shell, clock: Clock::start(), shared, network, resolver, stopped: false }
+        let mut clock = Clock::start();
+        let now = clock.now();
+        Self { shell, clock, now, shared, network, resolver, stopped: false }
     }
 
-    /// The time.
-    pub(crate) fn now(&self) -> Now {
-        self.clock.now()
+    /// The time when the piece of work at hand began.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.instant
+    }
+
+    /// The time, read anew.
+    pub(crate) fn instant(&self) -> Instant {
+        self.clock.instant()
     }
 
     /// When the machine is to be woken; none: not before something else happens.
@@ -53,6 +62,12 @@ where
     /// Whether the machine may be given what comes from sockets, look-ups and the application.
     pub(crate) fn takes_input(&self, room: Room) -> bool {
         self.stopped || (room == Room::Open && !self.shell.is_congested())
+    }
+
+    /// Whether the machine may be given commands. They are the application's own: as timers, they go on while it does not take
+    /// events, until the queue has been filled once more.
+    pub(crate) fn takes_commands(&self, room: Room) -> bool {
+        self.stopped || (room != Room::Overfull && !self.shell.is_congested())
     }
 
     /// How much the machine may be given. If not everything, the driver is woken when there is room: what is decided
@@ -70,35 +85,42 @@ where
         self.stopped
     }
 
-    /// Gives the machine one input, and carries out what follows.
+    /// Gives the machine one input, at the time of the last [`tick`](Self::tick), and carries out what follows.
     pub(crate) fn turn(&mut self, input: Input<'_, M::Command>) -> Result<(), DriverError> {
-        let now = self.now();
-        self.shell.turn(now, input);
-        self.carry_out(now)
+        self.shell.turn(self.now, input);
+        self.carry_out(self.now)
+    }
+
+    /// Gives the machine its first input.
+    pub(crate) fn start(&mut self) -> Result<(), DriverError> {
+        self.now = self.clock.now();
+        self.turn(Input::Start)
     }
 
     /// Gives the machine its last input of all but answers.
     pub(crate) fn stop(&mut self) -> Result<(), DriverError> {
         self.stopped = true;
+        self.now = self.clock.now();
         self.turn(Input::Stop)?;
-        self.network.stop(self.now().instant);
+        self.network.stop(self.now.instant);
         Ok(())
     }
 
-    /// What is due by the clock: the machine's deadline, then the limits of dials and closes.
+    /// What is due by the clock, which is read here: the machine's deadline, then the limits of dials and closes.
     pub(crate) fn tick(&mut self) -> Result<(), DriverError> {
-        let now = self.now();
-        if self.deadline(self.room()).is_some_and(|deadline| deadline <= now.instant) && self.shell.wake(now)
-        {
+        self.now = self.clock.now();
+        let now = self.now;
+        let is_due = self.shell.deadline().is_some_and(|deadline| deadline <= now.instant);
+        if is_due && self.room() != Room::Overfull && self.shell.wake(now) {
             self.carry_out(now)?;
         }
         self.network.expire(now.instant);
         Ok(())
     }
 
-    /// Gives the machine the store's next completion. Whether there was one.
+    /// Gives the machine the store's next completion, at the time of the last [`tick`](Self::tick). Whether there was one.
     pub(crate) fn complete(&mut self) -> Result<bool, DriverError> {
-        let now = self.now();
+        let now = self.now;
         let completed = self.shell.complete(now).map_err(store_failed)?;
         if completed {
             self.carry_out(now)?;
@@ -116,7 +138,7 @@ where
                 Effect::Close { conn, flush } => self.network.close(now.instant, conn, flush),
                 Effect::Datagram { to, bytes } => self.network.reactor.send(to, bytes),
                 Effect::Resolve { ticket, host, port } => self.resolver.resolve(ticket, host, port),
-                Effect::Event(event) => self.shared.events.push(event),
+                Effect::Event(event) => self.shared.tell(event),
             }
         }
         self.network.end_turn();

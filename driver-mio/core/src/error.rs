@@ -51,10 +51,20 @@ pub enum DriverError {
 }
 
 impl DriverError {
-    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self::Panicked(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+    /// What a panic left.
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        let payload = match payload.downcast::<&str>() {
+            Ok(text) => return Self::Panicked((*text).to_owned()),
+            Err(payload) => payload,
+        };
+        match payload.downcast::<String>() {
+            Ok(text) => Self::Panicked(*text),
+            Err(payload) => {
+                // Dropping it may panic again.
+                std::mem::forget(payload);
+                Self::Panicked("a panic without a message".to_owned())
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! All connections of a driver: their names and slots, dials, closes and time limits, and which of them have work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use andon_kernel::{ConnId, Disconnect, Instant, Timers};
 use crate::Options;
 use crate::connection::{Connection, Dial, Phase, Read, disconnect_reason};
 use crate::reactor::Reactor;
+use crate::slots::{Place, Slots};
 
 /// How long a closed connection may take to send what it holds and to be closed by the other side.
 const LINGER: Duration = Duration::from_secs(5);
@@ -20,16 +21,15 @@ pub(crate) struct Network<R: Reactor> {
     max_connections: usize,
     send_queue_bytes: usize,
     connect_timeout: Duration,
-    connections: BTreeMap<ConnId, Connection<R::Stream>>,
-    slots: Slots,
+    connections: Slots<Connection<R::Stream>>,
     /// The limit of a dial or of a close.
     timers: Timers<ConnId>,
     /// Connections that have something for the machine, each once; some may have ended since.
-    ready: VecDeque<ConnId>,
+    ready: VecDeque<Place>,
     /// Closed ones that have work without the machine.
-    closing: VecDeque<ConnId>,
+    closing: VecDeque<Place>,
     /// Those that were sent on in the current turn.
-    sent: Vec<ConnId>,
+    sent: Vec<Place>,
     /// What the machine has to be told of ends.
     ended: VecDeque<(ConnId, Disconnect)>,
     accepted: u64,
@@ -45,8 +45,7 @@ impl<R: Reactor> Network<R> {
             max_connections: options.max_connections,
             send_queue_bytes: options.send_queue_bytes,
             connect_timeout: options.connect_timeout,
-            connections: BTreeMap::new(),
-            slots: Slots::default(),
+            connections: Slots::new(),
             timers: Timers::new(),
             ready: VecDeque::new(),
             closing: VecDeque::new(),
@@ -64,15 +63,16 @@ impl<R: Reactor> Network<R> {
         } else if self.connections.len() >= self.max_connections {
             Disconnect::TooManyConnections
         } else {
-            let slot = self.slots.take(conn);
+            let slot = self.connections.take();
             match self.reactor.dial(slot, addr) {
                 Ok(stream) => {
-                    self.connections.insert(conn, Connection::new(stream, slot, addr, Phase::Connecting));
+                    let connection = Connection::new(stream, addr, Phase::Connecting);
+                    self.connections.insert(Place { conn, slot }, connection);
                     self.timers.set(conn, now + self.connect_timeout);
                     return;
                 }
                 Err(error) => {
-                    self.slots.free(slot);
+                    self.connections.give_back(slot);
                     disconnect_reason(&error)
                 }
             }
@@ -85,74 +85,73 @@ impl<R: Reactor> Network<R> {
         if self.connections.len() >= self.max_connections {
             return;
         }
-        let conn = ConnId::accepted(self.accepted);
-        let slot = self.slots.take(conn);
+        let slot = self.connections.take();
         match self.reactor.open(slot, accepted) {
             Ok(stream) => {
+                let place = Place { conn: ConnId::accepted(self.accepted), slot };
                 self.accepted += 1;
-                self.connections.insert(conn, Connection::new(stream, slot, remote, Phase::Connected));
-                self.queue(conn);
+                self.connections.insert(place, Connection::new(stream, remote, Phase::Connected));
+                self.queue(place);
             }
-            Err(_) => self.slots.free(slot),
+            Err(_) => self.connections.give_back(slot),
         }
     }
 
     /// Sends bytes. Nothing happens if the connection has just ended.
     pub(crate) fn send(&mut self, conn: ConnId, bytes: &[u8]) {
         let cap = self.send_queue_bytes;
-        let Some(connection) = self.open(conn) else { return };
+        let Some((place, connection)) = self.open(conn) else { return };
         if connection.send(bytes, cap).is_err() {
-            self.end(conn, Disconnect::SendQueueFull);
-        } else if self.sent.last() != Some(&conn) {
-            self.sent.push(conn);
+            self.end(place, Disconnect::SendQueueFull);
+        } else if self.sent.last() != Some(&place) {
+            self.sent.push(place);
         }
     }
 
     /// Writes what the turn's effects left in send queues.
     pub(crate) fn end_turn(&mut self) {
-        while let Some(conn) = self.sent.pop() {
-            if let Some(connection) = self.connections.get_mut(&conn) {
+        while let Some(place) = self.sent.pop() {
+            if let Some(connection) = self.connections.get_mut(place) {
                 connection.write_queue();
             }
-            self.queue(conn);
+            self.queue(place);
         }
     }
 
     /// Answers once when everything sent so far has gone.
     pub(crate) fn flush(&mut self, conn: ConnId) {
-        if let Some(connection) = self.open(conn) {
+        if let Some((place, connection)) = self.open(conn) {
             connection.flush();
-            self.queue(conn);
+            self.queue(place);
         }
     }
 
     /// Stops reading, or goes on.
     pub(crate) fn pause(&mut self, conn: ConnId, paused: bool) {
-        if let Some(connection) = self.open(conn) {
+        if let Some((place, connection)) = self.open(conn) {
             connection.paused = paused;
-            self.queue(conn);
+            self.queue(place);
         }
     }
 
     /// Closes, after what was sent has gone if `flush`.
     pub(crate) fn close(&mut self, now: Instant, conn: ConnId, flush: bool) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some((place, connection)) = self.find(conn) else { return };
         match connection.phase {
             Phase::Closing { .. } => {}
             Phase::Open if flush && !connection.is_broken() => {
                 connection.begin_closing();
                 self.timers.set(conn, now + LINGER);
-                self.queue_closing(conn);
+                self.queue_closing(place);
             }
-            Phase::Connecting | Phase::Connected | Phase::Open => self.end(conn, Disconnect::Closed),
+            Phase::Connecting | Phase::Connected | Phase::Open => self.end(place, Disconnect::Closed),
         }
     }
 
     /// The machine has stopped: closes what it left open, and opens nothing more.
     pub(crate) fn stop(&mut self, now: Instant) {
         self.stopped = true;
-        let open: Vec<ConnId> = self.connections.keys().copied().collect();
-        for conn in open {
+        for conn in self.connections.names() {
             self.close(now, conn, true);
         }
     }
@@ -160,12 +159,12 @@ impl<R: Reactor> Network<R> {
     /// Ends connections whose time is up.
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(conn) = self.timers.expire(now) {
-            let Some(connection) = self.connections.get(&conn) else { continue };
+            let Some((place, connection)) = self.find(conn) else { continue };
             let reason = match connection.phase {
                 Phase::Closing { .. } => Disconnect::Closed,
                 Phase::Connecting | Phase::Connected | Phase::Open => Disconnect::TimedOut,
             };
-            self.end(conn, reason);
+            self.end(place, reason);
         }
     }
 
@@ -175,18 +174,21 @@ impl<R: Reactor> Network<R> {
     }
 
     /// Notes what the reactor tells of a connection, and does what needs no machine.
-    pub(crate) fn notice(&mut self, slot: usize, readable: bool, writable: bool) {
-        let Some(conn) = self.slots.conn(slot) else { return };
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+    pub(crate) fn notice(&mut self, slot: usize, readable: bool, writable: bool, ended: bool) {
+        let Some(place) = self.connections.holder(slot) else { return };
+        let Some(connection) = self.connections.get_mut(place) else { return };
         if connection.phase == Phase::Connecting {
             match connection.check_dial() {
                 Dial::Pending => return,
-                Dial::Failed(reason) => return self.end(conn, reason),
+                Dial::Failed(reason) => return self.end(place, reason),
                 Dial::Connected => {
                     connection.set_connected();
-                    self.timers.cancel(conn);
+                    self.timers.cancel(place.conn);
                 }
             }
+        }
+        if ended {
+            connection.set_ended();
         }
         if readable {
             connection.set_readable();
@@ -196,33 +198,33 @@ impl<R: Reactor> Network<R> {
             connection.write_queue();
         }
         if matches!(connection.phase, Phase::Closing { .. }) {
-            self.queue_closing(conn);
+            self.queue_closing(place);
         } else {
-            self.queue(conn);
+            self.queue(place);
         }
     }
 
     /// Goes on with closed connections: one bounded piece of work for each that has some.
     pub(crate) fn serve_closing(&mut self, buffer: &mut [u8]) {
         for _ in 0..self.closing.len() {
-            let Some(conn) = self.closing.pop_front() else { return };
-            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            let Some(place) = self.closing.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(place) else { continue };
             connection.queued_closing = false;
             let more = connection.close_on(buffer);
             if connection.is_over() {
-                self.end(conn, Disconnect::Closed);
+                self.end(place, Disconnect::Closed);
             } else if more {
-                self.queue_closing(conn);
+                self.queue_closing(place);
             }
         }
     }
 
-    fn queue_closing(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn)
+    fn queue_closing(&mut self, place: Place) {
+        if let Some(connection) = self.connections.get_mut(place)
             && !connection.queued_closing
         {
             connection.queued_closing = true;
-            self.closing.push_back(conn);
+            self.closing.push_back(place);
         }
     }
 
@@ -247,12 +249,12 @@ impl<R: Reactor> Network<R> {
     }
 
     /// The next connection that has something for the machine.
-    pub(crate) fn take_ready(&mut self) -> Option<ConnId> {
-        while let Some(conn) = self.ready.pop_front() {
-            if let Some(connection) = self.connections.get_mut(&conn) {
+    pub(crate) fn take_ready(&mut self) -> Option<Place> {
+        while let Some(place) = self.ready.pop_front() {
+            if let Some(connection) = self.connections.get_mut(place) {
                 connection.queued = false;
                 if connection.has_input() {
-                    return Some(conn);
+                    return Some(place);
                 }
             }
         }
@@ -260,19 +262,19 @@ impl<R: Reactor> Network<R> {
     }
 
     /// Lists a connection if it has something for the machine.
-    pub(crate) fn queue(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn)
+    pub(crate) fn queue(&mut self, place: Place) {
+        if let Some(connection) = self.connections.get_mut(place)
             && !connection.queued
             && connection.has_input()
         {
             connection.queued = true;
-            self.ready.push_back(conn);
+            self.ready.push_back(place);
         }
     }
 
     /// Opens a connection that is about to be announced to the machine. Returns its other end.
-    pub(crate) fn take_connected(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        let connection = self.connections.get_mut(&conn)?;
+    pub(crate) fn take_connected(&mut self, place: Place) -> Option<SocketAddr> {
+        let connection = self.connections.get_mut(place)?;
         if connection.phase != Phase::Connected {
             return None;
         }
@@ -281,20 +283,25 @@ impl<R: Reactor> Network<R> {
     }
 
     /// Takes out one flush that is done.
-    pub(crate) fn take_drained(&mut self, conn: ConnId) -> bool {
-        self.connections.get_mut(&conn).is_some_and(|connection| connection.take_drained())
+    pub(crate) fn take_drained(&mut self, place: Place) -> bool {
+        self.connections.get_mut(place).is_some_and(|connection| connection.take_drained())
     }
 
     /// Reads bytes for the machine. How many; none: there are none, or the connection has ended.
-    pub(crate) fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Option<usize> {
-        match self.connections.get_mut(&conn)?.read(buffer) {
+    pub(crate) fn read(&mut self, place: Place, buffer: &mut [u8]) -> Option<usize> {
+        match self.connections.get_mut(place)?.read(buffer) {
             Read::Bytes(count) => Some(count),
             Read::Nothing => None,
             Read::Ended(reason) => {
-                self.end(conn, reason);
+                self.end(place, reason);
                 None
             }
         }
+    }
+
+    /// Whether a connection has something for the machine.
+    pub(crate) fn has_input(&mut self, place: Place) -> bool {
+        self.connections.get_mut(place).is_some_and(|connection| connection.has_input())
     }
 
     /// Whether there is no connection, and no end that has not been told.
@@ -302,48 +309,25 @@ impl<R: Reactor> Network<R> {
         self.connections.is_empty() && self.ended.is_empty()
     }
 
+    fn find(&mut self, conn: ConnId) -> Option<(Place, &mut Connection<R::Stream>)> {
+        let place = self.connections.find(conn)?;
+        Some((place, self.connections.get_mut(place)?))
+    }
+
     /// A connection that the machine may use.
-    fn open(&mut self, conn: ConnId) -> Option<&mut Connection<R::Stream>> {
-        self.connections.get_mut(&conn).filter(|connection| connection.phase == Phase::Open)
+    fn open(&mut self, conn: ConnId) -> Option<(Place, &mut Connection<R::Stream>)> {
+        self.find(conn).filter(|(_, connection)| connection.phase == Phase::Open)
     }
 
     /// Forgets a connection, closes its socket and notes that the machine has to be told.
-    fn end(&mut self, conn: ConnId, reason: Disconnect) {
-        let Some(connection) = self.connections.remove(&conn) else { return };
+    fn end(&mut self, place: Place, reason: Disconnect) {
+        let Some(connection) = self.connections.remove(place) else { return };
         self.reactor.close(connection.stream);
-        self.slots.free(connection.slot);
+        let conn = place.conn;
         self.timers.cancel(conn);
         // What was accepted and never announced ends unseen.
         if !(conn.is_accepted() && connection.phase == Phase::Connected) {
             self.ended.push_back((conn, reason));
         }
-    }
-}
-
-/// Which slot stands for which connection. Slots are used again: a late notice for an earlier holder only makes the
-/// driver look at a socket for nothing.
-#[derive(Debug, Default)]
-struct Slots {
-    holders: Vec<Option<ConnId>>,
-    free: Vec<usize>,
-}
-
-impl Slots {
-    fn take(&mut self, conn: ConnId) -> usize {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.holders.push(None);
-            self.holders.len() - 1
-        });
-        self.holders[slot] = Some(conn);
-        slot
-    }
-
-    fn free(&mut self, slot: usize) {
-        self.holders[slot] = None;
-        self.free.push(slot);
-    }
-
-    fn conn(&self, slot: usize) -> Option<ConnId> {
-        self.holders.get(slot).copied().flatten()
     }
 }

@@ -18,9 +18,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How many commands may wait for the machine. At least one.
     pub command_queue: usize,
-    /// How many events may wait for the application before the machine is given no more input but timers. At least one.
+    /// How many events may wait for the application before the machine is given no more input but timers and
+    /// commands. At least one.
     ///
-    /// When as many again have come from timers alone, these wait too.
+    /// When as many again have come from these alone, they wait too.
     pub event_queue: usize,
 }
 

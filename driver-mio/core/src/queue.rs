@@ -1,10 +1,12 @@
 //! The two queues between the application's threads and the driver's: commands in, events out. Both bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
 use std::time::Duration;
 
+use crate::waker::wake_task;
 use crate::{CommandError, Received, Waker};
 
 /// Commands on their way to the machine.
@@ -12,6 +14,8 @@ use crate::{CommandError, Received, Waker};
 pub(crate) struct Commands<C> {
     capacity: usize,
     state: Mutex<CommandState<C>>,
+    /// How many wait, to be read without the lock: by whoever was woken since.
+    len: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -23,7 +27,7 @@ struct CommandState<C> {
 impl<C> Commands<C> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = CommandState { queue: VecDeque::new(), closed: false };
-        Self { capacity: capacity.max(1), state: Mutex::new(state) }
+        Self { capacity: capacity.max(1), state: Mutex::new(state), len: AtomicUsize::new(0) }
     }
 
     /// The application's side.
@@ -36,22 +40,28 @@ impl<C> Commands<C> {
             return Err(CommandError::Full(command));
         }
         state.queue.push_back(command);
+        self.len.store(state.queue.len(), Ordering::SeqCst);
         Ok(())
     }
 
     /// The driver's side.
     pub(crate) fn pop(&self) -> Option<C> {
-        lock(&self.state).queue.pop_front()
+        let mut state = lock(&self.state);
+        let command = state.queue.pop_front();
+        self.len.store(state.queue.len(), Ordering::SeqCst);
+        command
     }
 
+    /// The driver's side. Whoever adds a command wakes the driver afterwards, so it sees that one when it looks again.
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.state).queue.is_empty()
+        self.len.load(Ordering::SeqCst) == 0
     }
 
     /// Takes no more. Those that were taken are handed out, so that none is lost between the two.
     pub(crate) fn close(&self) -> VecDeque<C> {
         let mut state = lock(&self.state);
         state.closed = true;
+        self.len.store(0, Ordering::SeqCst);
         std::mem::take(&mut state.queue)
     }
 }
@@ -64,6 +74,8 @@ impl<C> Commands<C> {
 pub(crate) struct Events<E> {
     capacity: usize,
     state: Mutex<EventState<E>>,
+    /// How many wait, to be read without the lock. Only the driver adds any, so to the driver it is never too few.
+    len: AtomicUsize,
     arrived: Condvar,
     waker: Waker,
 }
@@ -77,8 +89,8 @@ struct EventState<E> {
     tasks: BTreeMap<u64, task::Waker>,
     /// The seats that were given out.
     seats: u64,
-    /// Whether the driver holds inputs off until there is room.
-    driver_waits: bool,
+    /// At or below how many events the driver, which holds inputs off, is to look again.
+    driver_waits: Option<usize>,
     /// The driver has ended.
     ended: bool,
     /// Nobody will take events any more.
@@ -90,9 +102,9 @@ struct EventState<E> {
 pub(crate) enum Room {
     /// Any input.
     Open,
-    /// Timers only.
+    /// Timers and commands only.
     Full,
-    /// Nothing: timers alone have filled the queue once more.
+    /// Nothing: these alone have filled the queue once more.
     Overfull,
 }
 
@@ -103,11 +115,17 @@ impl<E> Events<E> {
             waiting: 0,
             tasks: BTreeMap::new(),
             seats: 0,
-            driver_waits: false,
+            driver_waits: None,
             ended: false,
             abandoned: false,
         };
-        Self { capacity: capacity.max(1), state: Mutex::new(state), arrived: Condvar::new(), waker }
+        Self {
+            capacity: capacity.max(1),
+            state: Mutex::new(state),
+            len: AtomicUsize::new(0),
+            arrived: Condvar::new(),
+            waker,
+        }
     }
 
     /// The driver's side.
@@ -118,6 +136,7 @@ impl<E> Events<E> {
             return; // The event is dropped outside of the lock, as its `Drop` is the application's code.
         }
         state.queue.push_back(event);
+        self.len.store(state.queue.len(), Ordering::SeqCst);
         let notify = state.waiting > 0;
         let tasks = std::mem::take(&mut state.tasks);
         drop(state);
@@ -131,16 +150,21 @@ impl<E> Events<E> {
     /// The driver's side. Unless it is open, the driver is woken when half of the queue has been taken: not at the first
     /// event, for then each one would cost a switch of threads.
     pub(crate) fn room(&self) -> Room {
+        if self.len.load(Ordering::SeqCst) < self.capacity {
+            return Room::Open;
+        }
         let mut state = lock(&self.state);
         let len = state.queue.len();
-        state.driver_waits = len >= self.capacity;
-        if !state.driver_waits {
-            Room::Open
+        let (room, waits) = if len < self.capacity {
+            (Room::Open, None)
         } else if len < self.capacity.saturating_mul(2) {
-            Room::Full
+            (Room::Full, Some(self.capacity / 2))
         } else {
-            Room::Overfull
-        }
+            // Timers go on as soon as there is room for what they tell.
+            (Room::Overfull, Some(self.capacity.saturating_mul(2) - 1))
+        };
+        state.driver_waits = waits;
+        room
     }
 
     /// The driver has ended: those who wait for an event are told when there is none left.
@@ -158,6 +182,7 @@ impl<E> Events<E> {
         let mut state = lock(&self.state);
         state.abandoned = true;
         let left = std::mem::take(&mut state.queue);
+        self.len.store(0, Ordering::SeqCst);
         drop(state);
         drop(left);
         self.waker.wake();
@@ -217,9 +242,10 @@ impl<E> Events<E> {
         let Some(event) = state.queue.pop_front() else {
             return if state.ended { Received::Ended } else { Received::TimedOut };
         };
-        let wake = state.driver_waits && state.queue.len() <= self.capacity / 2;
+        self.len.store(state.queue.len(), Ordering::SeqCst);
+        let wake = state.driver_waits.is_some_and(|most| state.queue.len() <= most);
         if wake {
-            state.driver_waits = false;
+            state.driver_waits = None;
         }
         drop(state);
         if wake {
@@ -235,11 +261,45 @@ pub(crate) struct Seat(Option<u64>);
 
 fn wake(tasks: BTreeMap<u64, task::Waker>) {
     for waker in tasks.into_values() {
-        waker.wake();
+        wake_task(waker);
     }
 }
 
 /// No code that can panic runs while a queue is locked, so a poisoned lock guards a sound queue.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_is_woken_when_there_is_room_for_more_than_there_was() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&wakes);
+        let waker = Waker::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        });
+        let events = Events::new(4, waker.clone());
+        let look = || {
+            waker.seen();
+            wakes.store(0, Ordering::SeqCst);
+            events.room()
+        };
+        let take = || {
+            assert!(matches!(events.pop(None), Received::Event(())));
+            wakes.load(Ordering::SeqCst)
+        };
+        (0..9).for_each(|_| events.push(()));
+        assert_eq!(look(), Room::Overfull);
+        assert_eq!((take(), take()), (0, 1), "eight wait, then seven: timers go on");
+        assert_eq!(look(), Room::Full);
+        assert_eq!([(); 4].map(|()| take()), [0, 0, 0, 0], "three wait");
+        assert_eq!((take(), take()), (1, 1), "half of the queue is free; once is enough");
+        assert_eq!(look(), Room::Open);
+    }
 }

@@ -79,6 +79,13 @@ pub trait Stream {
     /// If there is nothing to read now, or the connection has ended.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Asked after a read that left room in its buffer: whether the next one would surely say that there is nothing. Then
+    /// that one is not tried, and the reactor owes a notice as if it had been. A peer that marks bytes as urgent, which nothing here
+    /// does, may stop a read before the end of what there is: what it sends behind them waits for its next bytes.
+    fn is_emptied(&mut self) -> bool {
+        false
+    }
+
     /// Writes as much as the socket takes.
     ///
     /// # Errors
@@ -107,5 +114,7 @@ pub enum Source {
         readable: bool,
         /// The socket may take bytes.
         writable: bool,
+        /// The end is there to be read, behind what came before it: of a reactor that tells it with that, once for both.
+        ended: bool,
     },
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -20,13 +19,21 @@ const MAX_ADDRESSES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Resolver {
     waker: Waker,
-    /// The thread's queue, from the first use on. It ends with this; the thread is not waited for, as it may hang.
-    requests: Option<SyncSender<Request>>,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+    queue: Arc<Mutex<Queue>>,
     /// Look-ups given to the thread whose answers were not taken.
     under_way: usize,
     /// Tickets that the thread never saw.
     refused: VecDeque<Ticket>,
+}
+
+/// What the thread has to do, and has done.
+#[derive(Debug, Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    answers: VecDeque<Answer>,
+    /// There is a thread. It goes when it has nothing left to do: a process with a thousand clients has no thousand threads
+    /// that wait. Nobody waits for it, as it may hang.
+    runs: bool,
 }
 
 #[derive(Debug)]
@@ -46,21 +53,23 @@ pub(crate) struct Answer {
 impl Resolver {
     /// One without a thread yet.
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { waker, requests: None, answers: Arc::default(), under_way: 0, refused: VecDeque::new() }
+        Self { waker, queue: Arc::default(), under_way: 0, refused: VecDeque::new() }
     }
 
     /// Begins a look-up.
     pub(crate) fn resolve(&mut self, ticket: Ticket, host: String, port: u16) {
-        if self.requests.is_none() {
-            self.requests = start(Arc::clone(&self.answers), self.waker.clone());
+        if self.under_way >= MAX_LOOKUPS {
+            self.refused.push_back(ticket);
+            return;
         }
-        let request = Request { ticket, host, port };
-        match &self.requests {
-            Some(requests) if self.under_way < MAX_LOOKUPS && requests.try_send(request).is_ok() => {
-                self.under_way += 1;
-            }
-            _ => self.refused.push_back(ticket),
+        let mut queue = lock(&self.queue);
+        if !queue.runs && !start(Arc::clone(&self.queue), self.waker.clone()) {
+            self.refused.push_back(ticket);
+            return;
         }
+        queue.runs = true;
+        queue.requests.push_back(Request { ticket, host, port });
+        self.under_way += 1;
     }
 
     /// The next look-up that is done.
@@ -68,35 +77,46 @@ impl Resolver {
         if let Some(ticket) = self.refused.pop_front() {
             return Some(Answer { ticket, addrs: Vec::new() });
         }
-        let answer = lock(&self.answers).pop_front()?;
+        let answer = lock(&self.queue).answers.pop_front()?;
         self.under_way -= 1;
         Some(answer)
     }
 
     /// How many look-ups are done.
     pub(crate) fn done(&self) -> usize {
-        self.refused.len() + if self.under_way == 0 { 0 } else { lock(&self.answers).len() }
+        self.refused.len() + if self.under_way == 0 { 0 } else { lock(&self.queue).answers.len() }
     }
 }
 
-/// Starts the thread; none if the system has no room for one more.
-fn start(answers: Arc<Mutex<VecDeque<Answer>>>, waker: Waker) -> Option<SyncSender<Request>> {
-    let (sender, receiver) = sync_channel(MAX_LOOKUPS);
-    let work = move || run(&receiver, &answers, &waker);
-    thread::Builder::new().name("andon-resolver".to_owned()).spawn(work).ok()?;
-    Some(sender)
+impl Drop for Resolver {
+    /// Nobody waits for what was not begun.
+    fn drop(&mut self) {
+        lock(&self.queue).requests.clear();
+    }
 }
 
-fn run(requests: &Receiver<Request>, answers: &Mutex<VecDeque<Answer>>, waker: &Waker) {
-    while let Ok(Request { ticket, host, port }) = requests.recv() {
+/// Starts the thread, which waits for the lock that the caller holds. Whether the system has room for one more.
+fn start(queue: Arc<Mutex<Queue>>, waker: Waker) -> bool {
+    let work = move || run(&queue, &waker);
+    thread::Builder::new().name("andon-resolver".to_owned()).spawn(work).is_ok()
+}
+
+fn run(queue: &Mutex<Queue>, waker: &Waker) {
+    loop {
+        let mut locked = lock(queue);
+        let Some(Request { ticket, host, port }) = locked.requests.pop_front() else {
+            locked.runs = false;
+            return;
+        };
+        drop(locked);
         let found = (host.as_str(), port).to_socket_addrs();
         let addrs = found.map(|addrs| addrs.take(MAX_ADDRESSES).collect()).unwrap_or_default();
-        lock(answers).push_back(Answer { ticket, addrs });
+        lock(queue).answers.push_back(Answer { ticket, addrs });
         waker.wake();
     }
 }
 
-/// Nothing that can panic runs while the answers are locked, so a poisoned lock guards a sound queue.
-fn lock(answers: &Mutex<VecDeque<Answer>>) -> MutexGuard<'_, VecDeque<Answer>> {
-    answers.lock().unwrap_or_else(PoisonError::into_inner)
+/// Nothing that can panic runs while the queue is locked, so a poisoned lock guards a sound one.
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

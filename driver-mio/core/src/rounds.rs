@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon_kernel::{ConnId, Input, Instant, Link, Machine, Shell, Store};
+use andon_kernel::{Input, Instant, Link, Machine, Shell, Store};
 
 use crate::engine::Engine;
 use crate::listener::{Listener, REST};
@@ -13,10 +13,8 @@ use crate::queue::Room;
 use crate::reactor::{Reactor, Source};
 use crate::resolver::Resolver;
 use crate::shared::Shared;
-use crate::{DriverEnd, DriverError, Options};
-
-/// What is lent to the machine for a turn: as much as a socket usually holds, and any datagram fits.
-const BUFFER_BYTES: usize = 64 * 1024;
+use crate::slots::Place;
+use crate::{Buffer, DriverEnd, DriverError, Options};
 
 /// How many connections are served in one round; the others are the first in the next.
 const CONNECTIONS_PER_ROUND: usize = 64;
@@ -64,7 +62,6 @@ pub struct Rounds<M: Machine, S, R: Reactor> {
     /// From when on there may be a datagram; none: when the reactor says so.
     datagrams: Option<Instant>,
     shared: Arc<Shared<M::Command, M::Event>>,
-    buffer: Vec<u8>,
     /// Whether the next round has some to look for.
     completions: Completions,
     started: bool,
@@ -95,20 +92,19 @@ where
             listeners: (0..options.listen.len()).map(Listener::new).collect(),
             datagrams: options.datagram.map(|_| Instant::ZERO),
             shared,
-            buffer: vec![0; BUFFER_BYTES],
             completions: Completions::Taken,
             started: false,
         }
     }
 
-    /// One round: a bounded piece of work for everyone who has some.
+    /// One round: a bounded piece of work for everyone who has some. `buffer` is only for what a round does.
     ///
     /// # Errors
     /// If the store can go on no longer. There is no other round then.
-    pub fn round(&mut self) -> Result<Next, DriverError> {
+    pub fn round(&mut self, buffer: &mut Buffer) -> Result<Next, DriverError> {
         if !self.started {
             self.started = true;
-            self.engine.turn(Input::Start)?;
+            self.engine.start()?;
         }
         self.engine.tick()?;
         self.stop_if_asked()?;
@@ -116,9 +112,9 @@ where
         self.take_answers()?;
         self.take_commands()?;
         self.accept()?;
-        self.receive_datagrams()?;
-        self.serve_connections()?;
-        self.engine.network.serve_closing(&mut self.buffer);
+        self.receive_datagrams(buffer.bytes())?;
+        self.serve_connections(buffer.bytes())?;
+        self.engine.network.serve_closing(buffer.bytes());
         // Last, for a store may complete at once and wake nobody: what this round asked of it must not wait.
         self.take_completions()?;
         Ok(self.next())
@@ -133,15 +129,15 @@ where
                 }
             }
             Source::Datagrams => self.datagrams = Some(Instant::ZERO),
-            Source::Connection { slot, readable, writable } => {
-                self.engine.network.notice(slot, readable, writable);
+            Source::Connection { slot, readable, writable, ended } => {
+                self.engine.network.notice(slot, readable, writable, ended);
             }
         }
     }
 
     /// How long it is until a time that [`round`](Self::round) gave.
     pub fn time_until(&self, at: Instant) -> Duration {
-        at.since(self.engine.now().instant)
+        at.since(self.engine.instant())
     }
 
     /// What the sockets are.
@@ -153,7 +149,8 @@ where
         if self.engine.is_stopped() || !self.shared.stopper.is_stopped() {
             return Ok(());
         }
-        for command in self.shared.commands.close() {
+        for command in self.shared.close_commands() {
+            self.engine.tick()?;
             self.engine.turn(Input::Command(command))?;
         }
         self.listeners.clear();
@@ -167,7 +164,9 @@ where
 
     fn take_completions(&mut self) -> Result<(), DriverError> {
         for _ in 0..TURNS_PER_ROUND {
-            self.engine.tick()?;
+            if self.engine.outstanding() > 0 {
+                self.engine.tick()?;
+            }
             if self.engine.room() != Room::Open {
                 self.completions = Completions::HeldOff;
                 return Ok(());
@@ -204,11 +203,19 @@ where
     }
 
     fn take_commands(&mut self) -> Result<(), DriverError> {
+        // After its stop a machine gets none, not even of a desk that came late.
+        if self.engine.is_stopped() {
+            return Ok(());
+        }
         for _ in 0..TURNS_PER_ROUND {
-            if self.shared.commands.is_empty() || !self.may_go_on()? {
+            if !self.shared.has_command() {
                 break;
             }
-            let Some(command) = self.shared.commands.pop() else { break };
+            self.engine.tick()?;
+            if !self.engine.takes_commands(self.engine.room()) {
+                break;
+            }
+            let Some(command) = self.shared.take_command() else { break };
             self.engine.turn(Input::Command(command))?;
         }
         Ok(())
@@ -216,23 +223,26 @@ where
 
     fn accept(&mut self) -> Result<(), DriverError> {
         for listener in &mut self.listeners {
+            if listener.due().is_none_or(|due| due > self.engine.now()) {
+                continue;
+            }
             self.engine.tick()?;
             if self.engine.takes_input(self.engine.room()) {
-                listener.accept(self.engine.now().instant, &mut self.engine.network);
+                listener.accept(self.engine.now(), &mut self.engine.network);
             }
         }
         Ok(())
     }
 
-    fn receive_datagrams(&mut self) -> Result<(), DriverError> {
+    fn receive_datagrams(&mut self, buffer: &mut [u8]) -> Result<(), DriverError> {
         let mut errors = 0;
         for _ in 0..DATAGRAMS_PER_ROUND {
             if !self.datagram_waits() || !self.may_go_on()? {
                 return Ok(());
             }
-            match self.engine.network.reactor.receive(&mut self.buffer) {
+            match self.engine.network.reactor.receive(buffer) {
                 Ok((count, from)) => {
-                    self.engine.turn(Input::Datagram { from, bytes: &mut self.buffer[..count] })?;
+                    self.engine.turn(Input::Datagram { from, bytes: &mut buffer[..count] })?;
                     errors = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.datagrams = None,
@@ -242,51 +252,51 @@ where
         }
         if errors == DATAGRAMS_PER_ROUND {
             // A socket that gives nothing but errors: trying again at once would spin.
-            self.datagrams = Some(self.engine.now().instant + REST);
+            self.datagrams = Some(self.engine.now() + REST);
         }
         Ok(())
     }
 
     /// A stopped machine gets no more of them.
     fn datagram_waits(&self) -> bool {
-        !self.engine.is_stopped() && self.datagrams.is_some_and(|at| at <= self.engine.now().instant)
+        !self.engine.is_stopped() && self.datagrams.is_some_and(|at| at <= self.engine.now())
     }
 
-    fn serve_connections(&mut self) -> Result<(), DriverError> {
+    fn serve_connections(&mut self, buffer: &mut [u8]) -> Result<(), DriverError> {
         for _ in 0..self.engine.network.ready().min(CONNECTIONS_PER_ROUND) {
             if !self.may_go_on()? {
                 break;
             }
-            let Some(conn) = self.engine.network.take_ready() else { break };
-            self.serve(conn)?;
-            self.engine.network.queue(conn);
+            let Some(place) = self.engine.network.take_ready() else { break };
+            self.serve(place, buffer)?;
+            self.engine.network.queue(place);
         }
         Ok(())
     }
 
-    /// One bounded piece of work for one connection. Any turn may end or pause it, so each step looks it up again.
-    fn serve(&mut self, conn: ConnId) -> Result<(), DriverError> {
-        if let Some(remote) = self.engine.network.take_connected(conn) {
+    /// One bounded piece of work for one connection, for which there is [leave](Self::may_go_on). Any turn may end or pause
+    /// it, so each step looks it up again.
+    fn serve(&mut self, place: Place, buffer: &mut [u8]) -> Result<(), DriverError> {
+        let conn = place.conn;
+        if let Some(remote) = self.engine.network.take_connected(place) {
             let link = if conn.is_accepted() { Link::Inbound } else { Link::Outbound };
             self.engine.turn(Input::Connected { conn, remote, link })?;
+            if !self.may_go_on()? {
+                return Ok(());
+            }
         }
         for _ in 0..READS_PER_ROUND {
-            if !self.may_go_on()? {
-                break;
-            }
-            let drained = self.engine.network.take_drained(conn);
-            if drained {
+            if self.engine.network.take_drained(place) {
                 self.engine.turn(Input::Drained { conn })?;
-            }
-            if !self.may_go_on()? {
-                break;
-            }
-            match self.engine.network.read(conn, &mut self.buffer) {
-                Some(count) => {
-                    self.engine.turn(Input::Received { conn, bytes: &mut self.buffer[..count] })?;
+                if !self.may_go_on()? {
+                    break;
                 }
-                None if drained => {}
-                None => break,
+            }
+            if let Some(count) = self.engine.network.read(place, buffer) {
+                self.engine.turn(Input::Received { conn, bytes: &mut buffer[..count] })?;
+            }
+            if !self.engine.network.has_input(place) || !self.may_go_on()? {
+                break;
             }
         }
         Ok(())
@@ -307,7 +317,7 @@ where
             return Next::Round;
         }
         match self.deadline(room) {
-            Some(deadline) if self.time_until(deadline) <= NO_WAIT => Next::Round,
+            Some(deadline) if deadline.since(self.engine.now()) <= NO_WAIT => Next::Round,
             deadline => Next::Wait(deadline),
         }
     }
@@ -320,11 +330,13 @@ where
         if completions || self.engine.network.has_closing() {
             return true;
         }
+        if self.engine.takes_commands(room) && self.shared.has_command() {
+            return true;
+        }
         self.engine.takes_input(room)
             && (self.engine.network.ready() > 0
                 || self.engine.network.ended() > 0
                 || self.engine.resolver.done() > 0
-                || !self.shared.commands.is_empty()
                 || self.datagram_waits())
     }
 
@@ -443,7 +455,7 @@ mod tests {
 
     #[test]
     fn whenever_an_event_is_taken_a_driver_that_holds_commands_off_is_woken() {
-        const COMMANDS: usize = 8;
+        const COMMANDS: usize = 16;
         let mut waited = 0;
         for at in 0..40 {
             let wakes = Arc::new(AtomicUsize::new(0));
@@ -461,9 +473,9 @@ mod tests {
             application.set(Mutex::new(handle.application())).unwrap();
             waker.seen();
             let woken = wakes.load(Ordering::SeqCst);
-            let mut next = rounds.round().unwrap();
+            let mut next = rounds.round(&mut Buffer::new()).unwrap();
             while next == Next::Round {
-                next = rounds.round().unwrap();
+                next = rounds.round(&mut Buffer::new()).unwrap();
             }
             if !end.shared.commands.is_empty() {
                 waited += 1;

@@ -8,6 +8,7 @@ use std::task::{self, Wake};
 
 use crate::Waker;
 use crate::reactor::Source;
+use crate::waker::wake_task;
 
 /// What was signalled since the task looked, and the task.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub enum Direction {
 
 /// The waker of one socket in one direction.
 #[derive(Debug)]
-struct Signal {
+pub(crate) struct Signal {
     source: Source,
     raised: AtomicBool,
     signals: Weak<Inner>,
@@ -51,7 +52,7 @@ impl Signals {
             let task = lock(&for_waker.task).clone();
             // Before the first poll there is nobody to wake: that poll looks at everything.
             if let Some(task) = task {
-                task.wake();
+                wake_task(task);
             }
             Ok(())
         });
@@ -77,7 +78,7 @@ impl Signals {
     pub fn connection(&self, slot: usize, direction: Direction) -> task::Waker {
         let readable = direction == Direction::Read;
         let writable = direction == Direction::Write;
-        self.signal(Source::Connection { slot, readable, writable })
+        self.signal(Source::Connection { slot, readable, writable, ended: false })
     }
 
     fn signal(&self, source: Source) -> task::Waker {
@@ -100,14 +101,14 @@ impl Signals {
         self.waker.seen();
     }
 
-    /// What was signalled since the last call, into `sources`.
-    pub(crate) fn take(&self, sources: &mut Vec<Source>) {
-        let raised = std::mem::take(&mut *lock(&self.inner.raised));
-        for signal in raised {
+    /// What was signalled since the last call. `taken` is kept for its memory.
+    pub(crate) fn take<'a>(&self, taken: &'a mut Vec<Arc<Signal>>) -> impl Iterator<Item = Source> + use<'a> {
+        std::mem::swap(taken, &mut *lock(&self.inner.raised));
+        taken.drain(..).map(|signal| {
             // First, so that what comes from here on is signalled again.
             signal.raised.store(false, Ordering::SeqCst);
-            sources.push(signal.source);
-        }
+            signal.source
+        })
     }
 }
 

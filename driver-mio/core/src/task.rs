@@ -1,15 +1,16 @@
 //! A whole driver as one future.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use andon_kernel::{Instant, Machine, Store};
 
-use crate::reactor::{Reactor, Source};
-use crate::{DriverEnd, DriverError, Next, Options, Rounds, Signals};
+use crate::reactor::Reactor;
+use crate::signals::Signal;
+use crate::{Buffer, DriverEnd, Next, Options, Running, Signals};
 
 /// A reactor that wakes tasks.
 pub trait AsyncReactor: Reactor {
@@ -27,12 +28,12 @@ pub trait AsyncReactor: Reactor {
 /// One round for each poll, so that what else runs in the same thread has its turn. Dropping it before it is ready
 /// closes everything at once.
 pub struct Task<M: Machine, S, R: Reactor> {
-    /// None: the driver has ended. Before `end`, so that sockets and store are closed when anybody hears of it.
-    rounds: Option<Rounds<M, S, R>>,
-    end: Option<DriverEnd<M::Command, M::Event>>,
+    /// None: the driver has ended.
+    running: Option<Running<M, S, R>>,
     signals: Signals,
     /// Kept for its memory.
-    sources: Vec<Source>,
+    taken: Vec<Arc<Signal>>,
+    buffer: Buffer,
 }
 
 /// Nothing in it is ever pinned.
@@ -55,29 +56,8 @@ where
         signals: Signals,
         end: DriverEnd<M::Command, M::Event>,
     ) -> Self {
-        let rounds = Rounds::new(machine, store, reactor, options, &end);
-        Self { rounds: Some(rounds), end: Some(end), signals, sources: Vec::new() }
-    }
-
-    /// One round. Ready: it was the last.
-    fn round(&mut self, context: &mut Context<'_>) -> Poll<Result<(), DriverError>> {
-        let Some(rounds) = &mut self.rounds else { return Poll::Ready(Ok(())) };
-        self.signals.begin(context.waker());
-        self.signals.take(&mut self.sources);
-        for source in self.sources.drain(..) {
-            rounds.notice(source);
-        }
-        match rounds.round()? {
-            Next::Finished => return Poll::Ready(Ok(())),
-            Next::Round => rounds.reactor().give_way(context),
-            Next::Wait(at) => {
-                let timer = at.map(|at| (at, rounds.time_until(at)));
-                if rounds.reactor().set_timer(context, timer).is_ready() {
-                    rounds.reactor().give_way(context);
-                }
-            }
-        }
-        Poll::Pending
+        let running = Running::new(machine, store, reactor, options, end);
+        Self { running: Some(running), signals, taken: Vec::new(), buffer: Buffer::new() }
     }
 }
 
@@ -90,21 +70,36 @@ where
 {
     type Output = ();
 
+    /// One round.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        // Nothing of what a panic leaves is used again: it is dropped here.
-        let round = catch_unwind(AssertUnwindSafe(|| this.round(context)));
-        let result = match round {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result,
-            Err(payload) => Err(DriverError::panicked(&*payload)),
-        };
-        let rounds = this.rounds.take();
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(rounds)));
-        let result = result.and(dropped.map_err(|payload| DriverError::panicked(&*payload)));
-        if let Some(end) = this.end.take() {
-            end.finish(result);
+        let Self { running, signals, taken, buffer } = self.get_mut();
+        let Some(mut current) = running.take() else { return Poll::Ready(()) };
+        let result = current.work(|rounds| {
+            signals.begin(context.waker());
+            for source in signals.take(taken) {
+                rounds.notice(source);
+            }
+            match rounds.round(buffer)? {
+                Next::Finished => return Ok(None),
+                Next::Round => rounds.reactor().give_way(context),
+                Next::Wait(at) => {
+                    let timer = at.map(|at| (at, rounds.time_until(at)));
+                    if rounds.reactor().set_timer(context, timer).is_ready() {
+                        rounds.reactor().give_way(context);
+                    }
+                }
+            }
+            Ok(Some(()))
+        });
+        match result {
+            Ok(Some(())) => {
+                *running = Some(current);
+                Poll::Pending
+            }
+            ended => {
+                current.close(ended.map(drop));
+                Poll::Ready(())
+            }
         }
-        Poll::Ready(())
     }
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task;
 
 /// Makes the driver look at its store, its commands and its stop flag again: for a store's own thread, when a request
 /// is complete. Cheap to clone and to call. The same type on every driver.
@@ -46,5 +48,13 @@ impl Waker {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("under_way", &self.under_way).finish_non_exhaustive()
+    }
+}
+
+/// Wakes a task of the application. What wakes it is the application's code: a panic of that stays here.
+pub fn wake_task(waker: task::Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        // Dropping it may panic again.
+        std::mem::forget(payload);
     }
 }

@@ -13,6 +13,8 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::birthday::Birthday;
 use crate::error::Error;
 use crate::nodes::NodeArguments;
+use crate::recording::RecordingArguments;
+use crate::replay::ReplayArguments;
 use crate::system;
 
 /// Everything that was said on the command line.
@@ -73,6 +75,11 @@ pub(crate) enum Command {
     /// What can still be read is kept, and the next sync fetches the rest. The damaged database stays beside the new one,
     /// as andon.sqlite.damaged.
     Repair(DataArguments),
+    /// Run a recorded run again, turn by turn; no network is used, and no data directory
+    ///
+    /// It shows what came in and what went out, and ends with code 0 only if all that went out is what went out when it was
+    /// recorded, bit for bit. With --quiet it shows the end of it alone.
+    Replay(ReplayArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,6 +162,8 @@ pub(crate) struct SyncArguments {
     #[command(flatten)]
     pub(crate) nodes: NodeArguments,
     #[command(flatten)]
+    pub(crate) recording: RecordingArguments,
+    #[command(flatten)]
     pub(crate) watch: WatchArguments,
     /// Where to begin to search: a block height, or a day as YYYY-MM-DD (UTC)
     ///
@@ -208,6 +217,8 @@ pub(crate) struct BroadcastArguments {
     pub(crate) data: DataArguments,
     #[command(flatten)]
     pub(crate) nodes: NodeArguments,
+    #[command(flatten)]
+    pub(crate) recording: RecordingArguments,
     /// Give each transaction, or each family of them, to one node at a time, over a connection that ends with it
     ///
     /// Together with --proxy and Tor nobody learns where it comes from.
@@ -232,6 +243,8 @@ pub(crate) struct FeesArguments {
     pub(crate) data: DataArguments,
     #[command(flatten)]
     pub(crate) nodes: NodeArguments,
+    #[command(flatten)]
+    pub(crate) recording: RecordingArguments,
     /// How many of the last blocks to read
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=144))]
     pub(crate) blocks: u32,
@@ -442,6 +455,13 @@ With --json each line is an object. Its field \"event\" says which:
                      peak_memory_bytes (or null)
   salvaged           network, data_dir, lost, spaces (name, rows, lost),
                      tip, filter_headers_tip (or null), search_again
+  turn               turn (from 0), offset (in the recording), seconds,
+                     unix, input, effects, deadline, agrees (null where
+                     the recording does not say): of replay
+  replayed           turns, agreed, unknown, first_difference (a turn, or
+                     null), end (complete, until, break, bounded, cut_off,
+                     damaged, panicked, no_panic, interrupted), bytes,
+                     simulated_seconds, seconds: what replay came to
 A tip, a fork or a block kept is an object of height and hash. The last line
 is what the command came to (summary, header, exported, imported,
 salvaged), or the error if it failed.";

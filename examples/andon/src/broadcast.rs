@@ -5,6 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use andon_bitcoin::client::{BroadcastOptions, BroadcastState, Command, Event, Submission};
+use andon_driver::Handle;
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Amount, Transaction, Txid};
 use serde_json::{Value, json};
@@ -16,7 +17,8 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::json::{broadcast_state, state_name};
 use crate::output::Output;
-use crate::runtime::{Running, Runtime};
+use crate::recording::Recording;
+use crate::runtime::Runtime;
 use crate::units::counted;
 
 /// A file may be as long as this: two digits for each byte of the heaviest transactions that go together, and some room.
@@ -49,7 +51,9 @@ pub(crate) fn run<R: Runtime>(
         is_given: false,
     };
     let limit = Duration::from_secs(arguments.timeout);
-    let (time, ended) = errand::run::<R>(config, &data_dir, limit, &mut broadcast, output, interrupt);
+    let recording = Recording::new(&arguments.recording);
+    let (time, ended) =
+        errand::run::<R>(config, &data_dir, limit, &mut broadcast, &recording, output, interrupt);
     if ended.is_ok() || broadcast.states.iter().any(|(_, state)| state.is_some()) {
         output.extra(&broadcast.result(time));
     }
@@ -67,13 +71,13 @@ struct Broadcast {
 }
 
 impl Errand for Broadcast {
-    fn begin(&mut self, running: &dyn Running<Command, Event>) {
+    fn begin(&mut self, client: &Handle<Command, Event>) {
         let transactions = std::mem::take(&mut self.transactions);
         // Not taken only if the client has ended already, and then its end says why.
-        running.command(Command::Broadcast { transactions, options: self.options });
+        let _ = client.command(Command::Broadcast { transactions, options: self.options });
     }
 
-    fn observe(&mut self, event: &Event, _: &dyn Running<Command, Event>) -> Result<bool, Error> {
+    fn observe(&mut self, event: &Event, _: &Handle<Command, Event>) -> Result<bool, Error> {
         match event {
             Event::BroadcastRefused { error, .. } => {
                 return Err(Error::usage(format!("it can't be broadcast: {error}"))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use andon_bitcoin::client::{self, BlockId, Endpoint};
 use andon_bitcoin::fixture::{self, Fixture};
 use andon_bitcoin::server::{self, Chain, Server};
+use andon_driver::{Handle, Received};
 use andon_kernel::MemoryStore;
 use andon_store::OpenError;
 use bitcoin::{Block, Network, OutPoint};
@@ -17,7 +18,8 @@ use crate::End;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::runtime::{Received, Running, Runtime, StartError};
+use crate::recording::Recording;
+use crate::runtime::{Runtime, StartError};
 use crate::session::{Session, Turn};
 use crate::units::{amount, counted};
 use crate::watch::Watch;
@@ -61,7 +63,15 @@ pub(crate) fn run<R: Runtime>(output: &mut Output, interrupt: &Interrupt) -> Res
     config.peers = vec![Endpoint::Address(node.address)];
     let watch = Watch::of_scripts(fixture.watch_scripts.iter().map(|&script| script.to_owned()));
     let birthday = client::Birthday::Height(0);
-    let mut session = Session::start::<R>(config, watch, birthday, directory.path(), output, interrupt)?;
+    let mut session = Session::start::<R>(
+        config,
+        watch,
+        birthday,
+        directory.path(),
+        &Recording::none(),
+        output,
+        interrupt,
+    )?;
     let played = play(&mut session, &node, &fixture, interrupt);
     // In any case: nothing may be at work in the directory when it is removed.
     let ended = session.end().and(node.end());
@@ -244,7 +254,7 @@ fn step(output: &mut Output, name: &str) {
 
 /// The node that serves the chain.
 struct Node {
-    running: Box<dyn Running<server::Command, server::Event>>,
+    server: Handle<server::Command, server::Event>,
     address: SocketAddr,
 }
 
@@ -255,7 +265,7 @@ impl Node {
             Chain::new(blocks).map_err(|error| Error::new("demo", format!("the bundled chain: {error}")))?;
         let config = server::Config::new(Network::Regtest, system::seed()?);
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let started =
+        let (server, listening) =
             R::start(Server::new(config, chain), Some(listen), |_| Ok::<_, Infallible>(MemoryStore::new()))
                 .map_err(|error| match error {
                 StartError::Driver(error) => {
@@ -264,21 +274,18 @@ impl Node {
                 }
                 StartError::Store(never) => match never {},
             })?;
-        interrupt.on_request(started.running.stopper());
-        let address = started.listening.ok_or_else(|| Error::new("demo", "the node listens nowhere"))?;
-        Ok(Self { running: started.running, address })
+        interrupt.on_request(server.stopper());
+        let address = listening.ok_or_else(|| Error::new("demo", "the node listens nowhere"))?;
+        Ok(Self { server, address })
     }
 
     fn command(&self, command: server::Command) -> Result<(), Error> {
-        if self.running.command(command) {
-            return Ok(());
-        }
-        Err(Error::new("demo", "the node takes no more blocks"))
+        self.server.command(command).map_err(|_| Error::new("demo", "the node takes no more blocks"))
     }
 
     /// Takes in what the node says.
     fn check(&self) -> Result<(), Error> {
-        while let Received::Event(event) = self.running.receive(Duration::ZERO) {
+        while let Received::Event(event) = self.server.recv_timeout(Duration::ZERO) {
             log::debug!("node: {event:?}");
             if let server::Event::Rejected(why) = event {
                 return Err(Error::new("demo", format!("the node does not take the new blocks: {why}")));
@@ -288,7 +295,7 @@ impl Node {
     }
 
     fn end(self) -> Result<(), Error> {
-        self.running.stop();
-        self.running.join().map_err(|error| store::run_error(error, Network::Regtest, Path::new(MEMORY)))
+        self.server.stop();
+        self.server.join().map_err(|error| store::run_error(error, Network::Regtest, Path::new(MEMORY)))
     }
 }

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{Birthday, Client, Command, Config, Event, PeerPurpose, Start};
-use andon_store::SqliteStore;
+use andon_bitcoin::client::{Birthday, Command, Config, Event, PeerPurpose, Start};
+use andon_driver::{Handle, Received};
 use bitcoin::Network;
 
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::peers::Peers;
-use crate::runtime::{Received, Running, Runtime};
+use crate::recording::Recording;
+use crate::runtime::Runtime;
 use crate::units::counted;
-use crate::{End, offline, store, system};
+use crate::{End, client, offline, store, system};
 
 /// How long the client may take to end.
 const LAST_EVENTS: Duration = Duration::from_secs(60);
@@ -21,13 +22,13 @@ const LAST_EVENTS: Duration = Duration::from_secs(60);
 /// What a client is run for.
 pub(crate) trait Errand {
     /// What the client is given first.
-    fn begin(&mut self, running: &dyn Running<Command, Event>);
+    fn begin(&mut self, client: &Handle<Command, Event>);
 
     /// Looks at an event. Returns whether it is to be told.
     ///
     /// # Errors
     /// Why it can't be done.
-    fn observe(&mut self, event: &Event, running: &dyn Running<Command, Event>) -> Result<bool, Error>;
+    fn observe(&mut self, event: &Event, client: &Handle<Command, Event>) -> Result<bool, Error>;
 
     /// Whether it is done.
     ///
@@ -48,6 +49,7 @@ pub(crate) fn run<R: Runtime>(
     data_dir: &Path,
     limit: Duration,
     errand: &mut dyn Errand,
+    recording: &Recording,
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> (Duration, Result<End, Error>) {
@@ -59,7 +61,7 @@ pub(crate) fn run<R: Runtime>(
     }
     let peers = Peers::new(network, config.peers.iter().cloned(), config.discovery.is_some());
     let mut run = Run { network, data_dir, peers, output, errand, started_at, is_synced: false };
-    let ended = run.start::<R>(config, limit, interrupt);
+    let ended = run.start::<R>(config, limit, recording, interrupt);
     (system::now().saturating_duration_since(started_at), ended)
 }
 
@@ -78,23 +80,23 @@ impl Run<'_> {
         &mut self,
         config: Config,
         limit: Duration,
+        recording: &Recording,
         interrupt: &Interrupt,
     ) -> Result<End, Error> {
         let (network, data_dir) = (self.network, self.data_dir);
-        let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
-            .map_err(|error| store::start_error(error, network, data_dir))?;
-        interrupt.on_request(started.running.stopper());
-        self.errand.begin(&*started.running);
-        let ended = self.wait(&*started.running, limit, interrupt);
-        started.running.stop();
-        while let Received::Event(_) = started.running.receive(LAST_EVENTS) {}
-        let joined = started.running.join().map_err(|error| store::run_error(error, network, data_dir));
+        let client = client::start::<R>(config, data_dir, recording, interrupt)?;
+        self.errand.begin(&client);
+        let ended = self.wait(&client, limit, interrupt);
+        client.stop();
+        while let Received::Event(_) = client.recv_timeout(LAST_EVENTS) {}
+        let joined = client.join().map_err(|error| store::run_error(error, network, data_dir));
+        recording.tell(self.output);
         joined.and(ended)
     }
 
     fn wait(
         &mut self,
-        running: &dyn Running<Command, Event>,
+        client: &Handle<Command, Event>,
         limit: Duration,
         interrupt: &Interrupt,
     ) -> Result<End, Error> {
@@ -106,14 +108,14 @@ impl Run<'_> {
                 let reasons = self.peers.last_reasons();
                 return Err(Error::new("timed out", format!("after {limit} {what}{reasons}")).help(help));
             };
-            let received = running.receive(wait);
+            let received = client.recv_timeout(wait);
             if interrupt.is_requested() {
                 return Ok(End::Interrupted);
             }
             match received {
                 Received::Event(event) => {
                     log::debug!("{event:?}");
-                    self.observe(&event, running)?;
+                    self.observe(&event, client)?;
                 }
                 Received::TimedOut => {}
                 Received::Ended => {
@@ -130,7 +132,7 @@ impl Run<'_> {
         }
     }
 
-    fn observe(&mut self, event: &Event, running: &dyn Running<Command, Event>) -> Result<(), Error> {
+    fn observe(&mut self, event: &Event, client: &Handle<Command, Event>) -> Result<(), Error> {
         match event {
             Event::Failed(failure) => return Err(store::failure(failure, self.network, self.data_dir)),
             Event::PeerConnected { purpose: PeerPurpose::Broadcast, .. }
@@ -145,7 +147,7 @@ impl Run<'_> {
             Event::Touched(_) | Event::TakenBack(_) | Event::Matched(_) => return Ok(()),
             _ => {}
         }
-        let is_told = self.errand.observe(event, running)?;
+        let is_told = self.errand.observe(event, client)?;
         if is_told {
             self.output.event(event, self.network, self.is_synced);
         }

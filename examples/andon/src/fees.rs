@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use andon_bitcoin::client::{BlockId, Command, Event, Fees, HeaderQuery};
+use andon_driver::Handle;
 use bitcoin::FeeRate;
 use serde_json::json;
 
@@ -12,7 +13,8 @@ use crate::errand::{self, Errand};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::runtime::{Running, Runtime};
+use crate::recording::Recording;
+use crate::runtime::Runtime;
 use crate::units::counted;
 
 /// Blocks that are asked for at once: a few more than the client fetches, so that it never waits for this program.
@@ -34,7 +36,9 @@ pub(crate) fn run<R: Runtime>(
     output.news(&format!("Reading the last {} of {}", counted(blocks, "block"), network_name(network)));
     let mut reading = Reading { blocks, tip: None, next: 0, awaited: 0, asked: false, fees: None };
     let limit = Duration::from_secs(arguments.timeout);
-    let (time, ended) = errand::run::<R>(config, &data_dir, limit, &mut reading, output, interrupt);
+    let recording = Recording::new(&arguments.recording);
+    let (time, ended) =
+        errand::run::<R>(config, &data_dir, limit, &mut reading, &recording, output, interrupt);
     let end = ended?;
     reading.print(output, time);
     Ok(end)
@@ -54,20 +58,20 @@ struct Reading {
 }
 
 impl Errand for Reading {
-    fn begin(&mut self, _: &dyn Running<Command, Event>) {}
+    fn begin(&mut self, _: &Handle<Command, Event>) {}
 
-    fn observe(&mut self, event: &Event, running: &dyn Running<Command, Event>) -> Result<bool, Error> {
+    fn observe(&mut self, event: &Event, client: &Handle<Command, Event>) -> Result<bool, Error> {
         match event {
             Event::Synced(tip) if self.tip.is_none() => {
                 self.tip = Some(*tip);
                 self.next = (tip.height + 1).saturating_sub(self.blocks);
                 for _ in 0..AT_ONCE {
-                    self.ask(running);
+                    self.ask(client);
                 }
             }
             Event::Block { .. } => {
                 self.awaited = self.awaited.saturating_sub(1);
-                self.ask(running);
+                self.ask(client);
             }
             Event::Fees(fees) => self.fees = Some(fees.clone()),
             _ => {}
@@ -90,16 +94,16 @@ impl Errand for Reading {
 
 impl Reading {
     /// Asks for the next block, or, when all have come, for what they say.
-    fn ask(&mut self, running: &dyn Running<Command, Event>) {
+    fn ask(&mut self, client: &Handle<Command, Event>) {
         let Some(tip) = self.tip else { return };
         // None is refused but by a client that has ended, whose end says why: few are given at a time.
         if self.next <= tip.height {
-            running.command(Command::FetchBlock(HeaderQuery::Height(self.next)));
+            let _ = client.command(Command::FetchBlock(HeaderQuery::Height(self.next)));
             self.next += 1;
             self.awaited += 1;
         } else if self.awaited == 0 && !self.asked {
             self.asked = true;
-            running.command(Command::TellFees { blocks: self.blocks });
+            let _ = client.command(Command::TellFees { blocks: self.blocks });
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use andon_driver::Stopper;
+
 use crate::error::{Error, INTERRUPTED};
 
 /// Whether the program has been told to stop, and what to stop then.
@@ -15,7 +17,7 @@ pub(crate) struct Interrupt {
 #[derive(Default)]
 struct Shared {
     requested: AtomicBool,
-    stoppers: Mutex<Vec<Box<dyn Fn() + Send>>>,
+    stoppers: Mutex<Vec<Stopper>>,
 }
 
 impl Interrupt {
@@ -30,9 +32,7 @@ impl Interrupt {
             if handler.shared.requested.swap(true, Ordering::SeqCst) {
                 std::process::exit(i32::from(INTERRUPTED));
             }
-            for stop in handler.stoppers().iter() {
-                stop();
-            }
+            handler.stoppers().iter().for_each(Stopper::stop);
         })
         .map_err(|error| Error::new("system", format!("Ctrl-C can't be handled: {error}")))?;
         Ok(interrupt)
@@ -43,16 +43,16 @@ impl Interrupt {
         self.shared.requested.load(Ordering::SeqCst)
     }
 
-    /// Calls `stop` at the first signal; at once if it came already.
-    pub(crate) fn on_request(&self, stop: Box<dyn Fn() + Send>) {
+    /// Stops this at the first signal; at once if it came already.
+    pub(crate) fn on_request(&self, stopper: Stopper) {
         let mut stoppers = self.stoppers();
         if self.is_requested() {
-            stop();
+            stopper.stop();
         }
-        stoppers.push(stop);
+        stoppers.push(stopper);
     }
 
-    fn stoppers(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Fn() + Send>>> {
+    fn stoppers(&self) -> std::sync::MutexGuard<'_, Vec<Stopper>> {
         self.shared.stoppers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

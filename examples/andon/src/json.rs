@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use andon_bitcoin::client::{
-    BlockId, BroadcastState, Count, Decision, Derivation, Event, PeerPurpose, Progress, Touch, TouchKind,
+    BlockId, BroadcastState, Count, Decision, Derivation, Event, PeerPurpose, Progress, SyncPhase, Touch,
+    TouchKind,
 };
 use bitcoin::Network;
 use serde_json::{Value, json};
@@ -116,6 +117,12 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
         | Event::Imported { .. }
         | Event::SpendSearched { .. }
         | Event::Block { .. }
+        | Event::Answered { .. }
+        | Event::Mark(_)
+        | Event::Paused { .. }
+        | Event::Tip(_)
+        | Event::Peers(_)
+        | Event::Filters { .. }
         | Event::Fees(_) => return None,
         Event::DescriptorDerived { descriptor, scripts } => {
             json!({"event": "derived", "descriptor": descriptor, "scripts": scripts})
@@ -289,7 +296,22 @@ fn progress_object(progress: &Progress) -> Value {
         "blocks": count(progress.blocks),
         "bytes_received": progress.bytes_received,
         "bytes_sent": progress.bytes_sent,
+        "phase": phase_name(progress.phase),
+        "bytes_per_second": progress.rate,
+        "seconds_left": progress.time_left.map(|left| left.as_secs()),
     })
+}
+
+fn phase_name(phase: SyncPhase) -> &'static str {
+    match phase {
+        SyncPhase::Connecting => "connecting",
+        SyncPhase::Headers => "headers",
+        SyncPhase::FilterHeaders => "filter_headers",
+        SyncPhase::Filters => "filters",
+        SyncPhase::Following => "following",
+        SyncPhase::Paused => "paused",
+        _ => "other",
+    }
 }
 
 /// As an integer. More than 2^64 satoshis is more than there are; a sum over spent and spent-again coins of a whole

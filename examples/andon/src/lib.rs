@@ -1,11 +1,13 @@
 //! A Bitcoin light client for the command line, and a demonstration of itself.
 //!
-//! Everything is here but the driver: a program names one (see [`runtime::Runtime`]) and calls [`run`].
+//! Everything is here but the driver: a program names one (see [`runtime::Runtime`]) and calls [`run`]. Each feature of
+//! this package brings a driver with its program, and nothing of the others.
 
 mod archive;
 mod arguments;
 mod birthday;
 mod broadcast;
+mod client;
 mod connection;
 mod demo;
 mod discovery;
@@ -22,7 +24,9 @@ mod offline;
 mod output;
 mod peers;
 mod progress;
+mod recording;
 mod repair;
+mod replay;
 pub mod runtime;
 mod session;
 mod show;
@@ -30,13 +34,14 @@ mod store;
 mod summary;
 mod sync;
 mod system;
+mod turns;
 mod units;
 mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Arguments, Command, HeadersCommand};
 use error::{Error, INTERRUPTED};
@@ -46,7 +51,7 @@ use runtime::Runtime;
 
 /// The program: reads the command line, does what it says under the driver `R`, and tells how it ended.
 pub fn run<R: Runtime>() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse(R::PROGRAM) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
@@ -66,6 +71,7 @@ pub fn run<R: Runtime>() -> ExitCode {
         Some(Command::Headers(HeadersCommand::Import { file, no_filter_headers, data })) => {
             import::run::<R>(&file, !no_filter_headers, &data, &mut output, &interrupt)
         }
+        Some(Command::Replay(arguments)) => replay::run(&arguments, &mut output, &interrupt),
         Some(Command::Repair(data)) => repair::run::<R>(&data, &mut output, &interrupt),
     });
     match done.and_then(|end| output.check().map(|()| end)) {
@@ -83,6 +89,13 @@ pub fn run<R: Runtime>() -> ExitCode {
 enum End {
     Done,
     Interrupted,
+}
+
+/// Parses the command line of the program of this name.
+fn parse(program: &'static str) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command().name(program);
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Help and version, which clap has as errors too, or arguments that it does not take.

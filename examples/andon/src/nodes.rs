@@ -9,7 +9,7 @@ use crate::discovery::DiscoveryArguments;
 use crate::error::Error;
 use crate::system;
 
-/// The program calls itself so to its peers.
+/// The program calls itself so to its peers, on every driver: which one that is, is nobody's business.
 const USER_AGENT: &str = concat!("/andon:", env!("CARGO_PKG_VERSION"), "/");
 
 /// Bytes of a user agent.

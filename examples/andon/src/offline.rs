@@ -4,10 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use andon_bitcoin::client::{
-    BlockId, Client, Command, Config, Event, HeaderQuery, Import, ImportError, Start,
-};
-use andon_store::SqliteStore;
+use andon_bitcoin::client::{BlockId, Command, Config, Event, HeaderQuery, Import, ImportError, Start};
+use andon_driver::{Handle, Received};
 use bitcoin::block::Header;
 use bitcoin::{FilterHeader, Network, ScriptBuf};
 
@@ -16,9 +14,10 @@ use crate::arguments::DataArguments;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::runtime::{Received, Running, Runtime};
+use crate::recording::Recording;
+use crate::runtime::Runtime;
 use crate::units::grouped;
-use crate::{json, store, system};
+use crate::{client, json, store, system};
 
 /// Headers that are asked for or given at once: what the client takes at most.
 pub(crate) const BATCH: u32 = 2000;
@@ -81,7 +80,7 @@ pub(crate) struct Offline<'a> {
     network: Network,
     data_dir: PathBuf,
     /// Taken at the end.
-    running: Option<Box<dyn Running<Command, Event>>>,
+    client: Option<Handle<Command, Event>>,
     output: &'a mut Output,
     interrupt: &'a Interrupt,
     tip: Option<BlockId>,
@@ -118,13 +117,11 @@ pub(crate) fn run<R: Runtime, T>(
     let mut config = Config::new(network, system::seed()?);
     config.discovery = None;
     config.start = start;
-    let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
-        .map_err(|error| store::start_error(error, network, data_dir))?;
-    interrupt.on_request(started.running.stopper());
+    let client = client::start::<R>(config, data_dir, &Recording::none(), interrupt)?;
     let mut offline = Offline {
         network,
         data_dir: data_dir.into(),
-        running: Some(started.running),
+        client: Some(client),
         output,
         interrupt,
         tip: None,
@@ -275,9 +272,9 @@ impl Offline<'_> {
     }
 
     fn tell(&self, command: Command) {
-        if let Some(running) = &self.running {
+        if let Some(client) = &self.client {
             // Not taken only if the client has ended, which shows when its answer is waited for.
-            let _ = running.command(command);
+            let _ = client.command(command);
         }
     }
 
@@ -288,8 +285,8 @@ impl Offline<'_> {
     ) -> Result<T, Halt> {
         self.tell(command);
         loop {
-            let Some(running) = &self.running else { return Err(Halt::Interrupted) };
-            let event = match running.receive(PATIENCE) {
+            let Some(client) = &self.client else { return Err(Halt::Interrupted) };
+            let event = match client.recv_timeout(PATIENCE) {
                 Received::Event(event) => event,
                 Received::Ended if self.interrupt.is_requested() => return Err(Halt::Interrupted),
                 Received::Ended => return Err(fault("the client has ended before its work was done")),
@@ -330,13 +327,13 @@ impl Offline<'_> {
 
     /// Ends the client: what it was given is durable then.
     fn end(mut self) -> Result<(), Halt> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        running.stop();
+        let Some(client) = self.client.take() else { return Ok(()) };
+        client.stop();
         let mut observed = Ok(());
-        while let Received::Event(event) = running.receive(PATIENCE) {
+        while let Received::Event(event) = client.recv_timeout(PATIENCE) {
             observed = observed.and_then(|()| self.observe(&event));
         }
-        running.join().map_err(|error| store::run_error(error, self.network, &self.data_dir))?;
+        client.join().map_err(|error| store::run_error(error, self.network, &self.data_dir))?;
         observed
     }
 }

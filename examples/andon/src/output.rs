@@ -75,6 +75,11 @@ impl Output {
         !self.json && self.short
     }
 
+    /// Whether only what it came to is printed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether bars are on the screen.
     pub(crate) fn is_drawing(&self) -> bool {
         self.bars.is_some()
@@ -210,6 +215,12 @@ impl Output {
             | Event::Imported { .. }
             | Event::SpendSearched { .. }
             | Event::Block { .. }
+            | Event::Answered { .. }
+            | Event::Mark(_)
+            | Event::Paused { .. }
+            | Event::Tip(_)
+            | Event::Peers(_)
+        | Event::Filters { .. }
             | Event::Fees(_)
             | Event::DescriptorDerived { .. }
             | Event::Matched(_)

@@ -1,81 +1,66 @@
-//! What the program needs of a driver. Each driver's program implements it; nothing else here knows which one runs.
+//! What the program runs on: a driver, whichever. Each feature of this package brings one, and each program names one;
+//! nothing else here knows which.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use andon_driver::{Handle, Options, Waker};
 use andon_kernel::{Machine, Store};
 
-/// A driver, as far as this program needs it.
-pub trait Runtime {
-    /// Runs a machine over the store that `open` opens, in the background.
-    ///
-    /// `open` is given what the store calls when a request is complete.
+/// A driver that has its sockets and no machine yet. All drivers have these methods, and give the same [`Handle`].
+pub trait Runtime: Sized {
+    /// The name of the program that runs on this driver.
+    const PROGRAM: &'static str;
+
+    /// Binds the sockets that `options` name.
     ///
     /// # Errors
-    /// If the driver can't be set up, or as `open`.
-    fn start<M, S, E>(
-        machine: M,
-        listen: Option<SocketAddr>,
-        open: impl FnOnce(Wake) -> Result<S, E>,
-    ) -> Result<Started<M::Command, M::Event>, StartError<E>>
+    /// If an address can't be bound, or the system has no room for a driver.
+    fn bind(options: Options) -> io::Result<Self>;
+
+    /// Where connections are accepted, in the order of [`Options::listen`].
+    fn local_addresses(&self) -> &[SocketAddr];
+
+    /// What a store with a thread of its own calls when a request is complete.
+    fn waker(&self) -> Waker;
+
+    /// Runs a machine over a store, on a thread of its own.
+    ///
+    /// # Errors
+    /// If the system has no room for it.
+    fn spawn<M, S>(self, machine: M, store: S) -> io::Result<Handle<M::Command, M::Event>>
     where
         M: Machine + Send + 'static,
         M::Command: Send + 'static,
         M::Event: Send + 'static,
         S: Store + Send + 'static,
         S::Error: Send + Sync;
-}
 
-/// Wakes a driver, from any thread.
-pub type Wake = Box<dyn Fn() + Send>;
-
-/// A machine that runs.
-pub struct Started<C, E> {
-    /// To talk to it.
-    pub running: Box<dyn Running<C, E>>,
-    /// Where it accepts connections, if it was asked to.
-    pub listening: Option<SocketAddr>,
-}
-
-impl<C, E> fmt::Debug for Started<C, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Started").field("listening", &self.listening).finish_non_exhaustive()
-    }
-}
-
-/// A machine under a driver.
-pub trait Running<C, E> {
-    /// Gives the machine a command. `false`: it was not taken, as too many wait or the driver has ended.
-    fn command(&self, command: C) -> bool;
-
-    /// Waits for the next event, for `timeout` at most.
-    fn receive(&self, timeout: Duration) -> Received<E>;
-
-    /// Asks for an orderly stop; events can be received until the end.
-    fn stop(&self);
-
-    /// Does the same from another thread.
-    fn stopper(&self) -> Box<dyn Fn() + Send>;
-
-    /// Waits for the end.
+    /// All of it: binds, opens the store, which is given what wakes the driver, and runs the machine. Beside the handle
+    /// where it accepts connections, if it was asked to.
     ///
     /// # Errors
-    /// Why the driver ended, if not because it was asked to.
-    fn join(self: Box<Self>) -> Result<(), RunError>;
-}
-
-/// What there was to receive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received<E> {
-    /// The next event.
-    Event(E),
-    /// There was none in that time.
-    TimedOut,
-    /// The driver has ended and every event was taken.
-    Ended,
+    /// If the driver can't be set up, or as `open`.
+    #[expect(clippy::type_complexity, reason = "two values, one of which takes two types")]
+    fn start<M, S, E>(
+        machine: M,
+        listen: Option<SocketAddr>,
+        open: impl FnOnce(Waker) -> Result<S, E>,
+    ) -> Result<(Handle<M::Command, M::Event>, Option<SocketAddr>), StartError<E>>
+    where
+        M: Machine + Send + 'static,
+        M::Command: Send + 'static,
+        M::Event: Send + 'static,
+        S: Store + Send + 'static,
+        S::Error: Send + Sync,
+    {
+        let options = Options { listen: listen.into_iter().collect(), ..Options::default() };
+        let driver = Self::bind(options).map_err(StartError::Driver)?;
+        let listening = driver.local_addresses().first().copied();
+        let store = open(driver.waker()).map_err(StartError::Store)?;
+        let handle = driver.spawn(machine, store).map_err(StartError::Driver)?;
+        Ok((handle, listening))
+    }
 }
 
 /// Why a machine could not be started.
@@ -87,15 +72,41 @@ pub enum StartError<E> {
     Store(E),
 }
 
-/// Why a driver ended that was not asked to.
-#[derive(Debug)]
-pub enum RunError {
-    /// The system's wait for the network failed.
-    Network(io::Error),
-    /// The store could go on no longer.
-    Store(Box<dyn Error + Send + Sync>),
-    /// A fault in the program, with its message.
-    Panicked(String),
-    /// Anything else, in the driver's words.
-    Other(String),
+#[cfg(any(feature = "mio", feature = "smol", feature = "tokio"))]
+macro_rules! runtime {
+    ($driver:ty, $program:literal) => {
+        impl Runtime for $driver {
+            const PROGRAM: &'static str = $program;
+
+            fn bind(options: Options) -> io::Result<Self> {
+                Self::new(options)
+            }
+
+            fn local_addresses(&self) -> &[SocketAddr] {
+                self.local_addresses()
+            }
+
+            fn waker(&self) -> Waker {
+                self.waker()
+            }
+
+            fn spawn<M, S>(self, machine: M, store: S) -> io::Result<Handle<M::Command, M::Event>>
+            where
+                M: Machine + Send + 'static,
+                M::Command: Send + 'static,
+                M::Event: Send + 'static,
+                S: Store + Send + 'static,
+                S::Error: Send + Sync,
+            {
+                self.spawn(machine, store)
+            }
+        }
+    };
 }
+
+#[cfg(feature = "mio")]
+runtime!(andon_mio::Driver, "andon-mio");
+#[cfg(feature = "smol")]
+runtime!(andon_smol::Driver, "andon-smol");
+#[cfg(feature = "tokio")]
+runtime!(andon_tokio::Driver, "andon-tokio");

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use andon_bitcoin::client::{
-    Birthday, BlockId, Client, Command, Config, Count, Event, PeerPurpose, Progress, Start,
-};
+use andon_bitcoin::client::{Birthday, BlockId, Command, Config, Count, Event, PeerPurpose, Progress, Start};
 use andon_bitcoin::points;
-use andon_store::SqliteStore;
+use andon_driver::{Handle, Received};
 use bitcoin::Network;
 
 use crate::error::Error;
@@ -15,11 +13,12 @@ use crate::findings::Findings;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::peers::Peers;
-use crate::runtime::{Received, Running, Runtime};
+use crate::recording::Recording;
+use crate::runtime::Runtime;
 use crate::summary::{Summary, Times};
 use crate::units::grouped;
 use crate::watch::Watch;
-use crate::{offline, store, system};
+use crate::{client, offline, store, system};
 
 /// Bytes by which the traffic must grow to count as a sign of life: more than pings make.
 const SIGN_OF_LIFE: u64 = 4096;
@@ -33,7 +32,7 @@ pub(crate) struct Session<'a> {
     watch: Watch,
     data_dir: PathBuf,
     /// Taken at the end.
-    running: Option<Box<dyn Running<Command, Event>>>,
+    client: Option<Handle<Command, Event>>,
     output: &'a mut Output,
     findings: Findings,
     peers: Peers,
@@ -73,6 +72,7 @@ impl<'a> Session<'a> {
         watch: Watch,
         birthday: Birthday,
         data_dir: &Path,
+        recording: &Recording,
         output: &'a mut Output,
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
@@ -95,20 +95,18 @@ impl<'a> Session<'a> {
             descriptors.len(),
             data_dir.display()
         );
-        let started = R::start(Client::new(config), None, |wake| SqliteStore::open(data_dir, wake))
-            .map_err(|error| store::start_error(error, network, data_dir))?;
-        interrupt.on_request(started.running.stopper());
+        let client = client::start::<R>(config, data_dir, recording, interrupt)?;
         let scripts = watch.scripts().cloned().collect();
         // Not taken only if the client has ended already, and then its end says why.
-        let _ = started.running.command(Command::WatchOnly { scripts, from: birthday });
+        let _ = client.command(Command::WatchOnly { scripts, from: birthday });
         let descriptors = descriptors.to_vec();
         let only = Command::WatchDescriptors { descriptors, lookahead, from: birthday, only: true };
-        let _ = started.running.command(only);
+        let _ = client.command(only);
         Ok(Self {
             network,
             watch,
             data_dir: data_dir.into(),
-            running: Some(started.running),
+            client: Some(client),
             output,
             findings: Findings::default(),
             peers,
@@ -134,8 +132,8 @@ impl<'a> Session<'a> {
         /// How often the rates on the screen are computed anew while nothing comes.
         const TICK: Duration = Duration::from_millis(500);
         let wait = if self.output.is_drawing() { timeout.min(TICK) } else { timeout };
-        let Some(running) = &self.running else { return Ok(Turn::Ended) };
-        let turn = match running.receive(wait) {
+        let Some(client) = &self.client else { return Ok(Turn::Ended) };
+        let turn = match client.recv_timeout(wait) {
             Received::Event(event) => {
                 log::debug!("{event:?}");
                 self.observe(&event)?;
@@ -156,15 +154,15 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If the client had ended by a fault.
     pub(crate) fn end(&mut self) -> Result<(), Error> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        running.stop();
+        let Some(client) = self.client.take() else { return Ok(()) };
+        client.stop();
         // What still comes is in the data directory, and the next run tells it; only the traffic is of this one.
-        while let Received::Event(event) = running.receive(LAST_EVENTS) {
+        while let Received::Event(event) = client.recv_timeout(LAST_EVENTS) {
             if let Event::Progress(progress) = event {
                 self.progress = progress;
             }
         }
-        running.join().map_err(|error| store::run_error(error, self.network, &self.data_dir))
+        client.join().map_err(|error| store::run_error(error, self.network, &self.data_dir))
     }
 
     /// The tip, if everything up to it has been checked.

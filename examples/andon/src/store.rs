@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use andon_bitcoin::client::Failure;
+use andon_driver::DriverError;
 use andon_store::{OpenError, StoreError};
 use bitcoin::Network;
 
 use crate::arguments::network_name;
 use crate::error::Error;
-use crate::runtime::{RunError, StartError};
+use crate::runtime::StartError;
 
 const AGAIN: &str =
     "everything in it can be downloaded again: remove or rename the directory, or give another --data-dir";
@@ -79,10 +80,10 @@ pub(crate) fn damaged(what: &str, network: Network, data_dir: &Path) -> Error {
 }
 
 /// Why a driver ended.
-pub(crate) fn run_error(error: RunError, network: Network, data_dir: &Path) -> Error {
+pub(crate) fn run_error(error: DriverError, network: Network, data_dir: &Path) -> Error {
     let shown = data_dir.display();
     match error {
-        RunError::Store(error) => {
+        DriverError::Store(error) => {
             let what = format!("the data in {shown} can't be kept: {error}");
             let mut source = Some(&*error as &(dyn std::error::Error + 'static));
             let found = std::iter::from_fn(|| {
@@ -101,12 +102,12 @@ pub(crate) fn run_error(error: RunError, network: Network, data_dir: &Path) -> E
                 _ => Error::new("data_dir", what).help("check the disk, and run it again: it goes on from what was stored"),
             }
         }
-        RunError::Network(error) => Error::new("system", format!("the system's network failed: {error}"))
+        DriverError::Io(error) => Error::new("system", format!("the system's network failed: {error}"))
             .help("run it again: it goes on from what was stored"),
-        RunError::Panicked(message) => Error::new("fault", format!("a fault in the program: {message}"))
+        DriverError::Panicked(message) => Error::new("fault", format!("a fault in the program: {message}"))
             .help("please report this, with what you did before; what was stored is still good"),
-        RunError::Other(message) => {
-            Error::new("system", message).help("run it again: it goes on from what was stored")
+        other => {
+            Error::new("system", other.to_string()).help("run it again: it goes on from what was stored")
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::birthday::Birthday;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::recording::Recording;
 use crate::runtime::Runtime;
 use crate::session::{Session, Turn};
 use crate::units::{counted, grouped};
@@ -57,10 +58,13 @@ pub(crate) fn run<R: Runtime>(
     // The network's first block is the last one that is known before block 0; so a chain that begins later begins anew.
     let first = if arguments.from_genesis { client::Birthday::Height(0) } else { birthday };
     config.start = Start::Before(first);
-    let mut session = Session::start::<R>(config, watch, birthday, &data_dir, output, interrupt)?;
+    let recording = Recording::new(&arguments.recording);
+    let mut session = Session::start::<R>(config, watch, birthday, &data_dir, &recording, output, interrupt)?;
     let ran = work(&mut session, arguments, interrupt);
     // Where the client ended by itself, its end says why.
-    match session.end().and(ran) {
+    let ended = session.end();
+    recording.tell(session.output());
+    match ended.and(ran) {
         Ok(end) => {
             session.print_summary();
             Ok(end)

@@ -53,6 +53,11 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// `512 times as fast`, `2.5 times as fast`, `0.8 times as fast`.
+pub(crate) fn times_as_fast(ratio: f64) -> String {
+    if ratio < 9.95 { format!("{ratio:.1} times as fast") } else { format!("{ratio:.0} times as fast") }
+}
+
 /// `1 block`, `2 blocks`.
 pub(crate) fn counted(number: impl Into<u128>, noun: &str) -> String {
     let number = number.into();
@@ -94,6 +99,9 @@ mod tests {
             (7_500_000, "2 h 5 min"),
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        for (ratio, text) in [(0.8, "0.8"), (2.54, "2.5"), (9.96, "10"), (512.4, "512")] {
+            assert_eq!(times_as_fast(ratio), format!("{text} times as fast"));
         }
         assert_eq!(counted(1u32, "block"), "1 block");
         assert_eq!(counted(0u32, "block"), "0 blocks");

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{andon, run};
+use common::{PROGRAMS, andon, program, run};
 
 #[test]
 fn wrong_arguments_are_named() {
@@ -119,10 +119,21 @@ fn help_and_version_are_no_errors() {
         (&["headers", "import", "--help"], "--no-filter-headers"),
         (&["repair", "--help"], "andon.sqlite.damaged"),
         (&["--help"], "headers_not_kept"),
-        (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let ended = run(&mut andon(home.path(), arguments));
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
         assert!(ended.stdout.contains(text), "{arguments:?}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn each_program_says_which_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    for (by, name) in PROGRAMS.into_iter().zip(["andon-mio", "andon-smol", "andon-tokio"]) {
+        let ended = run(&mut program(by, home.path(), ["--version"]));
+        let version = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!((ended.code, ended.stdout, ended.stderr.as_str()), (Some(0), version, ""));
+        let ended = run(&mut program(by, home.path(), ["headers", "--help"]));
+        assert!(ended.stdout.contains(&format!("Usage: {name} headers ")), "{}", ended.stdout);
     }
 }

@@ -9,7 +9,8 @@ use std::fs;
 use andon_bitcoin::server;
 use bitcoin::Network;
 use common::{
-    Node, Running, andon, assert_found_everything, blocks, closed, node_without_filters, run, sync,
+    Node, PROGRAMS, Running, andon, assert_found_everything, blocks, closed, node_without_filters, run, sync,
+    sync_by,
 };
 
 fn node() -> Node {
@@ -18,11 +19,13 @@ fn node() -> Node {
 
 #[test]
 fn a_peer_without_filters_is_named_as_such() {
-    let home = tempfile::tempdir().unwrap();
     let node = node_without_filters();
-    let ended = run(&mut sync(home.path(), node.address, &[]));
-    ended.failed(1, &[&node.address.to_string(), "services", "-blockfilterindex=1 -peerblockfilters=1"]);
-    ended.failed_as("missing_services");
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let ended = run(&mut sync_by(by, home.path(), node.address, &[]));
+        ended.failed(1, &[&node.address.to_string(), "services", "-blockfilterindex=1 -peerblockfilters=1"]);
+        ended.failed_as("missing_services");
+    }
 }
 
 #[test]
@@ -81,18 +84,21 @@ fn losing_the_only_peer_ends_a_run_after_a_while() {
 
 #[test]
 fn a_directory_in_use_is_left_alone() {
-    let home = tempfile::tempdir().unwrap();
     let node = node();
-    let mut first = Running::start(&mut sync(home.path(), node.address, &["--follow"]));
-    first.wait_for("synced", |_| true);
-    let second = run(&mut sync(home.path(), node.address, &[]));
-    second.failed(
-        1,
-        &[&home.path().join("data").display().to_string(), "in use by another process", "--data-dir"],
-    );
-    second.failed_as("locked");
-    first.signal("TERM");
-    assert_eq!(first.end().code, Some(130));
+    // One program keeps the others out, and itself.
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let mut first = Running::start(&mut sync_by(by, home.path(), node.address, &["--follow"]));
+        first.wait_for("synced", |_| true);
+        let second = run(&mut sync(home.path(), node.address, &[]));
+        second.failed(
+            1,
+            &[&home.path().join("data").display().to_string(), "in use by another process", "--data-dir"],
+        );
+        second.failed_as("locked");
+        first.signal("TERM");
+        assert_eq!(first.end().code, Some(130));
+    }
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn a_directory_without_permission_is_named_as_such() {
     let mut command = sync(home.path(), closed(), &[]);
     if fs::write(data.join("probe"), "").is_ok() {
         // The superuser may write everywhere: so as nobody, if nobody may run the program.
-        let program = env!("CARGO_BIN_EXE_andon-mio");
+        let program = PROGRAMS[0];
         let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
         let mut version = std::process::Command::new("setpriv");
         if common::system(version.args(nobody).args([program, "--version"])).is_none() {
@@ -176,29 +182,32 @@ fn a_full_disk_is_named_as_such() {
 
 #[test]
 fn an_unreachable_peer_is_named_as_such() {
-    let home = tempfile::tempdir().unwrap();
     let (one, other) = (closed(), closed());
-    let ended = run(&mut sync(home.path(), one, &[]));
-    ended.failed(1, &[&one.to_string(), "connection refused", "check the address and the port"]);
-    ended.failed_as("unreachable");
-    let ended = run(&mut sync(home.path(), one, &["--peer", &other.to_string()]));
-    ended.failed(1, &["none of the peers can be used", &one.to_string(), &other.to_string()]);
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let ended = run(&mut sync_by(by, home.path(), one, &[]));
+        ended.failed(1, &[&one.to_string(), "connection refused", "check the address and the port"]);
+        ended.failed_as("unreachable");
+        let ended = run(&mut sync_by(by, home.path(), one, &["--peer", &other.to_string()]));
+        ended.failed(1, &["none of the peers can be used", &one.to_string(), &other.to_string()]);
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn an_unknown_host_is_named_as_such() {
-    let home = tempfile::tempdir().unwrap();
     // In a network of its own, that leads nowhere: no look-up leaves this machine.
     if common::system(std::process::Command::new("unshare").args(["-rn", "true"])).is_none() {
         println!("skipped: no right to a network of its own");
         return;
     }
-    let program = env!("CARGO_BIN_EXE_andon-mio");
-    let mut command = std::process::Command::new("unshare");
-    command.args(["-rn", program, "sync", "--json", "--network", "regtest", "--script", "51"]);
-    command.args(["--peer", "no-such-host.invalid"]).arg("--data-dir").arg(home.path().join("data"));
-    let ended = run(&mut command);
-    ended.failed(1, &["no-such-host.invalid:18444", "host name"]);
-    ended.failed_as("unresolved");
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rn", by, "sync", "--json", "--network", "regtest", "--script", "51"]);
+        command.args(["--peer", "no-such-host.invalid"]).arg("--data-dir").arg(home.path().join("data"));
+        let ended = run(&mut command);
+        ended.failed(1, &["no-such-host.invalid:18444", "host name"]);
+        ended.failed_as("unresolved");
+    }
 }

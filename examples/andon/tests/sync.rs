@@ -9,8 +9,8 @@ use std::fs;
 use andon_bitcoin::server::Command;
 use bitcoin::Network;
 use common::{
-    FIXTURE, Node, Running, andon, assert_found_everything, blocks, node_without_filters, run, stale_blocks,
-    sync, watch,
+    FIXTURE, Node, PROGRAMS, Running, andon, assert_found_everything, blocks, node_without_filters, run,
+    stale_blocks, sync, sync_by, watch,
 };
 use serde_json::Value;
 
@@ -32,30 +32,32 @@ fn lasting(summary: &Value) -> Value {
 
 #[test]
 fn finds_exactly_what_is_there_and_goes_on_from_there() {
-    let home = tempfile::tempdir().unwrap();
     let node = node();
-    let first = run(&mut sync(home.path(), node.address, &[]));
-    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""), "{first:?}");
-    assert_found_everything(&first.last());
-    let first = first.last();
-    for phase in ["headers", "filter_headers", "filters", "blocks", "total"] {
-        assert!(first["seconds"][phase].is_number(), "{phase}: {first}");
-    }
-    assert!(cfg!(not(target_os = "linux")) || first["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let first = run(&mut sync_by(by, home.path(), node.address, &[]));
+        assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""), "{first:?}");
+        assert_found_everything(&first.last());
+        let first = first.last();
+        for phase in ["headers", "filter_headers", "filters", "blocks", "total"] {
+            assert!(first["seconds"][phase].is_number(), "{phase}: {first}");
+        }
+        assert!(cfg!(not(target_os = "linux")) || first["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
 
-    let second = run(&mut sync(home.path(), node.address, &[]));
-    assert_eq!(second.code, Some(0), "{second:?}");
-    let started = &second.objects()[0];
-    assert_eq!((&started["event"], &started["checked"]), (&"started".into(), &289.into()));
-    let second = second.last();
-    assert_eq!(lasting(&first), lasting(&second));
-    let bytes = |summary: &Value| summary["bytes_received"].as_u64().unwrap();
-    assert!(
-        bytes(&first) > 50_000 && bytes(&second) < 2_000 + GARBAGE,
-        "{} then {}",
-        bytes(&first),
-        bytes(&second)
-    );
+        let second = run(&mut sync_by(by, home.path(), node.address, &[]));
+        assert_eq!(second.code, Some(0), "{second:?}");
+        let started = &second.objects()[0];
+        assert_eq!((&started["event"], &started["checked"]), (&"started".into(), &289.into()));
+        let second = second.last();
+        assert_eq!(lasting(&first), lasting(&second));
+        let bytes = |summary: &Value| summary["bytes_received"].as_u64().unwrap();
+        assert!(
+            bytes(&first) > 50_000 && bytes(&second) < 2_000 + GARBAGE,
+            "{} then {}",
+            bytes(&first),
+            bytes(&second)
+        );
+    }
 }
 
 #[test]
@@ -122,37 +124,39 @@ fn a_birthday_leaves_out_what_came_before() {
 
 #[test]
 fn follows_new_blocks_and_reorganisations_until_interrupted() {
-    let home = tempfile::tempdir().unwrap();
-    let node = Node::start(blocks(0..=270));
-    let mut running = Running::start(&mut sync(home.path(), node.address, &["--follow"]));
-    let at = |height: u32| move |object: &Value| object["height"] == height;
-    running.wait_for("synced", at(270));
-    for block in blocks(271..=280) {
-        let hash = block.block_hash().to_string();
-        node.command(Command::Extend(vec![block]));
-        running.wait_for("synced", move |object| object["block"] == hash);
-    }
-    node.command(Command::Extend(stale_blocks()));
-    running.wait_for("synced", at(287));
-    node.command(Command::Reorganise { fork_height: 280, blocks: blocks(281..290) });
-    let reorganised = running.wait_for("reorganised", |_| true);
-    assert_eq!(reorganised["fork"]["height"], 280);
-    assert_eq!(reorganised["old_tip"]["hash"], FIXTURE.stale.last().unwrap().hash().to_string());
-    running.wait_for("synced", at(289));
-    running.signal("INT");
-    let ended = running.end();
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(130), ""), "{ended:?}");
-    assert_found_everything(&ended.last());
-    // Whoever only adds up what the events say comes to the same.
-    let mut sum = 0;
-    for object in ended.objects() {
-        match (object["event"].as_str().unwrap(), object["kind"].as_str()) {
-            ("received", _) => sum += object["sats"].as_i64().unwrap(),
-            ("taken_back", Some("received")) => sum -= object["sats"].as_i64().unwrap(),
-            _ => {}
+    for by in PROGRAMS {
+        let home = tempfile::tempdir().unwrap();
+        let node = Node::start(blocks(0..=270));
+        let mut running = Running::start(&mut sync_by(by, home.path(), node.address, &["--follow"]));
+        let at = |height: u32| move |object: &Value| object["height"] == height;
+        running.wait_for("synced", at(270));
+        for block in blocks(271..=280) {
+            let hash = block.block_hash().to_string();
+            node.command(Command::Extend(vec![block]));
+            running.wait_for("synced", move |object| object["block"] == hash);
         }
+        node.command(Command::Extend(stale_blocks()));
+        running.wait_for("synced", at(287));
+        node.command(Command::Reorganise { fork_height: 280, blocks: blocks(281..290) });
+        let reorganised = running.wait_for("reorganised", |_| true);
+        assert_eq!(reorganised["fork"]["height"], 280);
+        assert_eq!(reorganised["old_tip"]["hash"], FIXTURE.stale.last().unwrap().hash().to_string());
+        running.wait_for("synced", at(289));
+        running.signal("INT");
+        let ended = running.end();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(130), ""), "{ended:?}");
+        assert_found_everything(&ended.last());
+        // Whoever only adds up what the events say comes to the same.
+        let mut sum = 0;
+        for object in ended.objects() {
+            match (object["event"].as_str().unwrap(), object["kind"].as_str()) {
+                ("received", _) => sum += object["sats"].as_i64().unwrap(),
+                ("taken_back", Some("received")) => sum -= object["sats"].as_i64().unwrap(),
+                _ => {}
+            }
+        }
+        assert_eq!(sum, 792_095);
     }
-    assert_eq!(sum, 792_095);
 }
 
 #[test]
@@ -173,9 +177,10 @@ fn notices_a_reorganisation_that_happened_meanwhile() {
 fn a_killed_run_goes_on_where_it_was() {
     let home = tempfile::tempdir().unwrap();
     let node = node();
-    // After how many lines it is killed; each run begins by telling again what was found before.
-    for lines in [0, 1, 2, 5, 3, 30, 8, 60, 90, 120] {
-        let mut running = Running::start(&mut sync(home.path(), node.address, &[]));
+    // After how many lines it is killed; each run begins by telling again what was found before. And each is on another
+    // driver: what is stored is the same.
+    for (lines, by) in [0, 1, 2, 5, 3, 30, 8, 60, 90, 120].into_iter().zip(PROGRAMS.into_iter().cycle()) {
+        let mut running = Running::start(&mut sync_by(by, home.path(), node.address, &[]));
         for _ in 0..lines {
             if running.line().is_none() {
                 break;

@@ -103,7 +103,7 @@ fn what_was_paid_last_is_found_first_and_each_filter_is_asked_for_once() {
     assert_eq!(all, expected);
     // Steps of twice as many blocks each, the newest first, each in the chain's order.
     let (mut below, mut length) = (TIP + 1, 144);
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<u32> = Vec::new();
     while below > 1500 {
         let start = below.saturating_sub(length).max(1500);
         wanted.extend(expected.iter().filter(|height| (start..below).contains(*height)));

@@ -22,6 +22,8 @@
 //! 9. [`Input::Start`] comes first. After [`Input::Stop`] a machine closes its connections, opens none and has no
 //!    deadline; the driver ends when what was stored is durable and the sockets are closed.
 //!
+//! A run can be recorded and run again, bit for bit: see [`recording`].
+//!
 //! This crate knows of no protocol. It is `no_std` and forbids unsafe code, and so is every machine: then the
 //! compiler proves them pure.
 
@@ -37,6 +39,7 @@ mod identity;
 mod memory;
 mod outbox;
 mod random;
+pub mod recording;
 mod shell;
 mod storage;
 mod time;

@@ -64,6 +64,7 @@ impl fmt::Debug for Instant {
 
 /// A point on the calendar's clock, in whole seconds since 1970-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct UnixTime(u64);
 
 impl UnixTime {

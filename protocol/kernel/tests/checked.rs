@@ -102,8 +102,12 @@ impl Machine for Puppet {
 
 /// Plays the turns. Nothing is taken out of the outbox, so each turn's effects stand behind those of the turns before.
 fn play(turns: &[Turn]) {
+    play_with(Checked::new, turns);
+}
+
+fn play_with(check: fn(Puppet) -> Checked<Puppet>, turns: &[Turn]) {
     let script = turns.iter().map(|turn| (turn.effects, turn.deadline)).collect();
-    let mut machine = Checked::new(Puppet { script, deadline: None });
+    let mut machine = check(Puppet { script, deadline: None });
     let mut out = Outbox::new();
     let mut bytes;
     for turn in turns {
@@ -129,23 +133,46 @@ fn play(turns: &[Turn]) {
     }
 }
 
-/// Plays each list of turns: its last turn, and no earlier one, breaks the rule that the message names.
-fn assert_broken(table: Vec<(&str, Vec<Turn>)>) {
+fn assert_broken_by_driver(table: Vec<(&str, Vec<Turn>)>) {
+    assert_broken(Side::Driver, table);
+}
+
+fn assert_broken_by_machine(table: Vec<(&str, Vec<Turn>)>) {
+    assert_broken(Side::Machine, table);
+}
+
+/// Plays each list of turns: its last turn, and no earlier one, breaks the rule that the message names. Where it is the
+/// driver's, nothing is broken while the machine alone is checked.
+fn assert_broken(by: Side, table: Vec<(&str, Vec<Turn>)>) {
     for (message, mut turns) in table {
         let last = turns.pop().expect("a turn");
         play(&turns);
         turns.push(last);
-        let panic = catch_unwind(AssertUnwindSafe(|| play(&turns))).expect_err(message);
-        let said = panic.downcast_ref::<String>().cloned();
-        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| said.to_string()));
-        let said = said.expect("a panic with a message");
-        assert!(said.contains(message), "expected {message:?}, and it said {said:?}");
+        assert_panics(message, || play(&turns));
+        match by {
+            Side::Driver => play_with(Checked::machine_alone, &turns),
+            Side::Machine => assert_panics(message, || play_with(Checked::machine_alone, &turns)),
+        }
     }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Driver,
+    Machine,
+}
+
+fn assert_panics(message: &str, play: impl Fn()) {
+    let panic = catch_unwind(AssertUnwindSafe(play)).expect_err(message);
+    let said = panic.downcast_ref::<String>().cloned();
+    let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| said.to_string()));
+    let said = said.expect("a panic with a message");
+    assert!(said.contains(message), "expected {message:?}, and it said {said:?}");
 }
 
 #[test]
 fn a_driver_that_breaks_a_rule_is_named() {
-    assert_broken(vec![
+    assert_broken_by_driver(vec![
         // Time, start and end.
         (
             "the driver's clock went back from 0.000005s to 0.000004s",
@@ -275,7 +302,7 @@ fn a_driver_that_breaks_a_rule_is_named() {
 
 #[test]
 fn a_machine_that_breaks_a_rule_is_named() {
-    assert_broken(vec![
+    assert_broken_by_machine(vec![
         // Names.
         (
             "the machine gave accepted3 the driver's kind of name",

@@ -110,6 +110,7 @@ fn copy_all(old: &Path, new: &Path) -> Result<Salvage, OpenError> {
         salvage.add_earlier(report::read(&source)?);
     }
     report::write(&salvage, &target)?;
+    source.views().iter().for_each(|sql| target.view(sql));
     target.close()?;
     Ok(salvage)
 }

@@ -1,5 +1,6 @@
 //! The damaged database, read and not changed: which spaces it has, and of their rows what SQLite reaches.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,17 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::directory::{APPLICATION_ID, BUSY_TIMEOUT, SCHEMA};
 use crate::tables::{self, Action, Edge};
-use crate::{OpenError, StoreError};
+use crate::{OpenError, StoreError, migration};
 
 pub(super) struct Source {
     connection: Connection,
     path: PathBuf,
-    spaces: Vec<String>,
+    /// The table of each.
+    spaces: BTreeMap<String, String>,
+    views: Vec<String>,
     whole: bool,
+    /// Whether its tables have the names of the first schema.
+    is_old: bool,
 }
 
 impl Source {
@@ -34,7 +39,14 @@ impl Source {
                 "PRAGMA writable_schema = ON; PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;",
             )
             .map_err(refused)?;
-        let mut source = Self { connection, path: path.into(), spaces: Vec::new(), whole: false };
+        let mut source = Self {
+            connection,
+            path: path.into(),
+            spaces: BTreeMap::new(),
+            views: Vec::new(),
+            whole: false,
+            is_old: false,
+        };
         if source.recognise()? {
             source.read_schema()?;
         }
@@ -43,7 +55,7 @@ impl Source {
 
     /// The spaces that have a table, in the order of their names.
     pub(super) fn spaces(&self) -> Vec<String> {
-        self.spaces.clone()
+        self.spaces.keys().cloned().collect()
     }
 
     /// Whether these are all.
@@ -52,11 +64,17 @@ impl Source {
     }
 
     pub(super) fn table(&self, space: &str) -> Table<'_> {
-        Table { source: self, name: tables::table_of(space), longest_key: 0 }
+        let name = self.spaces.get(space).cloned().unwrap_or_else(|| tables::table_of(space));
+        Table { source: self, name, longest_key: 0 }
+    }
+
+    /// The texts of views. None of the first schema: what they read has other names now.
+    pub(super) fn views(&self) -> &[String] {
+        &self.views
     }
 
     /// Whether it is a database of ours; not: it is none that can be read.
-    fn recognise(&self) -> Result<bool, OpenError> {
+    fn recognise(&mut self) -> Result<bool, OpenError> {
         let number = |sql| self.connection.query_row(sql, (), |row| row.get::<_, i32>(0));
         let (application, schema) = match (number("PRAGMA application_id"), number("PRAGMA user_version")) {
             (Ok(application), Ok(schema)) => (application, schema),
@@ -67,7 +85,10 @@ impl Source {
             (APPLICATION_ID, found) if found > SCHEMA => {
                 Err(OpenError::Newer { path: path(), found, supported: SCHEMA })
             }
-            (APPLICATION_ID, _) => Ok(true),
+            (APPLICATION_ID, found) => {
+                self.is_old = found == migration::OLD_SCHEMA;
+                Ok(true)
+            }
             // New, or cut down to nothing.
             (0, 0) if self.count_schema()? == 0 => Ok(false),
             _ => Err(OpenError::Foreign { path: path() }),
@@ -85,27 +106,34 @@ impl Source {
         if let Err(error) = self.connection.prepare("SELECT 1 FROM sqlite_schema") {
             self.damaged(&error)?;
         }
-        let mut spaces = Vec::new();
+        let mut spaces = BTreeMap::new();
+        let mut views = Vec::new();
+        let is_old = self.is_old;
         let read = self.for_each_entry(|kind, name, sql| match kind {
             "table" if name.starts_with("sqlite_") => true,
-            "table" => match tables::space_of(name) {
+            "table" => match space_of(name, is_old) {
                 Some(space) if sql == tables::create(name) => {
-                    spaces.push(space.to_owned());
+                    spaces.insert(space.to_owned(), name.to_owned());
                     true
                 }
                 _ => false,
             },
-            // What a person made of the rows.
-            "index" | "view" | "trigger" => true,
+            // What is made of the rows: it is no loss.
+            "view" => {
+                if !is_old && sql.starts_with("CREATE VIEW ") {
+                    views.push(sql.to_owned());
+                }
+                true
+            }
+            "index" | "trigger" => true,
             _ => false,
         });
         self.whole = match read {
             Ok(whole) => whole,
             Err(error) => self.damaged(&error).map(|()| false)?,
         };
-        spaces.sort_unstable();
-        spaces.dedup();
         self.spaces = spaces;
+        self.views = views;
         // A page is trusted as a whole or not at all; but for the schema, whose entries were just compared.
         let pragmas = "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048; PRAGMA mmap_size = 0;";
         self.connection.execute_batch(pragmas).or_else(|error| self.damaged(&error))
@@ -130,6 +158,14 @@ impl Source {
             StoreError::NoPermission => Err(OpenError::NoPermission { path: self.path.clone() }),
             _ => Ok(()),
         }
+    }
+}
+
+/// The space that a table is of. Its name says so where it can: the schema's version may be what is damaged.
+fn space_of(table: &str, is_old: bool) -> Option<&str> {
+    match tables::space_of(table) {
+        None if is_old => migration::space_of(table),
+        space => space,
     }
 }
 

@@ -40,6 +40,12 @@ impl Target {
         Ok(Writer { put, path: &self.path })
     }
 
+    /// Makes a view, if it can be made of this text: one statement, which reads nothing yet.
+    pub(super) fn view(&self, sql: &str) {
+        // What is wrong with it is no loss: the store's own views are made again when it is opened.
+        let _ = self.connection.prepare(sql).and_then(|mut statement| statement.execute(()));
+    }
+
     /// Completes it. It is not durable yet.
     pub(super) fn close(self) -> Result<(), OpenError> {
         let refused = |error: rusqlite::Error| OpenError::from_sqlite(&self.path, &error);

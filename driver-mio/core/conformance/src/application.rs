@@ -1,53 +1,47 @@
 //! The application's side: commands, events that nobody takes, stopping and letting go.
 
 use std::io::Write;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon_driver::{CommandError, Handle, Options, Received, Stopper, Waker};
+use andon_driver::{CommandError, Options, Received};
 use andon_kernel::{ConnId, Disconnect};
 
-use crate::Driver;
 use crate::puppet::*;
+use crate::stage::*;
 
-pub fn the_handle_can_be_shared<D: Driver>() {
-    fn shared<T: Send + Sync + 'static>() {}
-    fn cloned<T: Clone>() {}
-    shared::<Handle<Command, Event>>();
-    shared::<Stopper>();
-    shared::<Waker>();
-    cloned::<Stopper>();
-    cloned::<Waker>();
-}
-
-pub fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers<D: Driver>() {
+pub fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers<S: Stage>(stage: &S) {
     const LEN: usize = 64 << 20;
     let puppet = Puppet { every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start::<D>(Options { event_queue: 16, command_queue: 4, ..listening() }, puppet);
-    let (conn, peer) = accepted(&run, addr);
-    let writer = write_all(&peer, LEN);
-    wait_until("a full queue", || {
+    let (run, addr) = start(stage, Options { event_queue: 16, command_queue: 4, ..listening() }, puppet);
+    let (conn, peer) = accepted(stage, &run, addr);
+    let writer = write_all(stage, &peer, LEN);
+    wait_until(stage, "a full queue", || {
         let before = count(&counts.received);
-        std::thread::sleep(Duration::from_millis(500));
+        stage.sleep(Duration::from_millis(500));
         before > 0 && count(&counts.received) == before
     });
     // Sixteen events of 64 KiB at most, and what one turn adds to them: no more was taken from the socket.
     let wakes = count(&counts.wakes);
-    wait_until("20 wakes", || count(&counts.wakes) >= wakes + 20);
+    wait_until(stage, "20 wakes", || count(&counts.wakes) >= wakes + 20);
     let held = count(&counts.received);
     assert!(held <= 17 * 64 * 1024, "{held} bytes were taken");
-    // Commands wait too, and no more of them than asked for.
-    for mark in 0..4 {
-        run.command(Command::Mark(mark)).unwrap();
-    }
-    assert!(matches!(run.command(Command::Mark(4)), Err(CommandError::Full(Command::Mark(4)))));
+    // Commands go on as timers do, until what they tell has filled the queue once more; then as many wait as asked for.
+    let mut given = 0;
+    wait_until(stage, "sixteen commands taken, and four that wait", || {
+        while run.command(Command::Mark(given)).is_ok() {
+            given += 1;
+        }
+        given >= 20
+    });
+    stage.sleep(Duration::from_millis(100));
+    assert!(matches!(run.command(Command::Mark(given)), Err(CommandError::Full(Command::Mark(20)))));
     // Nobody is accepted either.
-    let _second = TcpStream::connect(addr).unwrap();
+    let _second = stage.connect(addr).unwrap();
     // When it takes them, everything is there, in order.
     let (mut all, mut marks, mut connections) = (Vec::new(), Vec::new(), 0);
-    while all.len() < LEN || marks.len() < 4 || connections < 1 {
+    while all.len() < LEN || marks.len() < given as usize || connections < 1 {
         match next(&run) {
             Event::Received(from, bytes) => {
                 assert_eq!(from, conn);
@@ -59,20 +53,20 @@ pub fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers<D:
         }
     }
     assert!(all == pattern(0, LEN));
-    assert_eq!(marks, [0, 1, 2, 3]);
-    writer.join().unwrap();
+    assert!(marks.into_iter().eq(0..given));
+    writer.join();
     stop(run);
 }
 
-pub fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more<D: Driver>() {
+pub fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more<S: Stage>(stage: &S) {
     let puppet = Puppet { every: Some(Duration::from_micros(100)), tell_wakes: true, ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, _) = start::<D>(Options { event_queue: 8, ..Options::default() }, puppet);
-    wait_until("sixteen wakes", || count(&counts.wakes) == 16);
-    std::thread::sleep(Duration::from_millis(100));
+    let (run, _) = start(stage, Options { event_queue: 8, ..Options::default() }, puppet);
+    wait_until(stage, "sixteen wakes", || count(&counts.wakes) == 16);
+    stage.sleep(Duration::from_millis(100));
     assert_eq!(count(&counts.wakes), 16);
     let looks = count(&counts.deadlines);
-    std::thread::sleep(Duration::from_millis(100));
+    stage.sleep(Duration::from_millis(100));
     assert_eq!(count(&counts.deadlines), looks, "the driver did not sleep");
     for _ in 0..1_000 {
         expect(&run, &Event::Woken);
@@ -82,34 +76,34 @@ pub fn timers_that_tell_wait_when_they_have_filled_the_queue_once_more<D: Driver
     run.join().unwrap();
 }
 
-pub fn a_queue_for_one_event_is_enough<D: Driver>() {
+pub fn a_queue_for_one_event_is_enough<S: Stage>(stage: &S) {
     let options = Options { event_queue: 1, command_queue: 1, ..listening() };
-    let (run, addr) = start::<D>(options, Puppet::default());
+    let (run, addr) = start(stage, options, Puppet::default());
     for _ in 0..20 {
-        let (conn, peer) = accepted(&run, addr);
-        let writer = write_all(&peer, 500_000);
+        let (conn, peer) = accepted(stage, &run, addr);
+        let writer = write_all(stage, &peer, 500_000);
         assert!(received(&run, conn, 500_000) == pattern(0, 500_000));
-        writer.join().unwrap();
+        writer.join();
         tell(&run, Command::Close(conn, false));
         assert_eq!(disconnected(&run), (conn, Disconnect::Closed));
     }
     // A queue of none is one of one.
     stop(run);
     let (run, _) =
-        start::<D>(Options { event_queue: 0, command_queue: 0, ..Options::default() }, Puppet::default());
+        start(stage, Options { event_queue: 0, command_queue: 0, ..Options::default() }, Puppet::default());
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
     stop(run);
 }
 
-pub fn commands_given_before_a_stop_are_taken_and_later_ones_given_back<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn commands_given_before_a_stop_are_taken_and_later_ones_given_back<S: Stage>(stage: &S) {
+    let (run, _) = start(stage, Options::default(), Puppet::default());
     for mark in 0..50 {
         tell(&run, Command::Mark(mark));
     }
     run.stop();
     assert!(matches!(run.command(Command::Mark(50)), Err(CommandError::Ended(Command::Mark(50)))));
-    run.stopper().stop();
+    run.stop();
     for mark in 0..50 {
         expect(&run, &Event::Mark(mark));
     }
@@ -119,8 +113,8 @@ pub fn commands_given_before_a_stop_are_taken_and_later_ones_given_back<D: Drive
     run.join().unwrap();
 }
 
-pub fn everything_stored_is_complete_at_the_end<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn everything_stored_is_complete_at_the_end<S: Stage>(stage: &S) {
+    let (run, _) = start(stage, Options::default(), Puppet::default());
     for _ in 0..40 {
         tell(&run, Command::Store);
     }
@@ -129,110 +123,97 @@ pub fn everything_stored_is_complete_at_the_end<D: Driver>() {
 }
 
 /// A driver with a flood coming in and a queue of events that is full.
-fn busy<D: Driver>() -> (Run, Vec<std::thread::JoinHandle<()>>) {
-    let (run, addr) = start::<D>(Options { event_queue: 4, ..listening() }, Puppet::default());
+fn busy<S: Stage>(stage: &S) -> (S::Application, Vec<S::Work>) {
+    let (run, addr) = start(stage, Options { event_queue: 4, ..listening() }, Puppet::default());
     let flooders = (0..2).map(|_| {
-        let mut peer = limited(TcpStream::connect(addr).unwrap());
-        std::thread::spawn(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {})
+        let mut peer = stage.connect(addr).unwrap();
+        stage.work(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {})
     });
     let flooders = flooders.collect();
     assert!(matches!(next(&run), Event::Connected(..)));
-    std::thread::sleep(Duration::from_millis(50));
+    stage.sleep(Duration::from_millis(50));
     (run, flooders)
 }
 
-pub fn a_busy_driver_stops_and_tells_each_end<D: Driver>() {
-    let (run, flooders) = busy::<D>();
+pub fn a_busy_driver_stops_and_tells_each_end<S: Stage>(stage: &S) {
+    let (run, flooders) = busy(stage);
     let events = stop(run);
     let ends = |event: &&Event| matches!(event, Event::Disconnected(_, Disconnect::Closed));
     assert!((1..=2).contains(&events.iter().filter(ends).count()));
     assert!(events.contains(&Event::Stopped));
     for flooder in flooders {
-        flooder.join().unwrap();
+        flooder.join();
     }
 }
 
-pub fn joining_does_not_wait_for_events_that_nobody_takes<D: Driver>() {
-    let (run, flooders) = busy::<D>();
+pub fn joining_does_not_wait_for_events_that_nobody_takes<S: Stage>(stage: &S) {
+    let (run, flooders) = busy(stage);
     run.stop();
     run.join().unwrap();
     for flooder in flooders {
-        flooder.join().unwrap();
+        flooder.join();
     }
 }
 
-pub fn a_stop_ends_with_events_that_nobody_has_taken_yet<D: Driver>() {
-    let (run, flooders) = busy::<D>();
+pub fn a_stop_ends_with_events_that_nobody_has_taken_yet<S: Stage>(stage: &S) {
+    let (run, flooders) = busy(stage);
     run.stop();
     // The sockets are closed, although the queue is full and stays so.
     for flooder in flooders {
-        flooder.join().unwrap();
+        flooder.join();
     }
     while run.recv().is_some() {}
     run.join().unwrap();
 }
 
-pub fn dropping_the_handle_stops_the_driver<D: Driver>() {
-    let (run, flooders) = busy::<D>();
+pub fn dropping_the_handle_stops_the_driver<S: Stage>(stage: &S) {
+    let (run, flooders) = busy(stage);
     drop(run);
     // The peers see their connections end.
     for flooder in flooders {
-        flooder.join().unwrap();
+        flooder.join();
     }
 }
 
-pub fn a_stopper_works_from_another_thread_while_one_waits<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
-    let run = Arc::new(run);
-    let stopper = run.stopper();
-    let receivers: Vec<_> = (0..3)
-        .map(|_| {
-            let run = run.clone();
-            std::thread::spawn(move || std::iter::from_fn(|| run.recv()).count())
-        })
-        .collect();
-    std::thread::spawn(move || stopper.stop()).join().unwrap();
-    let taken: usize = receivers.into_iter().map(|receiver| receiver.join().unwrap()).sum();
-    assert_eq!(taken, 1);
-    Arc::into_inner(run).unwrap().join().unwrap();
-}
-
-pub fn a_dial_for_each_of_many_is_answered_under_a_small_event_queue<D: Driver>() {
+pub fn a_dial_for_each_of_many_is_answered_under_a_small_event_queue<S: Stage>(stage: &S) {
     const COUNT: u64 = 300;
-    let (run, addr) = start::<D>(
+    let (run, addr) = start(
+        stage,
         Options { event_queue: 2, command_queue: 1_000, ..listening() },
         Puppet { echo: true, ..Puppet::default() },
     );
-    let nobody = std::net::TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
-    let teller = std::thread::scope(|scope| {
-        let teller = scope.spawn(|| {
+    let nobody = stage.listen(LOOPBACK).unwrap().local_addr();
+    let run = Arc::new(run);
+    let teller = {
+        let run = Arc::clone(&run);
+        stage.work(move || {
             for index in 0..COUNT {
-                tell(&run, Command::Dial(if index % 2 == 0 { nobody } else { addr }));
+                tell(&*run, Command::Dial(if index % 2 == 0 { nobody } else { addr }));
                 if index % 2 == 1 {
-                    tell(&run, Command::Close(ConnId::dialled(index), false));
+                    tell(&*run, Command::Close(ConnId::dialled(index), false));
                 }
             }
-        });
-        // Each dial ends once: refused, or closed by one side before or after it was told of.
-        let mut ended = std::collections::BTreeSet::new();
-        let mut open = std::collections::BTreeSet::new();
-        while ended.len() < COUNT as usize {
-            match next(&run) {
-                Event::Connected(conn, ..) if conn.is_accepted() => {}
-                Event::Connected(conn, ..) => {
-                    open.insert(conn);
-                    // May come before the teller's close, or after one that found nothing.
-                    run.command(Command::Close(conn, false)).unwrap();
-                }
-                Event::Disconnected(conn, _) if conn.is_accepted() => {}
-                Event::Disconnected(conn, _) => assert!(ended.insert(conn), "{conn:?} ended twice"),
-                other => panic!("{other:?}"),
+        })
+    };
+    // Each dial ends once: refused, or closed by one side before or after it was told of.
+    let mut ended = std::collections::BTreeSet::new();
+    let mut open = std::collections::BTreeSet::new();
+    while ended.len() < COUNT as usize {
+        match next(&*run) {
+            Event::Connected(conn, ..) if conn.is_accepted() => {}
+            Event::Connected(conn, ..) => {
+                open.insert(conn);
+                // May come before the teller's close, or after one that found nothing.
+                run.command(Command::Close(conn, false)).unwrap();
             }
+            Event::Disconnected(conn, _) if conn.is_accepted() => {}
+            Event::Disconnected(conn, _) => assert!(ended.insert(conn), "{conn:?} ended twice"),
+            other => panic!("{other:?}"),
         }
-        assert!(!open.is_empty());
-        teller.join()
-    });
-    teller.unwrap();
+    }
+    assert!(!open.is_empty());
+    teller.join();
+    let run = Arc::into_inner(run).unwrap();
     run.stop();
     while run.recv().is_some() {}
     run.join().unwrap();

@@ -13,6 +13,8 @@ use andon_driver::{Application, DriverError, Options, Received};
 
 use crate::Driver;
 use crate::puppet::*;
+use crate::stage::{LIMIT, Stage};
+use crate::system::System;
 
 /// Wakes a thread and counts how often.
 struct Unpark {
@@ -54,11 +56,11 @@ fn marks(range: std::ops::Range<u32>) -> Vec<Event> {
     range.map(Event::Mark).chain([Event::Stopped]).collect()
 }
 
-pub fn an_event_can_be_awaited_by_any_executor<D: Driver>() {
+pub fn an_event_can_be_awaited_by_any_executor<D: Driver + 'static>() {
     fn sent<T: Send>(value: T) -> T {
         value
     }
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     let (application, ending) = run.split();
     let taker = {
         let future = sent(all(application.clone()));
@@ -73,8 +75,8 @@ pub fn an_event_can_be_awaited_by_any_executor<D: Driver>() {
     ending.join().unwrap();
 }
 
-pub fn a_future_that_is_dropped_loses_no_event<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn a_future_that_is_dropped_loses_no_event<D: Driver + 'static>() {
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     for mark in 0..200 {
         let counted = unpark();
         let waker = Waker::from(counted.clone());
@@ -84,7 +86,7 @@ pub fn a_future_that_is_dropped_loses_no_event<D: Driver>() {
             tell(&run, Command::Mark(mark));
             if mark % 2 == 0 {
                 // The event is there and the future knows of it.
-                wait_until("a wake-up", || counted.wakes.load(Ordering::SeqCst) > 0);
+                wait_until(&System::<D>::default(), "a wake-up", || counted.wakes.load(Ordering::SeqCst) > 0);
             }
         }
         if mark % 3 == 0 {
@@ -96,9 +98,10 @@ pub fn a_future_that_is_dropped_loses_no_event<D: Driver>() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn threads_and_tasks_take_each_event_once<D: Driver>() {
+pub fn threads_and_tasks_take_each_event_once<D: Driver + 'static>() {
     const COUNT: u32 = 3_000;
-    let (run, _) = start::<D>(Options { event_queue: 8, ..Options::default() }, Puppet::default());
+    let (run, _) =
+        start(&System::<D>::default(), Options { event_queue: 8, ..Options::default() }, Puppet::default());
     let takers: Vec<_> = (0..6)
         .map(|index| {
             let application = run.application();
@@ -137,8 +140,8 @@ pub fn threads_and_tasks_take_each_event_once<D: Driver>() {
     run.join().unwrap();
 }
 
-pub fn a_stream_gives_everything_and_then_the_end<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn a_stream_gives_everything_and_then_the_end<D: Driver + 'static>() {
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     let (application, ending) = run.split();
     let mut stream = application.events();
     for mark in 0..50 {
@@ -155,14 +158,14 @@ pub fn a_stream_gives_everything_and_then_the_end<D: Driver>() {
     ending.join().unwrap();
 }
 
-pub fn the_end_can_be_awaited<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn the_end_can_be_awaited<D: Driver + 'static>() {
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     let (application, ending) = run.split();
     let waiting = thread::spawn(move || block_on(ending));
     application.stop();
     waiting.join().unwrap().unwrap();
 
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     let (application, ending) = run.split();
     application.command(Command::Panic).unwrap();
     match block_on(ending) {
@@ -172,8 +175,8 @@ pub fn the_end_can_be_awaited<D: Driver>() {
     assert_eq!(block_on(application.recv_async()), None);
 }
 
-pub fn the_driver_stops_with_the_last_end<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn the_driver_stops_with_the_last_end<D: Driver + 'static>() {
+    let (run, _) = start(&System::<D>::default(), Options::default(), Puppet::default());
     let (first, ending) = run.split();
     let second = first.clone();
     drop(first);
@@ -185,8 +188,9 @@ pub fn the_driver_stops_with_the_last_end<D: Driver>() {
     ending.join().unwrap();
 }
 
-pub fn joining_leaves_the_events_to_other_ends<D: Driver>() {
-    let (run, _) = start::<D>(Options { event_queue: 4, ..Options::default() }, Puppet::default());
+pub fn joining_leaves_the_events_to_other_ends<D: Driver + 'static>() {
+    let (run, _) =
+        start(&System::<D>::default(), Options { event_queue: 4, ..Options::default() }, Puppet::default());
     let other = run.application();
     let joiner = thread::spawn(move || run.join());
     // A join is no wish to stop.
@@ -199,10 +203,11 @@ pub fn joining_leaves_the_events_to_other_ends<D: Driver>() {
     joiner.join().unwrap().unwrap();
 }
 
-pub fn a_task_that_takes_events_makes_room_for_more<D: Driver>() {
+pub fn a_task_that_takes_events_makes_room_for_more<D: Driver + 'static>() {
     const LEN: usize = 8 << 20;
-    let (run, addr) = start::<D>(Options { event_queue: 4, ..listening() }, Puppet::default());
-    let mut peer = limited(std::net::TcpStream::connect(addr).unwrap());
+    let (run, addr) =
+        start(&System::<D>::default(), Options { event_queue: 4, ..listening() }, Puppet::default());
+    let mut peer = System::<D>::default().connect(addr).unwrap();
     let writer = thread::spawn(move || peer.write_all(&pattern(0, LEN)).unwrap());
     let mut all = Vec::new();
     while all.len() < LEN {

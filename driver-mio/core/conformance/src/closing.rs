@@ -1,19 +1,18 @@
 //! Closing, with and without what still waits.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::Duration;
 
 use andon_driver::{Options, Received};
 use andon_kernel::{Disconnect, Link};
 
-use crate::Driver;
 use crate::puppet::*;
+use crate::stage::*;
 
-pub fn a_close_with_flush_sends_everything_first<D: Driver>() {
+pub fn a_close_with_flush_sends_everything_first<S: Stage>(stage: &S) {
     const LEN: usize = 6 << 20;
-    let (run, addr) = start::<D>(listening(), Puppet::default());
-    let (conn, mut peer) = accepted(&run, addr);
+    let (run, addr) = start(stage, listening(), Puppet::default());
+    let (conn, mut peer) = accepted(stage, &run, addr);
     // What the peer has sent and nobody will read must not cost it the answer.
     peer.write_all(&[1; 1_000]).unwrap();
     assert_eq!(received(&run, conn, 1_000), [1; 1_000]);
@@ -30,14 +29,14 @@ pub fn a_close_with_flush_sends_everything_first<D: Driver>() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn a_close_with_flush_serves_a_peer_that_has_closed_its_half<D: Driver>() {
+pub fn a_close_with_flush_serves_a_peer_that_has_closed_its_half<S: Stage>(stage: &S) {
     const LEN: usize = 6 << 20;
-    let (run, addr) = start::<D>(listening(), Puppet::default());
-    let (conn, mut peer) = accepted(&run, addr);
+    let (run, addr) = start(stage, listening(), Puppet::default());
+    let (conn, mut peer) = accepted(stage, &run, addr);
     tell(&run, Command::SendAndClose(conn, pattern(0, LEN), true));
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    peer.shut();
     let mut all = Vec::new();
     peer.read_to_end(&mut all).unwrap();
     assert!(all == pattern(0, LEN));
@@ -45,9 +44,9 @@ pub fn a_close_with_flush_serves_a_peer_that_has_closed_its_half<D: Driver>() {
     stop(run);
 }
 
-pub fn a_close_without_flush_is_at_once<D: Driver>() {
-    let (run, addr) = start::<D>(listening(), Puppet::default());
-    let (conn, mut peer) = accepted(&run, addr);
+pub fn a_close_without_flush_is_at_once<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, listening(), Puppet::default());
+    let (conn, mut peer) = accepted(stage, &run, addr);
     // Far more than the sockets hold: most of it is dropped, and nobody waits for the peer to read.
     tell(&run, Command::SendAndClose(conn, vec![1; 8 << 20], false));
     assert_eq!(disconnected(&run), (conn, Disconnect::Closed));
@@ -57,9 +56,9 @@ pub fn a_close_without_flush_is_at_once<D: Driver>() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn a_peer_that_never_closes_is_not_waited_for_long<D: Driver>() {
-    let (run, addr) = start::<D>(listening(), Puppet::default());
-    let (conn, _peer) = accepted(&run, addr);
+pub fn a_peer_that_never_closes_is_not_waited_for_long<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, listening(), Puppet::default());
+    let (conn, _peer) = accepted(stage, &run, addr);
     tell(&run, Command::SendAndClose(conn, vec![1; 8 << 20], true));
     assert_eq!(run.recv_timeout(Duration::from_millis(200)), Received::TimedOut);
     // Neither reads nor closes: the linger time ends it.
@@ -67,24 +66,24 @@ pub fn a_peer_that_never_closes_is_not_waited_for_long<D: Driver>() {
     stop(run);
 }
 
-pub fn a_flood_after_a_close_is_not_heard_and_ends<D: Driver>() {
-    let (run, addr) = start::<D>(listening(), Puppet { quiet: true, ..Puppet::default() });
-    let (conn, mut peer) = accepted(&run, addr);
-    let flooder = std::thread::spawn(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {});
+pub fn a_flood_after_a_close_is_not_heard_and_ends<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, listening(), Puppet { quiet: true, ..Puppet::default() });
+    let (conn, mut peer) = accepted(stage, &run, addr);
+    let flooder = stage.work(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {});
     tell(&run, Command::SendAndClose(conn, b"bye".to_vec(), true));
     // The machine and others go on meanwhile.
-    let (other, mut peer) = accepted(&run, addr);
+    let (other, mut peer) = accepted(stage, &run, addr);
     tell(&run, Command::Send(other, b"hello".to_vec()));
     assert_eq!(read(&mut peer, 5), b"hello");
     assert_eq!(disconnected(&run), (conn, Disconnect::Closed));
-    flooder.join().unwrap();
+    flooder.join();
     stop(run);
 }
 
-pub fn a_stop_with_flush_delivers_what_was_sent<D: Driver>() {
+pub fn a_stop_with_flush_delivers_what_was_sent<S: Stage>(stage: &S) {
     const LEN: usize = 4 << 20;
-    let (run, addr) = start::<D>(listening(), Puppet { flush_at_stop: true, ..Puppet::default() });
-    let (conn, mut peer) = accepted(&run, addr);
+    let (run, addr) = start(stage, listening(), Puppet { flush_at_stop: true, ..Puppet::default() });
+    let (conn, mut peer) = accepted(stage, &run, addr);
     tell(&run, Command::Send(conn, pattern(0, LEN)));
     run.stop();
     let mut all = Vec::new();
@@ -93,12 +92,12 @@ pub fn a_stop_with_flush_delivers_what_was_sent<D: Driver>() {
     drop(peer);
     assert_eq!(stop(run), [Event::Stopped, Event::Disconnected(conn, Disconnect::Closed)]);
     // The listener is gone: its port is free again.
-    TcpListener::bind(addr).unwrap();
+    stage.listen(addr).unwrap();
 }
 
-pub fn each_of_many_short_connections_ends_once<D: Driver>() {
-    let (server, addr) = start::<D>(listening(), Puppet::default());
-    let (client, _) = start::<D>(Options::default(), Puppet::default());
+pub fn each_of_many_short_connections_ends_once<S: Stage>(stage: &S) {
+    let (server, addr) = start(stage, listening(), Puppet::default());
+    let (client, _) = start(stage, Options::default(), Puppet::default());
     for index in 0..200 {
         let conn = andon_kernel::ConnId::dialled(index);
         tell(&client, Command::Dial(addr));

@@ -1,19 +1,18 @@
 //! Dials and accepts, and how they fail.
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use andon_driver::{Options, Received};
+use andon_driver::Options;
 use andon_kernel::{Checked, ConnId, Disconnect, Link, MemoryStore};
-use socket2::{Domain, Socket, Type};
 
-use crate::Driver;
 use crate::puppet::*;
+use crate::stage::*;
 
-pub fn bytes_go_both_ways_on_dials_and_accepts<D: Driver>() {
-    let (server, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
-    let (client, _) = start::<D>(Options::default(), Puppet::default());
+pub fn bytes_go_both_ways_on_dials_and_accepts<S: Stage>(stage: &S) {
+    let (server, addr) = start(stage, listening(), Puppet { echo: true, ..Puppet::default() });
+    let (client, _) = start(stage, Options::default(), Puppet::default());
     tell(&client, Command::Dial(addr));
     expect(&client, &Event::Connected(ConnId::dialled(0), addr, Link::Outbound));
     match next(&server) {
@@ -33,18 +32,18 @@ pub fn bytes_go_both_ways_on_dials_and_accepts<D: Driver>() {
     assert_eq!(stop(server), [Event::Stopped]);
 }
 
-pub fn both_families_are_served<D: Driver>() {
+pub fn both_families_are_served<S: Stage>(stage: &S) {
     let six = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
-    if TcpListener::bind(six).is_err() {
+    if stage.listen(six).is_err() {
         println!("skipped: this machine has no IPv6");
         return;
     }
     let options = Options { listen: vec![LOOPBACK, six], ..Options::default() };
-    let driver = D::new(options).unwrap();
+    let driver = stage.driver(options).unwrap();
     let addresses = driver.local_addresses().to_vec();
     let puppet = Puppet { echo: true, ..Puppet::default() };
-    let server = driver.spawn(Checked::new(puppet), MemoryStore::new()).unwrap();
-    let (client, _) = start::<D>(Options::default(), Puppet::default());
+    let server = driver.run(Checked::new(puppet), MemoryStore::new());
+    let (client, _) = start(stage, Options::default(), Puppet::default());
     for (index, addr) in addresses.into_iter().enumerate() {
         let conn = ConnId::dialled(index as u64);
         tell(&client, Command::Dial(addr));
@@ -61,10 +60,10 @@ pub fn both_families_are_served<D: Driver>() {
     server.join().unwrap();
 }
 
-pub fn byte_by_byte_is_the_same<D: Driver>() {
-    let (run, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
-    let (_, mut peer) = accepted(&run, addr);
-    peer.set_nodelay(true).unwrap();
+pub fn byte_by_byte_is_the_same<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, listening(), Puppet { echo: true, ..Puppet::default() });
+    let (_, mut peer) = accepted(stage, &run, addr);
+    peer.set_nodelay();
     let bytes = pattern(3, 500);
     for byte in &bytes {
         peer.write_all(&[*byte]).unwrap();
@@ -73,16 +72,16 @@ pub fn byte_by_byte_is_the_same<D: Driver>() {
     stop(run);
 }
 
-pub fn a_refused_dial_says_so<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
-    let nobody = TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
+pub fn a_refused_dial_says_so<S: Stage>(stage: &S) {
+    let (run, _) = start(stage, Options::default(), Puppet::default());
+    let nobody = stage.listen(LOOPBACK).unwrap().local_addr();
     tell(&run, Command::Dial(nobody));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::Refused));
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn a_dial_that_fails_at_once_is_told_once<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+pub fn a_dial_that_fails_at_once_is_told_once<S: Stage>(stage: &S) {
+    let (run, _) = start(stage, Options::default(), Puppet::default());
     // No connection can be opened to a broadcast address; no packet leaves for the attempt.
     tell(&run, Command::Dial("255.255.255.255:9".parse().unwrap()));
     assert_eq!(disconnected(&run).0, ConnId::dialled(0));
@@ -91,31 +90,19 @@ pub fn a_dial_that_fails_at_once_is_told_once<D: Driver>() {
     stop(run);
 }
 
-pub fn a_dial_that_is_not_answered_times_out<D: Driver>() {
-    // Who connects to a socket with a full backlog gets no answer (on Linux).
-    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    silent.bind(&LOOPBACK.into()).unwrap();
-    silent.listen(1).unwrap();
-    let addr = silent.local_addr().unwrap().as_socket().unwrap();
-    let mut waiting = Vec::new();
-    let full = (0..16).any(|_| {
-        let connected = TcpStream::connect_timeout(&addr, Duration::from_millis(300));
-        let hangs = connected.is_err();
-        waiting.extend(connected);
-        hangs
-    });
-    if !full {
+pub fn a_dial_that_is_not_answered_times_out<S: Stage>(stage: &S) {
+    let Some((addr, _silence)) = stage.silent() else {
         println!("skipped: this system answers however many wait");
         return;
-    }
+    };
     let options = Options { connect_timeout: Duration::from_millis(300), ..Options::default() };
-    let (run, _) = start::<D>(options, Puppet::default());
+    let (run, _) = start(stage, options, Puppet::default());
     tell(&run, Command::Dial(addr));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::TimedOut));
     stop(run);
 
     // And one that is still waiting ends when the machine stops.
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
+    let (run, _) = start(stage, Options::default(), Puppet::default());
     tell(&run, Command::Dial(addr));
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
@@ -123,21 +110,21 @@ pub fn a_dial_that_is_not_answered_times_out<D: Driver>() {
     assert_eq!(left, [Event::Stopped, Event::Disconnected(ConnId::dialled(0), Disconnect::Closed)]);
 }
 
-pub fn a_dial_can_be_closed_before_it_is_answered<D: Driver>() {
-    let (run, _) = start::<D>(Options::default(), Puppet::default());
-    let listener = TcpListener::bind(LOOPBACK).unwrap();
-    tell(&run, Command::DialAndClose(listener.local_addr().unwrap()));
+pub fn a_dial_can_be_closed_before_it_is_answered<S: Stage>(stage: &S) {
+    let (run, _) = start(stage, Options::default(), Puppet::default());
+    let listener = stage.listen(LOOPBACK).unwrap();
+    tell(&run, Command::DialAndClose(listener.local_addr()));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::Closed));
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn two_thousand_are_accepted<D: Driver>() {
+pub fn two_thousand_are_accepted<S: Stage>(stage: &S) {
     const COUNT: u64 = 2_000;
     let options = Options { max_connections: COUNT as usize, ..listening() };
-    let (run, addr) = start::<D>(options, Puppet { echo: true, ..Puppet::default() });
-    let peers = std::thread::spawn(move || {
-        let connect = |_| limited(TcpStream::connect(addr).unwrap());
-        let mut peers: Vec<TcpStream> = (0..COUNT).map(connect).collect();
+    let (run, addr) = start(stage, options, Puppet { echo: true, ..Puppet::default() });
+    let there = stage.clone();
+    let peers = stage.work(move || {
+        let mut peers: Vec<S::Stream> = (0..COUNT).map(|_| there.connect(addr).unwrap()).collect();
         for (index, peer) in peers.iter_mut().enumerate() {
             peer.write_all(&(index as u64).to_le_bytes()).unwrap();
         }
@@ -148,7 +135,7 @@ pub fn two_thousand_are_accepted<D: Driver>() {
     let mut names: Vec<ConnId> = (0..COUNT).map(|_| connected(&run)).collect();
     // The test has hung up on all.
     let mut ended: Vec<ConnId> = (0..COUNT).map(|_| disconnected(&run).0).collect();
-    peers.join().unwrap();
+    peers.join();
     names.sort();
     ended.sort();
     let expected: Vec<ConnId> = (0..COUNT).map(ConnId::accepted).collect();
@@ -157,78 +144,40 @@ pub fn two_thousand_are_accepted<D: Driver>() {
     assert_eq!(stop(run), [Event::Stopped]);
 }
 
-pub fn no_more_than_the_limit_are_open<D: Driver>() {
-    let (run, addr) = start::<D>(Options { max_connections: 2, ..listening() }, Puppet::default());
-    let (first, peer) = accepted(&run, addr);
-    let (_, _second) = accepted(&run, addr);
+pub fn no_more_than_the_limit_are_open<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, Options { max_connections: 2, ..listening() }, Puppet::default());
+    let (first, peer) = accepted(stage, &run, addr);
+    let (_, _second) = accepted(stage, &run, addr);
     // One too many: it sees the end, and the machine sees nothing of it.
-    let mut third = limited(TcpStream::connect(addr).unwrap());
+    let mut third = stage.connect(addr).unwrap();
     assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
-    let listener = TcpListener::bind(LOOPBACK).unwrap();
-    tell(&run, Command::Dial(listener.local_addr().unwrap()));
+    let listener = stage.listen(LOOPBACK).unwrap();
+    tell(&run, Command::Dial(listener.local_addr()));
     assert_eq!(disconnected(&run), (ConnId::dialled(0), Disconnect::TooManyConnections));
     // There is room again when one has gone.
     drop(peer);
     assert_eq!(disconnected(&run), (first, Disconnect::ClosedByPeer));
-    let (third, _peer) = accepted(&run, addr);
+    let (third, _peer) = accepted(stage, &run, addr);
     assert_eq!(third, ConnId::accepted(2));
     stop(run);
 }
 
-pub fn a_port_in_use_is_an_error_at_once<D: Driver>() {
-    let first = D::new(listening()).unwrap();
+pub fn a_port_in_use_is_an_error_at_once<S: Stage>(stage: &S) {
+    let first = stage.driver(listening()).unwrap();
     let again = Options { listen: first.local_addresses().to_vec(), ..Options::default() };
-    assert_eq!(D::new(again).err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(stage.driver(again).err().unwrap().kind(), std::io::ErrorKind::AddrInUse);
 }
 
-pub fn listeners_are_told_in_order_and_all_accept<D: Driver>() {
+pub fn listeners_are_told_in_order_and_all_accept<S: Stage>(stage: &S) {
     let options = Options { listen: vec![LOOPBACK; 3], ..Options::default() };
-    let driver = D::new(options).unwrap();
+    let driver = stage.driver(options).unwrap();
     let addresses = driver.local_addresses().to_vec();
     assert_eq!(addresses.len(), 3);
     // Before the machine runs, too.
-    let _peers: Vec<TcpStream> = addresses.iter().map(|addr| TcpStream::connect(addr).unwrap()).collect();
-    let run = driver.spawn(Checked::new(Puppet::default()), MemoryStore::new()).unwrap();
+    let _peers: Vec<S::Stream> = addresses.iter().map(|addr| stage.connect(*addr).unwrap()).collect();
+    let run = driver.run(Checked::new(Puppet::default()), MemoryStore::new());
     for index in 0..3 {
         assert_eq!(connected(&run), ConnId::accepted(index));
-    }
-    stop(run);
-}
-
-/// Runs itself again under a small limit on files. `path` is what the test is called, as `module_path!` has it.
-#[cfg(unix)]
-pub fn running_out_of_files_does_not_spin<D: Driver>(path: &str) {
-    if !alone(path, "ANDON_DRIVER_TEST_FEW_FILES", "40") {
-        return;
-    }
-    let puppet = Puppet::default();
-    let counts = puppet.counts.clone();
-    let driver = D::new(listening()).unwrap();
-    let addr = driver.local_addresses()[0];
-    // All files but five are taken; those who connected wait in the backlog.
-    let spare: Vec<_> = (0..5).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
-    let mut peers = Vec::new();
-    while let Ok(peer) = TcpStream::connect(addr) {
-        peers.push(peer);
-    }
-    drop(spare);
-    let run = driver.spawn(Checked::new(puppet), MemoryStore::new()).unwrap();
-    let mut open = 0;
-    while let Received::Event(event) = run.recv_timeout(Duration::from_millis(500)) {
-        assert!(matches!(event, Event::Connected(..)));
-        open += 1;
-    }
-    assert!(0 < open && open < peers.len(), "{open} of {} were accepted", peers.len());
-    let before = count(&counts.deadlines);
-    std::thread::sleep(Duration::from_secs(1));
-    let looks = count(&counts.deadlines) - before;
-    assert!(looks < 1_000, "{looks} looks at the deadline in a second of waiting for files");
-    // When the first have gone, there are files for as many others.
-    let _waiting = peers.split_off(open);
-    drop(peers);
-    let mut accepted = 0;
-    while accepted < open {
-        accepted += usize::from(matches!(next(&run), Event::Connected(..)));
     }
     stop(run);
 }

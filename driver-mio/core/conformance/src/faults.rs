@@ -11,8 +11,8 @@ use std::time::Duration;
 use andon_driver::{DriverError, Options, Received, Waker};
 use andon_kernel::{Batch, Checked, Completion, MemoryStore, Scan, Store, Ticket};
 
-use crate::Driver;
 use crate::puppet::*;
+use crate::stage::*;
 
 #[derive(Debug)]
 struct DiskFull;
@@ -59,12 +59,12 @@ impl Store for Failing {
     }
 }
 
-pub fn a_store_that_fails_ends_the_driver_with_its_error<D: Driver>() {
-    let driver = D::new(listening()).unwrap();
+pub fn a_store_that_fails_ends_the_driver_with_its_error<S: Stage>(stage: &S) {
+    let driver = stage.driver(listening()).unwrap();
     let addr = driver.local_addresses()[0];
     let store = Failing { left: 2, inner: MemoryStore::new() };
-    let run = driver.spawn(Checked::new(Puppet::default()), store).unwrap();
-    let (_, mut peer) = accepted(&run, addr);
+    let run = driver.run(Checked::new(Puppet::default()), store);
+    let (_, mut peer) = accepted(stage, &run, addr);
     for _ in 0..2 {
         tell(&run, Command::Store);
         expect(&run, &Event::Stored);
@@ -82,9 +82,9 @@ pub fn a_store_that_fails_ends_the_driver_with_its_error<D: Driver>() {
     }
 }
 
-pub fn a_machine_that_panics_ends_the_driver_with_its_message<D: Driver>() {
-    let (run, addr) = start::<D>(listening(), Puppet::default());
-    let (_, mut peer) = accepted(&run, addr);
+pub fn a_machine_that_panics_ends_the_driver_with_its_message<S: Stage>(stage: &S) {
+    let (run, addr) = start(stage, listening(), Puppet::default());
+    let (_, mut peer) = accepted(stage, &run, addr);
     tell(&run, Command::Panic);
     assert_eq!(run.recv_timeout(LIMIT), Received::Ended);
     assert!(matches!(peer.read(&mut [0]), Ok(0) | Err(_)));
@@ -141,8 +141,12 @@ impl Store for Lagging {
     }
 }
 
-fn lagging<D: Driver>(options: Options, puppet: Puppet) -> (Run, std::net::SocketAddr, Arc<Gate>) {
-    let driver = D::new(options).unwrap();
+fn lagging<S: Stage>(
+    stage: &S,
+    options: Options,
+    puppet: Puppet,
+) -> (S::Application, std::net::SocketAddr, Arc<Gate>) {
+    let driver = stage.driver(options).unwrap();
     let addr = driver.local_addresses()[0];
     let gate = Arc::new(Gate {
         open: AtomicBool::new(false),
@@ -150,20 +154,20 @@ fn lagging<D: Driver>(options: Options, puppet: Puppet) -> (Run, std::net::Socke
         waker: Mutex::new([driver.waker()].into()),
     });
     let store = Lagging { inner: MemoryStore::new(), gate: gate.clone() };
-    (driver.spawn(Checked::new(puppet), store).unwrap(), addr, gate)
+    (driver.run(Checked::new(puppet), store), addr, gate)
 }
 
-pub fn while_the_store_lags_nothing_is_let_in_but_timers<D: Driver>() {
+pub fn while_the_store_lags_nothing_is_let_in_but_timers<S: Stage>(stage: &S) {
     let puppet = Puppet { every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr, gate) = lagging::<D>(listening(), puppet);
-    let (conn, mut peer) = accepted(&run, addr);
+    let (run, addr, gate) = lagging(stage, listening(), puppet);
+    let (conn, mut peer) = accepted(stage, &run, addr);
     tell(&run, Command::Store);
-    wait_until("a request to the store", || gate.outstanding.load(Ordering::SeqCst) == 1);
+    wait_until(stage, "a request to the store", || gate.outstanding.load(Ordering::SeqCst) == 1);
     peer.write_all(b"later").unwrap();
     run.command(Command::Mark(1)).unwrap();
     let wakes = count(&counts.wakes);
-    wait_until("50 wakes", || count(&counts.wakes) >= wakes + 50);
+    wait_until(stage, "50 wakes", || count(&counts.wakes) >= wakes + 50);
     assert_eq!(run.recv_timeout(Duration::ZERO), Received::TimedOut);
     gate.open();
     // The order of these is the driver's.
@@ -174,8 +178,8 @@ pub fn while_the_store_lags_nothing_is_let_in_but_timers<D: Driver>() {
     stop(run);
 }
 
-pub fn a_stop_waits_for_the_store<D: Driver>() {
-    let (run, _, gate) = lagging::<D>(listening(), Puppet::default());
+pub fn a_stop_waits_for_the_store<S: Stage>(stage: &S) {
+    let (run, _, gate) = lagging(stage, listening(), Puppet::default());
     tell(&run, Command::Store);
     run.stop();
     expect(&run, &Event::Stopped);

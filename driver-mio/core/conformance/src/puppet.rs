@@ -1,29 +1,27 @@
-//! A machine that does what it is told and tells what it hears, and the means to run it.
+//! The machine of the cases, and the means to run it.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use andon_driver::{CommandError, Handle, Options, Received};
+use andon_driver::{CommandError, Options, Received};
 use andon_kernel::{
     Checked, ConnId, Disconnect, Input, Instant, Link, Machine, MemoryStore, Names, Now, Outbox, Space,
 };
 
-use crate::Driver;
-
-/// Nothing on loopback takes this long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+use crate::stage::*;
 
 /// A port of the system's choice, on loopback.
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(crate) const SPACE: Space = Space::new("test");
 
+/// What a [`Puppet`] is told to do.
 #[derive(Clone, Debug)]
-pub(crate) enum Command {
+pub enum Command {
     Dial(SocketAddr),
     /// A dial and its close in one turn.
     DialAndClose(SocketAddr),
@@ -44,8 +42,9 @@ pub(crate) enum Command {
     Mark(u32),
 }
 
+/// What a [`Puppet`] hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     Connected(ConnId, SocketAddr, Link),
     Received(ConnId, Vec<u8>),
     Drained(ConnId),
@@ -72,8 +71,9 @@ pub(crate) fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::SeqCst)
 }
 
+/// A machine that does what it is told and tells what it hears.
 #[derive(Debug, Default)]
-pub(crate) struct Puppet {
+pub struct Puppet {
     /// Sends back what it receives, instead of telling of it.
     pub(crate) echo: bool,
     /// Only counts what it receives.
@@ -238,20 +238,18 @@ impl Machine for Puppet {
     }
 }
 
-pub(crate) type Run = Handle<Command, Event>;
-
 pub(crate) fn listening() -> Options {
     Options { listen: vec![LOOPBACK], ..Options::default() }
 }
 
 /// Runs a machine. The address is the listener's, if the options have one.
-pub(crate) fn start<D: Driver>(options: Options, puppet: Puppet) -> (Run, SocketAddr) {
-    let driver = D::new(options).unwrap();
+pub(crate) fn start<S: Stage>(stage: &S, options: Options, puppet: Puppet) -> (S::Application, SocketAddr) {
+    let driver = stage.driver(options).unwrap();
     let addr = driver.local_addresses().first().copied().unwrap_or(LOOPBACK);
-    (driver.spawn(Checked::new(puppet), MemoryStore::new()).unwrap(), addr)
+    (driver.run(Checked::new(puppet), MemoryStore::new()), addr)
 }
 
-pub(crate) fn next(run: &Run) -> Event {
+pub(crate) fn next<A: Application>(run: &A) -> Event {
     match run.recv_timeout(LIMIT) {
         Received::Event(event) => event,
         other => panic!("{other:?} instead of an event"),
@@ -259,12 +257,12 @@ pub(crate) fn next(run: &Run) -> Event {
 }
 
 /// Asserts that this is the next event.
-pub(crate) fn expect(run: &Run, expected: &Event) {
+pub(crate) fn expect<A: Application>(run: &A, expected: &Event) {
     assert_eq!(&next(run), expected);
 }
 
 /// The connection that the next event announces.
-pub(crate) fn connected(run: &Run) -> ConnId {
+pub(crate) fn connected<A: Application>(run: &A) -> ConnId {
     match next(run) {
         Event::Connected(conn, ..) => conn,
         other => panic!("{other:?} instead of a connection"),
@@ -272,7 +270,7 @@ pub(crate) fn connected(run: &Run) -> ConnId {
 }
 
 /// The end that the next event tells of.
-pub(crate) fn disconnected(run: &Run) -> (ConnId, Disconnect) {
+pub(crate) fn disconnected<A: Application>(run: &A) -> (ConnId, Disconnect) {
     match next(run) {
         Event::Disconnected(conn, reason) => (conn, reason),
         other => panic!("{other:?} instead of an end"),
@@ -280,7 +278,7 @@ pub(crate) fn disconnected(run: &Run) -> (ConnId, Disconnect) {
 }
 
 /// Takes this many bytes of a connection, in as many events as they come in.
-pub(crate) fn received(run: &Run, conn: ConnId, len: usize) -> Vec<u8> {
+pub(crate) fn received<A: Application>(run: &A, conn: ConnId, len: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < len {
         match next(run) {
@@ -293,48 +291,41 @@ pub(crate) fn received(run: &Run, conn: ConnId, len: usize) -> Vec<u8> {
 }
 
 /// Gives a command, later if there is no room now.
-pub(crate) fn tell(run: &Run, command: Command) {
+pub(crate) fn tell<A: Application>(run: &A, command: Command) {
     let mut command = command;
     while let Err(error) = run.command(command) {
         match error {
             CommandError::Full(back) => command = back,
             CommandError::Ended(back) => panic!("the driver has ended before {back:?}"),
         }
-        std::thread::sleep(Duration::from_millis(1));
+        run.rest();
     }
 }
 
 /// A connected pair: the machine's dial and the test's socket.
-pub(crate) fn dialled(run: &Run) -> (ConnId, TcpStream) {
-    let listener = TcpListener::bind(LOOPBACK).unwrap();
-    tell(run, Command::Dial(listener.local_addr().unwrap()));
-    let peer = limited(listener.accept().unwrap().0);
+pub(crate) fn dialled<S: Stage>(stage: &S, run: &S::Application) -> (ConnId, S::Stream) {
+    let listener = stage.listen(LOOPBACK).unwrap();
+    tell(run, Command::Dial(listener.local_addr()));
+    let peer = listener.accept().unwrap();
     (connected(run), peer)
 }
 
 /// A connected pair: the machine's accept and the test's socket.
-pub(crate) fn accepted(run: &Run, addr: SocketAddr) -> (ConnId, TcpStream) {
-    let peer = limited(TcpStream::connect(addr).unwrap());
+pub(crate) fn accepted<S: Stage>(stage: &S, run: &S::Application, addr: SocketAddr) -> (ConnId, S::Stream) {
+    let peer = stage.connect(addr).unwrap();
     (connected(run), peer)
 }
 
-/// Makes a test fail instead of hang.
-pub(crate) fn limited(peer: TcpStream) -> TcpStream {
-    peer.set_read_timeout(Some(LIMIT)).unwrap();
-    peer.set_write_timeout(Some(LIMIT)).unwrap();
-    peer
-}
-
-pub(crate) fn read(peer: &mut TcpStream, len: usize) -> Vec<u8> {
+pub(crate) fn read(peer: &mut impl Stream, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     peer.read_exact(&mut bytes).unwrap();
     bytes
 }
 
-/// Writes a pattern on a thread of its own.
-pub(crate) fn write_all(peer: &TcpStream, len: usize) -> std::thread::JoinHandle<()> {
-    let mut peer = peer.try_clone().unwrap();
-    std::thread::spawn(move || {
+/// Writes a pattern beside the case.
+pub(crate) fn write_all<S: Stage>(stage: &S, peer: &S::Stream, len: usize) -> S::Work {
+    let mut peer = peer.twin();
+    stage.work(move || {
         for from in (0..len).step_by(50_000) {
             peer.write_all(&pattern(from, 50_000.min(len - from))).unwrap();
         }
@@ -342,7 +333,7 @@ pub(crate) fn write_all(peer: &TcpStream, len: usize) -> std::thread::JoinHandle
 }
 
 /// Takes what is left until the end, and asserts that the driver ended as it should.
-pub(crate) fn stop(run: Run) -> Vec<Event> {
+pub(crate) fn stop<A: Application>(run: A) -> Vec<Event> {
     run.stop();
     let mut left = Vec::new();
     while let Some(event) = run.recv() {
@@ -352,34 +343,13 @@ pub(crate) fn stop(run: Run) -> Vec<Event> {
     left
 }
 
-/// Waits until a condition holds that another thread brings about.
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+/// Waits until a condition holds that something else brings about.
+pub(crate) fn wait_until<S: Stage>(stage: &S, what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..LIMIT.as_millis() / 5 {
         if holds() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        stage.sleep(Duration::from_millis(5));
     }
     panic!("{what} did not come about");
-}
-
-/// Runs the test of this path again, alone in a process that is marked by a variable and has a limit on its files, which
-/// can't be set from within without unsafe code. Whether this is that process.
-#[cfg(unix)]
-pub(crate) fn alone(path: &str, mark: &str, files: &str) -> bool {
-    if std::env::var_os(mark).is_some() {
-        return true;
-    }
-    let (_program, name) = path.split_once("::").unwrap();
-    let status = std::process::Command::new("sh")
-        .arg("-c")
-        .arg(r#"{ [ "$2" = unlimited ] || ulimit -n "$2"; } && exec "$0" --exact "$1""#)
-        .arg(std::env::current_exe().unwrap())
-        .arg(name)
-        .arg(files)
-        .env(mark, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
-    false
 }

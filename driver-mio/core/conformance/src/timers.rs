@@ -5,84 +5,84 @@ use std::time::Duration;
 
 use andon_driver::Options;
 
-use crate::Driver;
 use crate::puppet::*;
+use crate::stage::*;
 
-pub fn an_idle_driver_sleeps<D: Driver>() {
+pub fn an_idle_driver_sleeps<S: Stage>(stage: &S) {
     let puppet = Puppet::default();
     let counts = puppet.counts.clone();
-    let (run, addr) = start::<D>(listening(), puppet);
-    let (_, _peer) = accepted(&run, addr);
+    let (run, addr) = start(stage, listening(), puppet);
+    let (_, _peer) = accepted(stage, &run, addr);
     tell(&run, Command::Mark(1));
     expect(&run, &Event::Mark(1));
     // The driver reads the deadline in each round. It comes to rest, however long this machine takes for it, and stays.
     let looks = || {
         let before = count(&counts.deadlines);
-        std::thread::sleep(Duration::from_millis(300));
+        stage.sleep(Duration::from_millis(300));
         count(&counts.deadlines) - before
     };
-    wait_until("rest", || looks() == 0);
+    wait_until(stage, "rest", || looks() == 0);
     let inputs = count(&counts.inputs);
     assert_eq!((looks(), looks(), count(&counts.inputs)), (0, 0, inputs));
     stop(run);
 }
 
-pub fn a_deadline_costs_few_rounds<D: Driver>() {
+pub fn a_deadline_costs_few_rounds<S: Stage>(stage: &S) {
     let puppet = Puppet { every: Some(Duration::from_millis(50)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, _) = start::<D>(Options::default(), puppet);
-    wait_until("20 wakes", || count(&counts.wakes) >= 20);
+    let (run, _) = start(stage, Options::default(), puppet);
+    wait_until(stage, "20 wakes", || count(&counts.wakes) >= 20);
     let (wakes, looks) = (count(&counts.wakes), count(&counts.deadlines));
     // A round reads the deadline about ten times; before one there may be a few that come within 100 µs too early.
     assert!(looks < wakes * 500, "{looks} looks at the deadline for {wakes} wakes");
     stop(run);
 }
 
-pub fn work_cut_in_pieces_goes_on_at_once<D: Driver>() {
+pub fn work_cut_in_pieces_goes_on_at_once<S: Stage>(stage: &S) {
     // Due again a microsecond later each time. At a millisecond for each, 100,000 would take longer than the limit.
     let puppet = Puppet { every: Some(Duration::from_micros(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start::<D>(listening(), puppet);
-    wait_until("100,000 wakes", || count(&counts.wakes) >= 100_000);
+    let (run, addr) = start(stage, listening(), puppet);
+    wait_until(stage, "100,000 wakes", || count(&counts.wakes) >= 100_000);
     // And the network has its turn all the same.
-    let (conn, mut peer) = accepted(&run, addr);
+    let (conn, mut peer) = accepted(stage, &run, addr);
     peer.write_all(b"heard").unwrap();
     assert_eq!(received(&run, conn, 5), b"heard");
     stop(run);
 }
 
-pub fn a_flood_does_not_starve_timers<D: Driver>() {
+pub fn a_flood_does_not_starve_timers<S: Stage>(stage: &S) {
     let puppet = Puppet { quiet: true, every: Some(Duration::from_millis(1)), ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start::<D>(listening(), puppet);
+    let (run, addr) = start(stage, listening(), puppet);
     let mut flooders = Vec::new();
     for _ in 0..4 {
-        let (_, mut peer) = accepted(&run, addr);
-        flooders.push(std::thread::spawn(move || while peer.write_all(&[7; 256 * 1024]).is_ok() {}));
+        let (_, mut peer) = accepted(stage, &run, addr);
+        flooders.push(stage.work(move || while peer.write_all(&[7; 256 * 1024]).is_ok() {}));
     }
-    wait_until("the flood", || count(&counts.received) > 100 << 20);
+    wait_until(stage, "the flood", || count(&counts.received) > 100 << 20);
     let wakes = count(&counts.wakes);
-    wait_until("100 wakes in the flood", || count(&counts.wakes) >= wakes + 100);
+    wait_until(stage, "100 wakes in the flood", || count(&counts.wakes) >= wakes + 100);
     run.stop();
     while run.recv().is_some() {}
     run.join().unwrap();
     for flooder in flooders {
-        flooder.join().unwrap();
+        flooder.join();
     }
 }
 
-pub fn a_thousand_idle_peers_cost_nothing<D: Driver>() {
+pub fn a_thousand_idle_peers_cost_nothing<S: Stage>(stage: &S) {
     const COUNT: usize = 1_000;
     let puppet = Puppet { echo: true, ..Puppet::default() };
     let counts = puppet.counts.clone();
-    let (run, addr) = start::<D>(Options { max_connections: COUNT, ..listening() }, puppet);
-    let mut peers: Vec<_> = (0..COUNT).map(|_| accepted(&run, addr).1).collect();
+    let (run, addr) = start(stage, Options { max_connections: COUNT, ..listening() }, puppet);
+    let mut peers: Vec<_> = (0..COUNT).map(|_| accepted(stage, &run, addr).1).collect();
     let looks = || {
         let before = count(&counts.deadlines);
-        std::thread::sleep(Duration::from_millis(300));
+        stage.sleep(Duration::from_millis(300));
         count(&counts.deadlines) - before
     };
-    wait_until("rest", || looks() == 0);
+    wait_until(stage, "rest", || looks() == 0);
     assert_eq!(looks(), 0);
     // One of them speaks, and no other is looked at: a machine that hears a thousand times has a thousand inputs.
     let (inputs, before) = (count(&counts.inputs), count(&counts.deadlines));
@@ -97,49 +97,4 @@ pub fn a_thousand_idle_peers_cost_nothing<D: Driver>() {
     run.stop();
     while run.recv().is_some() {}
     run.join().unwrap();
-}
-
-/// Runs itself again, alone in its process. `path` is what the test is called, as `module_path!` has it.
-#[cfg(target_os = "linux")]
-pub fn an_idle_process_sleeps<D: Driver>(path: &str) {
-    if !alone(path, "ANDON_DRIVER_TEST_IDLE", "unlimited") {
-        return;
-    }
-    let (run, addr) = start::<D>(listening(), Puppet { echo: true, ..Puppet::default() });
-    let (_, mut peer) = accepted(&run, addr);
-    for _ in 0..100 {
-        peer.write_all(b"1").unwrap();
-        assert_eq!(read(&mut peer, 1), b"1");
-    }
-    // No thread of the process was let run, whatever it would have done then.
-    let runs = |time| {
-        let before = runs_of_other_threads();
-        std::thread::sleep(time);
-        runs_of_other_threads() - before
-    };
-    wait_until("rest", || runs(Duration::from_millis(300)) == 0);
-    assert_eq!(runs(Duration::from_secs(2)), 0);
-    let before = runs_of_other_threads();
-    peer.write_all(b"1").unwrap();
-    assert_eq!(read(&mut peer, 1), b"1");
-    wait_until("a run", || runs_of_other_threads() > before);
-    stop(run);
-}
-
-/// How often the system has switched away from each other thread of this process, which it does after each run.
-#[cfg(target_os = "linux")]
-fn runs_of_other_threads() -> u64 {
-    let own = std::fs::read_link("/proc/thread-self").unwrap();
-    let mut runs = 0;
-    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
-        let thread = thread.unwrap();
-        if Some(&*thread.file_name()) == own.file_name() {
-            continue;
-        }
-        // One that has ended meanwhile does not count.
-        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
-        runs += lines.map(|(_, number)| number.trim().parse::<u64>().unwrap()).sum::<u64>();
-    }
-    runs
 }

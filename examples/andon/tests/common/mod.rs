@@ -91,12 +91,25 @@ pub(crate) fn closed() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// The programs, one on each driver. They differ in nothing else: the first of them stands for all in most tests.
+pub(crate) const PROGRAMS: [&str; 3] =
+    [env!("CARGO_BIN_EXE_andon-mio"), env!("CARGO_BIN_EXE_andon-smol"), env!("CARGO_BIN_EXE_andon-tokio")];
+
 /// The program with these arguments. What it might find of the user's own is out of its sight.
 pub(crate) fn andon<A: AsRef<std::ffi::OsStr>>(
     home: &Path,
     arguments: impl IntoIterator<Item = A>,
 ) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_andon-mio"));
+    program(PROGRAMS[0], home, arguments)
+}
+
+/// The same of one of [`PROGRAMS`].
+pub(crate) fn program<A: AsRef<std::ffi::OsStr>>(
+    program: &str,
+    home: &Path,
+    arguments: impl IntoIterator<Item = A>,
+) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env("HOME", home).env("TMPDIR", home).stdin(Stdio::null());
     for name in ["XDG_DATA_HOME", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
         command.env_remove(name);
@@ -106,7 +119,13 @@ pub(crate) fn andon<A: AsRef<std::ffi::OsStr>>(
 
 /// `sync` on regtest from a node, with `--json`, of all the scripts.
 pub(crate) fn sync(home: &Path, node: SocketAddr, more: &[&str]) -> Command {
-    let mut command = andon(home, ["sync", "--json", "--network", "regtest", "--peer", &node.to_string()]);
+    sync_by(PROGRAMS[0], home, node, more)
+}
+
+/// The same by one of [`PROGRAMS`].
+pub(crate) fn sync_by(by: &str, home: &Path, node: SocketAddr, more: &[&str]) -> Command {
+    let peer = node.to_string();
+    let mut command = program(by, home, ["sync", "--json", "--network", "regtest", "--peer", &peer]);
     command.args(watch()).arg("--data-dir").arg(home.join("data")).args(more);
     command
 }

@@ -4,6 +4,8 @@
 //! A program is checked once, when it is read: it then ends for every address, within as many steps as that has bits
 //! and twice that. Reading one that was not checked would end too, and find nothing.
 
+#[cfg(feature = "record")]
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,6 +17,8 @@ use super::limits::MAX_AS_MAP;
 
 /// A map from addresses to autonomous systems. Clones share it.
 #[derive(Clone)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "String", into = "String"))]
 pub struct AsMap {
     bytes: Arc<[u8]>,
     version: [u8; 32],
@@ -146,6 +150,26 @@ impl AsMap {
     /// know.
     pub fn lookup(&self, address: Ipv6Addr) -> Option<u32> {
         interpret(&self.bytes, address)
+    }
+}
+
+#[cfg(feature = "record")]
+impl From<AsMap> for String {
+    /// In hex.
+    fn from(map: AsMap) -> Self {
+        use bitcoin::hex::DisplayHex;
+        map.bytes.to_lower_hex_string()
+    }
+}
+
+#[cfg(feature = "record")]
+impl TryFrom<String> for AsMap {
+    type Error = String;
+
+    fn try_from(hex: String) -> Result<Self, String> {
+        use bitcoin::hex::FromHex;
+        let bytes = Vec::from_hex(&hex).map_err(|error| error.to_string())?;
+        Self::new(bytes).map_err(|error| error.to_string())
     }
 }
 

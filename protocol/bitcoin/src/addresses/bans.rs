@@ -16,6 +16,8 @@ use crate::wire::{Host, Reader};
 
 /// An address, or all that begin as it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "written::Subnet"))]
 pub struct Subnet {
     /// All bits beyond the prefix are zero.
     host: Host,
@@ -113,6 +115,31 @@ impl FromStr for Subnet {
                 let prefix = prefix.parse().ok().filter(|_| digits).ok_or(NoSubnet)?;
                 Self::new(ip(address)?, prefix).ok_or(NoSubnet)
             }
+        }
+    }
+}
+
+/// As it stands in a recording, which may be anybody's.
+#[cfg(feature = "record")]
+mod written {
+    use super::{Host, IpAddr, NoSubnet};
+
+    #[derive(serde::Deserialize)]
+    pub(super) struct Subnet {
+        host: Host,
+        prefix: u16,
+    }
+
+    impl TryFrom<Subnet> for super::Subnet {
+        type Error = NoSubnet;
+
+        fn try_from(written: Subnet) -> Result<Self, NoSubnet> {
+            let read = match (written.host, u8::try_from(written.prefix)) {
+                (Host::Ip(ip @ (IpAddr::V4(_) | IpAddr::V6(_))), Ok(prefix)) => Self::new(ip, prefix),
+                (host, _) => Some(Self::host(&host)),
+            };
+            let same = |read: &Self| read.host == written.host && read.prefix == written.prefix;
+            read.filter(same).ok_or(NoSubnet)
         }
     }
 }

@@ -51,6 +51,7 @@ impl fmt::Debug for Group {
 
 /// How addresses are grouped: by what they begin with, or by a map of autonomous systems.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Grouping {
     map: Option<AsMap>,
 }

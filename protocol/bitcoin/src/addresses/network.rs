@@ -47,7 +47,19 @@ impl AddressNetwork {
 
 /// A set of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "u8"))]
 pub struct AddressNetworks(u8);
+
+#[cfg(feature = "record")]
+impl TryFrom<u8> for AddressNetworks {
+    type Error = &'static str;
+
+    fn try_from(networks: u8) -> Result<Self, &'static str> {
+        let known = Self::ALL.0;
+        if networks & !known == 0 { Ok(Self(networks)) } else { Err("there is no such network") }
+    }
+}
 
 impl AddressNetworks {
     /// Every network.

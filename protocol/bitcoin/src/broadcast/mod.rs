@@ -217,6 +217,11 @@ impl Outgoing {
         self.entries.values().any(Entry::needs_peers)
     }
 
+    /// Whether one of them has not been sent to anybody.
+    pub fn has_unsent(&self) -> bool {
+        self.iter().any(|(_, broadcast)| matches!(broadcast.state, State::Waiting | State::Announced))
+    }
+
     /// What has happened since it was asked for last, one after the other.
     pub fn next_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()

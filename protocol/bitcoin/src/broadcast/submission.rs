@@ -14,10 +14,12 @@ use super::limits::{
 
 /// A transaction to be broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Submission {
     /// Signed.
     pub transaction: Transaction,
     /// What it pays. Only who knows what is spent knows that; without it no peer is passed over for its fee filter.
+    #[cfg_attr(feature = "record", serde(with = "bitcoin::amount::serde::as_sat::opt", default))]
     pub fee: Option<Amount>,
     /// The scripts of the outputs that it spends, one for each input, or none at all. They find what contradicts it where
     /// its inputs do not tell them: a spending by a taproot key.
@@ -44,6 +46,8 @@ impl Submission {
 
 /// How transactions are broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(default))]
 pub struct Options {
     /// Over a connection of its own for each transaction, to a peer that is used for nothing else.
     pub private: bool,

@@ -349,6 +349,11 @@ impl Client {
         }
     }
 
+    /// With whom a peer that was given votes.
+    pub(super) fn target_voter(&self, target: TargetId) -> Voter {
+        voter(Origin::Given(target), self.targets.endpoint(target), &self.config.grouping)
+    }
+
     pub(super) fn voter(&self, peer: &Peer) -> Voter {
         let endpoint = match peer.origin {
             Origin::Broadcast { whom: Whom::Given(target), .. } => self.targets.endpoint(target),
@@ -365,6 +370,7 @@ impl Client {
             return self.replace_deep_filter_headers(turn, row);
         }
         self.forget_filter_headers_from(from);
+        self.restart_fetch(from);
         let then = if self.search_goes_back(turn, from) { Then::TakeBack } else { Then::Nothing };
         let filter_row = self.filter_header_row(from.max(start));
         let positions = self.search.watches.positions();

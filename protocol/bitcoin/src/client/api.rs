@@ -1,20 +1,26 @@
 //! What the application says to the client and hears from it: plain data.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
-use andon_kernel::{ConnId, Disconnect, UnixTime};
+use andon_kernel::{ConnId, UnixTime};
 use bitcoin::block::Header;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{
-    Amount, Block, BlockHash, FeeRate, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction,
-    Txid, Work, Wtxid,
+    Amount, Block, BlockHash, FilterHash, FilterHeader, Network, OutPoint, ScriptBuf, Transaction, Txid,
+    Work, Wtxid,
 };
 
-use super::Misbehaviour;
 use super::config::Endpoint;
 use super::descriptors::{Descriptor, Lookahead};
+pub use super::progress::{Count, Progress, SyncPhase};
+pub use super::reasons::{PeerPurpose, Reason};
+pub use super::replies::{
+    Answer, Budget, ChainTip, Fees, PauseReason, PeerStage, PeerStatistics, PeerStatus, Refusal, RequestId,
+};
 use crate::addresses::Subnet;
 pub use crate::broadcast::{
     Options as BroadcastOptions, Skip, State as BroadcastState, Submission, SubmitError,
@@ -25,10 +31,45 @@ pub use crate::transport::{ProxyFailure, SamFailure, TransportVersion};
 
 /// What an application asks of the client.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Command {
     /// Connect to one more peer. One that is known already changes nothing; more than 256 are refused, each by an
     /// [`Event::PeerDisconnected`].
     AddPeer(Endpoint),
+    /// Connect to a peer no more that was given, and let it go: an [`Event::PeerDisconnected`] tells. One that was not given
+    /// changes nothing. It may still be found, where nodes are.
+    RemovePeer(Endpoint),
+    /// Close all connections, store what there is to store, and dial nobody until [`Resume`](Self::Resume).
+    /// [`Event::Paused`] tells when that is durable. What needs no network goes on; a paused client wakes for nothing.
+    Pause,
+    /// Go on after [`Pause`](Self::Pause), or after a start [as paused](super::Config::paused); with a budget, until that is
+    /// spent: then the client pauses by itself. A later one takes the place of an earlier budget. As a
+    /// [request](Self::Request) with a budget it is answered by the [`Event::Paused`] that ends it.
+    Resume(Option<Budget>),
+    /// Whether each byte costs. Then nothing is done that the result does not need: no decoy blocks, no tests of nodes, no
+    /// news told on, no block or filter asked of two peers for speed, and no more than two connections to found nodes.
+    SetMetered(bool),
+    /// Everything that was told up to the [`Event::Mark`] with this number is kept by the application: it is not told again
+    /// after a restart. See [`Config::acknowledged`](super::Config::acknowledged).
+    Acknowledge(u64),
+    /// Carry a command out, and tell what comes of it by exactly one [`Event::Answered`] with this number: what the command
+    /// asks for, in place of the event of its own; or that it is done, and durable if it is remembered. What is asked before
+    /// what is stored has been read waits for that.
+    Request {
+        /// Of the application's choice; of those that are not answered no two may be the same.
+        id: RequestId,
+        /// Any but a request or a cancellation.
+        command: Box<Self>,
+        /// How long it may take: then it is given up as by a [`Cancel`](Self::Cancel), and answered as [`Answer::TimedOut`].
+        within: Option<Duration>,
+    },
+    /// Give a request up: it is answered as [`Answer::Cancelled`] at once, unless it has been answered. What was carried out
+    /// stands; what is under way for nothing else ends.
+    Cancel(RequestId),
+    /// Tell the best chain's end. [`Event::Tip`] answers.
+    TellTip,
+    /// Tell of the peers. [`Event::Peers`] answers.
+    TellPeers,
     /// Watch these scripts (output scripts, `scriptPubKey`) too, in blocks from `from` on.
     ///
     /// What is watched is remembered. Scripts that are watched already from there on, or from before, change nothing.
@@ -139,6 +180,15 @@ pub enum Command {
     /// sent it, which may take as long as none has it. No more than four are fetched at a time. What it paid counts among
     /// what [`TellFees`](Self::TellFees) tells.
     FetchBlock(HeaderQuery),
+    /// Fetch filters of the best chain (BIP158), for an application that matches by itself: from the disk as far as they
+    /// [are kept](super::Config::filter_cache), else from peers, each checked against its filter header. [`Event::Filters`]
+    /// answers, once for each, in order; one is worked on at a time. What is watched is searched for all the same.
+    FetchFilters {
+        /// The first height.
+        from: u32,
+        /// How many at most; no more than 100 are given at once.
+        count: u32,
+    },
     /// Read headers and filter headers of the best chain. [`Event::Exported`] answers, once for each.
     Export {
         /// The first height.
@@ -151,19 +201,31 @@ pub enum Command {
     Import(Import),
 }
 
+/// A filter, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedFilter {
+    /// The block.
+    pub block: BlockId,
+    /// As it is sent (BIP158): [`filter::Query`](crate::filter::Query) compares it with scripts.
+    pub filter: Vec<u8>,
+}
+
 /// An output that is watched for its spending.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct WatchedOutput {
     /// Which.
     pub outpoint: OutPoint,
     /// Its script (`scriptPubKey`): what filters are searched for. With a wrong one the spending is not found.
     pub script: ScriptBuf,
     /// What it has, if that is to be told with its spending.
+    #[cfg_attr(feature = "record", serde(with = "bitcoin::amount::serde::as_sat::opt", default))]
     pub amount: Option<Amount>,
 }
 
 /// Which header, or block, is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum HeaderQuery {
     /// The one at this height.
     Height(u32),
@@ -173,6 +235,7 @@ pub enum HeaderQuery {
 
 /// Headers, and filter headers, from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Import {
     /// Consecutive headers, at most 2000. The first one's parent is in the best chain.
     pub headers: Vec<Header>,
@@ -227,6 +290,7 @@ impl core::error::Error for ImportError {}
 
 /// The first block of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Birthday {
     /// The block at this height.
     Height(u32),
@@ -314,6 +378,31 @@ pub enum Event {
         /// Why.
         error: SubmitError,
     },
+    /// The one answer to a [`Command::Request`].
+    Answered {
+        /// Its number.
+        id: RequestId,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// Findings and states of broadcasts that were told before this, and since the last one, are stored as not acknowledged:
+    /// [`Command::Acknowledge`] with this number when they are kept. Only where [`Config::acknowledged`](super::Config::acknowledged)
+    /// says so.
+    Mark(u64),
+    /// The client is paused: no connection is open, none is dialled, and what was learnt is stored.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+        /// Everything up to this height has been checked.
+        checked: Option<u32>,
+        /// Bytes that came and went since the [`Command::Resume`], or the start.
+        bytes: u64,
+    },
+    /// What a [`Command::TellTip`] asked for.
+    Tip(ChainTip),
+    /// What a [`Command::TellPeers`] asked for: connected ones in the order in which they were dialled, then given ones that are
+    /// not connected.
+    Peers(Vec<PeerStatus>),
     /// What a [`Command::TellFees`] asked for.
     Fees(Fees),
     /// What a [`Command::FindHeader`] asked for.
@@ -329,6 +418,14 @@ pub enum Event {
         query: HeaderQuery,
         /// The block, if it is in the best chain and not below its start.
         found: Option<(BlockId, Block)>,
+    },
+    /// What a [`Command::FetchFilters`] asked for: fewer than asked where the chain ends, or where it is not known yet which
+    /// filters are right; none where it does not reach.
+    Filters {
+        /// As it was asked.
+        from: u32,
+        /// Of consecutive blocks, from that one on; or from the first whose filter can be checked, if that lies above it.
+        filters: Vec<FetchedFilter>,
     },
     /// What a [`Command::Export`] asked for: fewer than asked where the chain ends, none where it does not reach.
     Exported {
@@ -547,32 +644,6 @@ pub enum TouchKind {
     },
 }
 
-/// How far each part is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Block headers; the total is the highest that a peer claims.
-    pub headers: Count,
-    /// Filter headers, up to the block headers' tip.
-    pub filter_headers: Count,
-    /// Filters from the birthday to the tip.
-    pub filters: Count,
-    /// Blocks whose filters matched.
-    pub blocks: Count,
-    /// Bytes received since the start.
-    pub bytes_received: u64,
-    /// Bytes sent since the start.
-    pub bytes_sent: u64,
-}
-
-/// A part of a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Of them, these are done.
-    pub done: u32,
-    /// Of all that are known of now.
-    pub total: u32,
-}
-
 /// Why a client can't work with what is stored, or with its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -616,144 +687,6 @@ impl fmt::Display for Failure {
             Self::UnusableStart { why } => write!(f, "the chain can't start there: {why}"),
             Self::UnusableKnownBlocks { why } => write!(f, "the known blocks can't be used: {why}"),
             Self::Damaged { what } => write!(f, "the data is damaged: {what}"),
-        }
-    }
-}
-
-/// Why a peer is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The connection ended, or could not be opened.
-    Connection(Disconnect),
-    /// The host name has no address, or the look-up failed.
-    Unresolved,
-    /// The connection to the proxy ended before it stood, or could not be opened.
-    ProxyUnreachable(Disconnect),
-    /// The proxy did not connect.
-    Proxy(ProxyFailure),
-    /// An onion service can be reached through a proxy only.
-    OnionWithoutProxy,
-    /// A destination of I2P can be reached through a router of that network only
-    /// ([`Config::i2p`](super::Config::i2p)).
-    I2pWithoutRouter,
-    /// The connection to the router of I2P ended before it stood, or could not be opened.
-    I2pUnreachable(Disconnect),
-    /// The router of I2P did not connect.
-    I2p(SamFailure),
-    /// Its address is one of CJDNS (`fc00::/8`), and [`Config::cjdns`](super::Config::cjdns) does not say that this machine is
-    /// in that network.
-    OutsideCjdns,
-    /// It closed the encrypted connection without a word, and no other is allowed: it may not know encryption.
-    EncryptionRefused,
-    /// It closed the connection without a word: it may be of another network, full, or have banned us.
-    ClosedBeforeVersion,
-    /// It broke the protocol.
-    Misbehaved(Misbehaviour),
-    /// It lacks services that a light client needs.
-    MissingServices(ServiceFlags),
-    /// It speaks a version of the protocol from before 70013.
-    ObsoleteVersion(u32),
-    /// It is this client.
-    SelfConnection,
-    /// It did not finish the handshake in time.
-    HandshakeTimeout,
-    /// It went on with an encrypted handshake in a way that does not fit ours, and did not finish it in time: as a peer of
-    /// another network does.
-    ForeignHandshake,
-    /// It did not answer a ping, and sent nothing else.
-    PingTimeout,
-    /// It did not answer a request for headers.
-    HeadersTimeout,
-    /// It serves a chain that branches off below the block that ours starts with.
-    OtherChain,
-    /// As many peers as the client takes were given before. It is not dialled.
-    TooManyPeers,
-    /// It was dialled to see whether there is a node, and there is.
-    Tested,
-    /// It was dialled to ask for addresses of others, and has told them or had the time for it.
-    Asked,
-    /// It was dialled because no block came, and now there is one connection more than there are to be.
-    Surplus,
-    /// It is in a subnet that was banned.
-    Banned,
-    /// It was connected for transactions, and has done its part.
-    Told,
-    /// It was connected for transactions, and takes none.
-    TakesNone,
-}
-
-/// What is known of fees ([`fees`](crate::fees) says what that is worth).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fees {
-    /// The lowest rate that peers take, the median of groups of peers, and how many groups that is of. `None`: none has
-    /// said.
-    pub least: Option<(FeeRate, usize)>,
-    /// What the transactions of blocks paid on average, of those of the blocks asked for that were read since the start,
-    /// the lowest rate first: for a percentile.
-    pub paid: Vec<FeeRate>,
-}
-
-/// What a peer is connected for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PeerPurpose {
-    /// The client's work. It was given.
-    Configured,
-    /// The client's work. It was found in the address book.
-    Found,
-    /// To see whether there is a node where the address book has one. Nothing is asked of it.
-    Feeler,
-    /// To ask for addresses of others. Nothing else is asked of it.
-    Addresses,
-    /// To tell of transactions, or to hear of them. Nothing else is asked of it.
-    Broadcast,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connection(disconnect) => disconnect.fmt(f),
-            Self::Unresolved => f.write_str("the host name has no address"),
-            Self::ProxyUnreachable(disconnect) => write!(f, "the proxy can't be reached: {disconnect}"),
-            Self::Proxy(failure) => write!(f, "the proxy did not connect: {failure}"),
-            Self::OnionWithoutProxy => f.write_str("an onion service can be reached through a proxy only"),
-            Self::I2pWithoutRouter => {
-                f.write_str("a destination of I2P can be reached through a router of that network only")
-            }
-            Self::I2pUnreachable(disconnect) => {
-                write!(f, "the router of I2P can't be reached: {disconnect}")
-            }
-            Self::I2p(failure) => write!(f, "the router of I2P did not connect: {failure}"),
-            Self::OutsideCjdns => {
-                f.write_str("its address is one of CJDNS, and this machine is not said to be in that network")
-            }
-            Self::EncryptionRefused => f.write_str(
-                "it closed the encrypted connection without a word (it knows no encryption, is full, or banned us)",
-            ),
-            Self::ClosedBeforeVersion => f.write_str(
-                "it closed the connection without a word (of another network, full, or it banned us)",
-            ),
-            Self::Misbehaved(misbehaviour) => misbehaviour.fmt(f),
-            Self::MissingServices(services) => write!(f, "it lacks services: {services}"),
-            Self::ObsoleteVersion(version) => {
-                write!(f, "it speaks an obsolete version of the protocol: {version}")
-            }
-            Self::SelfConnection => f.write_str("it is ourselves"),
-            Self::HandshakeTimeout => f.write_str("it did not finish the handshake in time"),
-            Self::ForeignHandshake => {
-                f.write_str("its encrypted handshake does not fit ours (it may be of another network)")
-            }
-            Self::PingTimeout => f.write_str("it did not answer a ping"),
-            Self::HeadersTimeout => f.write_str("it did not answer a request for headers"),
-            Self::OtherChain => f.write_str("it is on another chain, which branches off below our start"),
-            Self::TooManyPeers => f.write_str("too many peers were given"),
-            Self::Tested => f.write_str("it was tested, and is there"),
-            Self::Asked => f.write_str("it was asked for addresses of others"),
-            Self::Surplus => f.write_str("one connection more than is wanted"),
-            Self::Banned => f.write_str("it is banned"),
-            Self::Told => f.write_str("it was connected for transactions, and is not needed for them any more"),
-            Self::TakesNone => f.write_str("it takes no transactions"),
         }
     }
 }

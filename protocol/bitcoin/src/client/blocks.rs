@@ -5,11 +5,17 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use andon_kernel::ConnId;
-use bitcoin::BlockHash;
+use bitcoin::block::Header;
+use bitcoin::consensus::encode::Decodable;
+use bitcoin::{Block, BlockHash, Weight};
 
-use super::api::{BlockId, HeaderQuery};
+use super::api::{BlockId, Event, HeaderQuery, RequestId};
 use super::filters::Matched;
 use super::findings::Digest;
+use super::search::BLOCK;
+use super::{Client, Misbehaviour, Turn};
+use crate::block;
+use crate::fees::BlockFees;
 
 /// Blocks that may be asked for or wait as digests at a time. The lowest that is wanted may always be asked for.
 const MAX_AHEAD: usize = 16;
@@ -48,9 +54,16 @@ struct Wanted {
     hash: BlockHash,
     search: Option<Searched>,
     /// What the application asked for.
-    queries: Vec<HeaderQuery>,
+    queries: Vec<Fetch>,
     /// Peers that have said that they do not have it.
     refused: Vec<ConnId>,
+}
+
+/// What the application asked for, and by which number it knows that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fetch {
+    pub(super) query: HeaderQuery,
+    pub(super) request: Option<RequestId>,
 }
 
 /// What the search wants it for.
@@ -99,8 +112,14 @@ impl Blocks {
     }
 
     /// Wants a block for the application.
-    pub(super) fn fetch(&mut self, query: HeaderQuery, block: BlockId) {
-        self.entry(block).queries.push(query);
+    pub(super) fn fetch(&mut self, fetch: Fetch, block: BlockId) {
+        self.entry(block).queries.push(fetch);
+    }
+
+    /// The application gives a request up. Returns what was asked of whom, and nobody wants any more.
+    pub(super) fn cancel(&mut self, id: RequestId) -> Vec<(ConnId, BlockHash)> {
+        self.wanted.values_mut().for_each(|wanted| wanted.queries.retain(|fetch| fetch.request != Some(id)));
+        self.forget_unwanted()
     }
 
     fn entry(&mut self, block: BlockId) -> &mut Wanted {
@@ -109,7 +128,7 @@ impl Blocks {
 
     /// Those that the application asked for from a height on are not in the best chain any more. Returns what it asked for, to
     /// be looked up again, and what was asked of whom.
-    pub(super) fn unfetch(&mut self, first: u32) -> (Vec<HeaderQuery>, Vec<(ConnId, BlockHash)>) {
+    pub(super) fn unfetch(&mut self, first: u32) -> (Vec<Fetch>, Vec<(ConnId, BlockHash)>) {
         let wanted = self.wanted.range_mut(first..);
         let queries = wanted.flat_map(|(_, wanted)| core::mem::take(&mut wanted.queries)).collect();
         (queries, self.forget_unwanted())
@@ -212,7 +231,7 @@ impl Blocks {
     }
 
     /// What a block is wanted for: whether the search waits for it, and what the application asked for.
-    pub(super) fn uses(&self, height: u32) -> (bool, &[HeaderQuery]) {
+    pub(super) fn uses(&self, height: u32) -> (bool, &[Fetch]) {
         self.wanted.get(&height).map_or((false, &[]), |wanted| (wanted.is_searched(), &wanted.queries))
     }
 
@@ -224,7 +243,7 @@ impl Blocks {
         height: u32,
         length: usize,
         digest: Option<Digest>,
-    ) -> (Option<ConnId>, Vec<HeaderQuery>) {
+    ) -> (Option<ConnId>, Vec<Fetch>) {
         self.average = (self.average * 3 + length as u64) / 4;
         let other = self.asked.iter().find(|asked| asked.height == height && asked.peer != peer);
         let other = other.map(|other| other.peer);
@@ -305,5 +324,69 @@ impl Blocks {
     /// How many the search wants and has not read.
     pub(super) fn unread(&self) -> u32 {
         (self.searched - self.digests) as u32
+    }
+}
+
+impl Client {
+    /// Reads a block that was asked for: for the search, for the application, or for both.
+    pub(super) fn on_block(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        bytes: &[u8],
+    ) -> Result<(), Misbehaviour> {
+        let header = Header::consensus_decode(&mut &*bytes).map_err(|_| Misbehaviour::Malformed(BLOCK))?;
+        let hash = header.block_hash();
+        if self.on_disputed_block(conn, hash, bytes)? {
+            return Ok(());
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let Some(height) = self.search.blocks.asked_of(conn, &hash) else {
+            return if peer.take_late_block(&hash) { Ok(()) } else { Err(Misbehaviour::Unrequested(BLOCK)) };
+        };
+        let network = self.config.network;
+        let (is_searched, queries) = self.search.blocks.uses(height);
+        let mut digest = is_searched.then(Digest::default);
+        let mut fetched = (!queries.is_empty()).then(Vec::new);
+        let watches = &self.search.watches;
+        let outgoing = &self.broadcasting.outgoing;
+        let mut coinbase = None;
+        let (mut weight, mut count) = (Weight::ZERO, 0);
+        block::visit(bytes, &hash, height >= block::segwit_height(network), |txid, transaction| {
+            weight += transaction.weight();
+            count += 1;
+            if coinbase.is_none() {
+                coinbase = Some(transaction.clone());
+            }
+            if let Some(fetched) = &mut fetched {
+                fetched.push(transaction.clone());
+            }
+            if let Some(digest) = &mut digest {
+                digest.add(txid, transaction, watches, outgoing);
+            }
+        })
+        .map_err(|_| Misbehaviour::WrongBlock)?;
+        peer.note_answer();
+        let fees =
+            coinbase.and_then(|coinbase| BlockFees::new(&coinbase, weight, count, height, network).ok());
+        if let Some(digest) = &mut digest {
+            digest.shrink();
+            digest.fees = fees;
+        }
+        let (other, queries) = self.search.blocks.receive(conn, height, bytes.len(), digest);
+        if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
+            peer.expect_late_block(hash);
+        }
+        if let Some(txdata) = fetched {
+            let block = BlockId { height, hash };
+            if let Some(fees) = fees {
+                self.fees.recent.add(block, fees);
+            }
+            for Fetch { query, request } in queries {
+                let found = Some((block, Block { header, txdata: txdata.clone() }));
+                self.answer(turn, request, Event::Block { query, found });
+            }
+        }
+        Ok(())
     }
 }

@@ -15,9 +15,9 @@ use core::time::Duration;
 use andon_kernel::{Instant, Now, Order as ScanOrder, Rng, Rows, UnixTime};
 use bitcoin::Txid;
 
-use super::api::{BroadcastOptions, Submission};
+use super::api::{BroadcastOptions, RequestId, Submission, SubmitError};
 use super::start::{ALL, Fault, Loading, PAGE, Step, Went};
-use super::{Client, Event, Reason, Then, Timer, Turn};
+use super::{Client, Event, Reason, Then, Timer, Turn, record};
 use crate::addresses::RowError;
 use crate::broadcast::{BROADCASTS, Notice, Outgoing, Restoring};
 use crate::wire::Message;
@@ -47,7 +47,7 @@ const BEFORE_SEARCH: Range<u64> = 20..120;
 pub(super) struct Broadcasting {
     pub(super) outgoing: Outgoing,
     pub(super) rng: Rng,
-    orders: VecDeque<Order>,
+    orders: VecDeque<(Option<RequestId>, Order)>,
     /// Whether something may be to be done.
     pub(super) is_due: bool,
     /// Nobody is dialled before.
@@ -95,8 +95,14 @@ impl Broadcasting {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order) {
-        self.orders.push_back(order);
+    pub(super) fn order(&mut self, request: Option<RequestId>, order: Order) {
+        self.orders.push_back((request, order));
+    }
+
+    /// After a pause: whoever could not be reached may be reached now.
+    pub(super) fn resume(&mut self, now: Now) {
+        (self.retry_at, self.useless, self.nobody_since) = (now.instant, 0, None);
+        self.wake(now);
     }
 
     /// Something may be to be done.
@@ -193,10 +199,15 @@ impl Client {
     /// Everything is read: what was broadcast goes on.
     pub(super) fn begin_broadcasting(&mut self, turn: &mut Turn<'_>) {
         let tip = self.chain.tip_height();
+        let states = self.broadcasting.outgoing.iter().map(|(txid, broadcast)| Event::Broadcast {
+            txid,
+            wtxid: broadcast.wtxid,
+            state: broadcast.state,
+        });
+        let states = states.collect();
+        self.tell_again(turn, states);
+        self.journal_begun(turn);
         let outgoing = &mut self.broadcasting.outgoing;
-        for (txid, broadcast) in outgoing.iter() {
-            turn.out.event(Event::Broadcast { txid, wtxid: broadcast.wtxid, state: broadcast.state });
-        }
         // The chain may have changed without these having been told.
         let replaced = outgoing.settled_in().filter(|block| {
             block.height > tip || self.chain.at(block.height).is_some_and(|(_, hash)| hash != block.hash)
@@ -223,25 +234,39 @@ impl Client {
     }
 
     pub(super) fn carry_out_broadcast_orders(&mut self, turn: &mut Turn<'_>) {
-        while let Some(order) = self.broadcasting.orders.pop_front() {
+        while let Some((request, order)) = self.broadcasting.orders.pop_front() {
             match order {
-                Order::Submit { transactions, options } => self.submit(turn, transactions, &options),
+                Order::Submit { transactions, options } => {
+                    let txids = transactions.iter().map(|one| one.transaction.compute_txid()).collect();
+                    if let Err(error) = self.submit(turn, transactions, &options) {
+                        self.answer(turn, request, Event::BroadcastRefused { txids, error });
+                        continue;
+                    }
+                }
                 Order::Withdraw(txid) => {
                     self.broadcasting.outgoing.withdraw(&txid, turn.now.instant);
                     self.broadcasting.is_due = true;
                 }
             }
+            if let Some(id) = request {
+                // It is not stored yet.
+                self.requests.broadcasts.push(id);
+            }
         }
     }
 
-    fn submit(&mut self, turn: &mut Turn<'_>, transactions: Vec<Submission>, options: &BroadcastOptions) {
+    /// # Errors
+    /// If they can't be broadcast.
+    fn submit(
+        &mut self,
+        turn: &Turn<'_>,
+        transactions: Vec<Submission>,
+        options: &BroadcastOptions,
+    ) -> Result<(), SubmitError> {
         let can_hide = self.nodes.is_some();
         let broadcasting = &mut self.broadcasting;
         let is_fresh = broadcasting.outgoing.scripts().is_empty();
-        let txids = transactions.iter().map(|one| one.transaction.compute_txid()).collect();
-        if let Err(error) = broadcasting.outgoing.submit(transactions, options, turn.now) {
-            return turn.out.event(Event::BroadcastRefused { txids, error });
-        }
+        broadcasting.outgoing.submit(transactions, options, turn.now)?;
         broadcasting.is_due = true;
         // Others may take this one.
         (broadcasting.retry_at, broadcasting.useless) = (turn.now.instant, 0);
@@ -254,6 +279,7 @@ impl Client {
             has_new: true,
         });
         placing.has_new = true;
+        Ok(())
     }
 
     /// Decides from which block on what was given is looked for, once that is known.
@@ -325,6 +351,10 @@ impl Client {
         if !self.broadcasting.is_due {
             return;
         }
+        if self.pause.is_paused() {
+            // Nobody is told of anything; what was given is kept.
+            return self.keep_broadcasts(turn);
+        }
         // Whoever is let go leaves a place to another.
         while core::mem::take(&mut self.broadcasting.is_due) {
             // What a change of the chain has made due is due now.
@@ -351,6 +381,13 @@ impl Client {
         }
     }
 
+    /// Answers requests whose transactions are stored, when that is durable.
+    fn answer_broadcasts(&mut self, turn: &mut Turn<'_>) {
+        for id in core::mem::take(&mut self.requests.broadcasts) {
+            self.done(turn, Some(id));
+        }
+    }
+
     /// Writes down what has changed, and tells it then.
     pub(super) fn keep_broadcasts(&mut self, turn: &mut Turn<'_>) {
         let mut events = Vec::new();
@@ -369,12 +406,14 @@ impl Client {
                 }
             }
         }
-        if !self.broadcasting.outgoing.is_unstored() {
-            return events.into_iter().for_each(|event| turn.out.event(event));
+        if !self.broadcasting.outgoing.is_unstored() && !events.iter().any(record::is_told) {
+            events.into_iter().for_each(|event| turn.out.event(event));
+            return self.answer_broadcasts(turn);
         }
         let empty = Outgoing::new(Rng::new([0; 32]));
         let mut outgoing = core::mem::replace(&mut self.broadcasting.outgoing, empty);
         self.store(turn, events, Then::Nothing, |batch| outgoing.store(batch));
         self.broadcasting.outgoing = outgoing;
+        self.answer_broadcasts(turn);
     }
 }

@@ -17,6 +17,7 @@ use crate::points::StartPoint;
 
 /// How a client is built. [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Whose chain.
     pub network: Network,
@@ -86,6 +87,18 @@ pub struct Config {
     /// [`Event::Checked`](super::Event::Checked) comes at the end. Watched outputs, searches for spendings and
     /// [`Command::Rescan`](super::Command::Rescan) go upwards all the same, and scripts wait for them.
     pub newest_first: bool,
+    /// Whether the client begins as after [`Command::Pause`](super::Command::Pause): it dials nobody until [`Command::Resume`](super::Command::Resume).
+    pub paused: bool,
+    /// Whether each byte costs, from the start on: as [`Command::SetMetered`](super::Command::SetMetered).
+    pub metered: bool,
+    /// Whether the application says what it has kept of what it was told, by [`Command::Acknowledge`](super::Command::Acknowledge).
+    ///
+    /// Then findings ([`Event::Touched`](super::Event::Touched), [`Event::TakenBack`](super::Event::TakenBack)) and states of broadcasts
+    /// ([`Event::Broadcast`](super::Event::Broadcast)) are stored, with what brings them about, until they are acknowledged; at the
+    /// start those that are not are told again, as they were told first, and no others. An [`Event::Mark`](super::Event::Mark)
+    /// follows each of their groups. After 100,000 that are not acknowledged the search waits.
+    /// Else all findings that stand are told at each start.
+    pub acknowledged: bool,
     /// How long a connection may be silent before it is pinged, and how often it is pinged.
     pub ping_interval: Duration,
     /// How long a ping may go unanswered while nothing else comes either.
@@ -125,6 +138,9 @@ impl Config {
             filter_cache: FilterCache::Off,
             decoy_blocks: None,
             newest_first: false,
+            paused: false,
+            metered: false,
+            acknowledged: false,
             // Both as Bitcoin Core has them: it drops a silent peer after 20 minutes.
             ping_interval: Duration::from_secs(120),
             ping_timeout: Duration::from_secs(1200),
@@ -138,6 +154,8 @@ impl Config {
 /// How nodes are found that nobody has configured: an address book that fills from DNS seeds and from what peers tell, and is
 /// stored with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(default))]
 pub struct Discovery {
     /// How many of them are to be connected for the client's work, beside the given peers: each is of another group of
     /// addresses. 64 at most.
@@ -175,6 +193,7 @@ impl Default for Discovery {
 /// Whether connections are encrypted (BIP324). Nobody can read them then, or change them without ending them; who the peer is
 /// it does not prove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Encryption {
     /// Yes, but a peer that closes an encrypted connection without a word, as one does that does not know them, is dialled
     /// again at once without; if it answers, for a day only so.
@@ -188,6 +207,7 @@ pub enum Encryption {
 
 /// A SOCKS5 proxy (RFC 1928): Tor, say.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Proxy {
     /// Where it is. No name: looking it up would go around it.
     pub address: SocketAddr,
@@ -197,6 +217,7 @@ pub struct Proxy {
 
 /// How to log in to a proxy (RFC 1929).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum ProxyLogin {
     /// Not at all.
     #[default]
@@ -215,6 +236,7 @@ pub enum ProxyLogin {
 
 /// Which filters are kept on the disk. Those of mainnet have 25 KB each today, 13 GB in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum FilterCache {
     /// None. Those that an earlier run has kept are removed.
     #[default]
@@ -230,6 +252,7 @@ pub const MAX_KNOWN_BLOCK_GAP: u32 = 32_000;
 
 /// Where a chain of headers begins. What lies below is never asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Start {
     /// With the network's first block.
     Genesis,
@@ -242,6 +265,7 @@ pub enum Start {
 
 /// Where a peer is: a socket address, or a host name to look up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Endpoint {
     /// `203.0.113.5:8333`, `[2001:db8::1]:8333`.
     Address(SocketAddr),

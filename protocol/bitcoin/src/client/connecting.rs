@@ -28,6 +28,9 @@ const END_OF_GARBAGE: Duration = Duration::from_secs(15);
 impl Client {
     /// Tries to reach a peer.
     pub(super) fn dial(&mut self, turn: &mut Turn<'_>, target: TargetId) {
+        if self.pause.is_paused() {
+            return;
+        }
         let endpoint = self.targets.endpoint(target);
         if let (Endpoint::Host { name, port }, Ok(Way::LookUp)) = (endpoint, Way::to(endpoint, &self.config))
         {
@@ -42,6 +45,8 @@ impl Client {
 
     pub(super) fn resolved(&mut self, turn: &mut Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
         match self.targets.resolved(ticket, addrs) {
+            // It is looked up again when the client goes on.
+            Some(target) if self.pause.is_paused() => self.targets.forget_addresses(target),
             Some(target) => self.after_failure(turn, target, false, Reason::Unresolved),
             None => self.seed_answered(turn, ticket, addrs),
         }
@@ -152,7 +157,7 @@ impl Client {
             Ok(socks) => peer.opening = Some(Opening::Proxy(socks)),
             Err(failure) => opened = Err(failure),
         });
-        self.bytes_sent += sent;
+        self.note_sent(conn, sent);
         opened
     }
 
@@ -165,7 +170,7 @@ impl Client {
         let rng = self.rng.fork_indexed("transport", conn.as_u64());
         let shape = Shape { decoys: self.config.decoys, ..Shape::default() };
         let sent = send(turn, conn, |out| (peer.reader, peer.writer) = initiate(self.magic, rng, shape, out));
-        self.bytes_sent += sent;
+        self.note_sent(conn, sent);
     }
 
     /// Takes from the front of `input` what comes before messages, and says what it asks for.
@@ -181,10 +186,10 @@ impl Client {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if let Some(opening) = &mut peer.opening {
             let mut opened = Ok(false);
-            self.bytes_sent += send(turn, conn, |out| opened = opening.received(input, out));
-            if !opened? {
-                return Ok(());
-            }
+            let sent = send(turn, conn, |out| opened = opening.received(input, out));
+            self.note_sent(conn, sent);
+            let Some(peer) = self.peers.get_mut(&conn).filter(|_| opened != Ok(false)) else { return Ok(()) };
+            opened?;
             if matches!(peer.opening.take(), Some(Opening::Sam(_))) && peer.session.is_none() {
                 self.enter_session(turn, conn);
                 return Ok(());
@@ -201,10 +206,12 @@ impl Client {
         }
         let waited = peer.reader.garbage_without_end().is_some();
         let mut shaken = Ok(());
-        self.bytes_sent += send(turn, conn, |out| {
+        let sent = send(turn, conn, |out| {
             shaken = peer.reader.shake_hands(input, &mut peer.writer, out);
         });
+        self.note_sent(conn, sent);
         shaken.map_err(of_transport)?;
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let waits = peer.reader.garbage_without_end().is_some();
         if waits != waited {
             let soon = turn.now.instant + END_OF_GARBAGE;
@@ -262,6 +269,8 @@ impl Client {
             Reason::EncryptionRefused
         } else if without_a_word {
             Reason::ClosedBeforeVersion
+        } else if is_foreign(peer) {
+            Reason::ForeignHandshake
         } else {
             Reason::Connection(reason)
         };
@@ -273,10 +282,11 @@ impl Client {
         if self.peers.get(&conn).is_some_and(|peer| peer.handshake == Handshake::Aside) {
             return self.drop_peer(turn, conn, Reason::Asked);
         }
-        // Enough for the end alone, and it was not that.
-        let foreign = self.peers.get(&conn).and_then(|peer| peer.reader.garbage_without_end());
-        let foreign = foreign.is_some_and(|bytes| bytes >= 16);
-        let reason = if foreign { Reason::ForeignHandshake } else { Reason::HandshakeTimeout };
+        let reason = if self.peers.get(&conn).is_some_and(is_foreign) {
+            Reason::ForeignHandshake
+        } else {
+            Reason::HandshakeTimeout
+        };
         self.drop_peer(turn, conn, reason);
     }
 
@@ -331,4 +341,10 @@ pub(super) fn send(turn: &mut Turn<'_>, conn: ConnId, write: impl FnOnce(&mut Ve
         sent = out.len() - before;
     });
     sent as u64
+}
+
+/// Whether a peer's handshake goes on in a way that does not fit ours: there was enough for the end of its garbage, and it was
+/// not that. It may close the connection for the same, before our time for it is over.
+fn is_foreign(peer: &Peer) -> bool {
+    peer.reader.garbage_without_end().is_some_and(|bytes| bytes >= 16)
 }

@@ -15,20 +15,27 @@ use bitcoin::hashes::{Hash, siphash24};
 pub(super) struct Decoys {
     /// One of so many; `None`: none.
     of: Option<NonZeroU32>,
+    /// Whether none are for now.
+    is_off: bool,
     secret: (u64, u64),
 }
 
 impl Decoys {
     pub(super) fn new(of: Option<NonZeroU32>, rng: &mut Rng) -> Self {
-        Self { of, secret: (rng.u64(), rng.u64()) }
+        Self { of, is_off: false, secret: (rng.u64(), rng.u64()) }
+    }
+
+    pub(super) const fn set_off(&mut self, is_off: bool) {
+        self.is_off = is_off;
     }
 
     pub(super) fn contain(&self, block: &BlockHash) -> bool {
-        self.of.is_some_and(|of| {
-            let (first, second) = self.secret;
-            let drawn = siphash24::Hash::hash_to_u64_with_keys(first, second, block.as_byte_array());
-            // Of 64 bits so many remainders are as good as equally likely.
-            drawn.is_multiple_of(u64::from(of.get()))
-        })
+        !self.is_off
+            && self.of.is_some_and(|of| {
+                let (first, second) = self.secret;
+                let drawn = siphash24::Hash::hash_to_u64_with_keys(first, second, block.as_byte_array());
+                // Of 64 bits so many remainders are as good as equally likely.
+                drawn.is_multiple_of(u64::from(of.get()))
+            })
     }
 }

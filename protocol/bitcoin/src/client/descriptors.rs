@@ -27,6 +27,8 @@ const MOST: u32 = 100_000;
 /// An output descriptor (BIP380) without secrets, of a network. One with several paths (`<0;1>`, BIP389) is several that are
 /// watched together.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "record", serde(try_from = "written::Descriptor"))]
 pub struct Descriptor {
     /// One for each path. Texts, for what is parsed can't be shared between threads.
     paths: Vec<String>,
@@ -98,6 +100,35 @@ impl Descriptor {
     }
 }
 
+/// As it stands in a recording, which may be anybody's.
+#[cfg(feature = "record")]
+mod written {
+    use super::{DescriptorError, Network, String, Vec};
+
+    #[derive(serde::Deserialize)]
+    pub(super) struct Descriptor {
+        paths: Vec<String>,
+    }
+
+    impl TryFrom<Descriptor> for super::Descriptor {
+        type Error = DescriptorError;
+
+        fn try_from(Descriptor { paths }: Descriptor) -> Result<Self, DescriptorError> {
+            let read = |network| -> Result<Vec<Self>, DescriptorError> {
+                paths.iter().map(|path| Self::parse(path, network)).collect()
+            };
+            // Of either kind of network, but all of the same one.
+            let parts = read(Network::Bitcoin).or_else(|_| read(Network::Testnet))?;
+            let is_ranged = parts.iter().any(Self::is_ranged);
+            if parts.is_empty() || !parts.iter().zip(&paths).all(|(part, path)| part.paths == [path.as_str()])
+            {
+                return Err(DescriptorError::Malformed("a path is not written as a path is".into()));
+            }
+            Ok(Self { paths, is_ranged })
+        }
+    }
+}
+
 /// Whether a text that is no public descriptor has something in it that reads as a private key.
 fn has_private_key(text: &str) -> bool {
     text.split(['(', ')', ',', '{', '}', '#', ']']).any(|part| {
@@ -107,6 +138,7 @@ fn has_private_key(text: &str) -> bool {
 
 /// How far ahead scripts of a descriptor with a wildcard are watched: at most 100,000 of each are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lookahead {
     /// So many indexes after the last that is used are always watched: as many as a wallet may leave unused between two.
     pub gap: u32,
@@ -224,6 +256,12 @@ impl Descriptors {
         }
     }
 
+    /// Those of which not all that is to be is derived, with their numbers.
+    fn underived(&self) -> Vec<(u32, Tracked)> {
+        let underived = self.tracked.iter().filter(|(_, tracked)| tracked.derived < tracked.target);
+        underived.map(|(number, tracked)| (*number, tracked.clone())).collect()
+    }
+
     /// Watches these no more, or all but these. Returns their numbers.
     pub(super) fn unwatch(&mut self, descriptors: &[Descriptor], others: bool) -> Vec<u32> {
         let is_named =
@@ -294,6 +332,13 @@ impl Client {
         }
         for descriptor in descriptors {
             self.search.descriptors.watch(&descriptor, from, lookahead);
+        }
+        // What is not derived yet is derived at the next start, should this one end before.
+        let new: Vec<(u32, Tracked)> = self.search.descriptors.underived();
+        if !new.is_empty() {
+            self.store(turn, Vec::new(), Then::Nothing, |batch| {
+                new.iter().for_each(|(number, tracked)| record::put_descriptor(batch, *number, tracked));
+            });
         }
         self.derive_more(turn);
     }

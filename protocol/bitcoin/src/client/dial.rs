@@ -60,6 +60,8 @@ impl Unencrypted {
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     targets: BTreeMap<TargetId, Target>,
+    /// The number of the next: of one that was removed it is not used again.
+    next: u32,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Target {
     /// Of the host name, those that have not been tried.
     untried: VecDeque<SocketAddr>,
     failures: u32,
+    /// Why it is not connected.
+    reason: Option<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +109,42 @@ impl Targets {
         if self.targets.len() >= MAX_TARGETS {
             return Added::Full;
         }
-        let id = TargetId(self.targets.len() as u32);
+        let id = TargetId(self.next);
+        self.next += 1;
         let endpoint = endpoint.clone();
-        self.targets.insert(id, Target { endpoint, at: Stage::Known, untried: VecDeque::new(), failures: 0 });
+        let target =
+            Target { endpoint, at: Stage::Known, untried: VecDeque::new(), failures: 0, reason: None };
+        self.targets.insert(id, target);
         Added::New(id)
+    }
+
+    /// Removes a peer, if it is there.
+    pub(super) fn remove(&mut self, endpoint: &Endpoint) -> Option<TargetId> {
+        let (id, _) = self.targets.iter().find(|(_, target)| target.endpoint == *endpoint)?;
+        let id = *id;
+        self.targets.remove(&id);
+        Some(id)
+    }
+
+    /// Whether a peer has not been removed.
+    pub(super) fn contains(&self, id: TargetId) -> bool {
+        self.targets.contains_key(&id)
+    }
+
+    /// How often in a row a peer could not be reached or was lost, and why it was last.
+    pub(super) fn failures(&self, id: TargetId) -> (u32, Option<&Reason>) {
+        let target = self.target(id);
+        (target.failures, target.reason.as_ref())
+    }
+
+    /// Notes why a peer is not connected.
+    pub(super) fn failed(&mut self, id: TargetId, reason: Reason) {
+        self.target_mut(id).reason = Some(reason);
+    }
+
+    /// Notes that past failures count no more.
+    pub(super) fn forget_failures(&mut self, id: TargetId) {
+        self.target_mut(id).failures = 0;
     }
 
     /// All of them, in order.
@@ -128,7 +164,7 @@ impl Targets {
 
     /// Notes that a handshake was finished: past failures count no more.
     pub(super) fn succeeded(&mut self, id: TargetId) {
-        self.target_mut(id).failures = 0;
+        self.forget_failures(id);
         self.forget_addresses(id);
     }
 
@@ -165,11 +201,11 @@ impl Targets {
     }
 
     fn target(&self, id: TargetId) -> &Target {
-        self.targets.get(&id).expect("targets are never removed")
+        self.targets.get(&id).expect("whoever knows a target asks whether it is there")
     }
 
     fn target_mut(&mut self, id: TargetId) -> &mut Target {
-        self.targets.get_mut(&id).expect("targets are never removed")
+        self.targets.get_mut(&id).expect("whoever knows a target asks whether it is there")
     }
 }
 

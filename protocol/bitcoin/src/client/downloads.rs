@@ -70,7 +70,7 @@ const EARLY: u32 = 3;
 
 impl Client {
     /// About what a peer has still to send of filters and blocks, in bytes.
-    fn backlog(&self, conn: ConnId) -> u64 {
+    pub(super) fn backlog(&self, conn: ConnId) -> u64 {
         let blocks = self.search.blocks.owed_by(conn) as u64 * self.search.blocks.average();
         self.filter_backlog(conn) + blocks
     }
@@ -102,7 +102,7 @@ impl Client {
 
     /// Peers that can be asked for filters now, with the height up to which they serve: who would send one first comes
     /// first.
-    fn able(&self, now: Instant) -> Vec<(ConnId, u32)> {
+    pub(super) fn able(&self, now: Instant) -> Vec<(ConnId, u32)> {
         let able = self.peers.iter().filter_map(|(conn, peer)| Some((*conn, self.serves_filters(peer)?)));
         let mut able: Vec<(ConnId, u32)> = able.collect();
         able.sort_by_cached_key(|(conn, _)| self.time_until(*conn, self.search.filters.average(), now));
@@ -130,6 +130,7 @@ impl Client {
         self.note_idle_peers(now);
         self.ask_for_early_filters(turn);
         let looks = self.peers.len() > 1
+            && !self.config.metered
             && self.search.filters.has_requests()
             && self.timers.get(Timer::TakeOver).is_none();
         if !looks && !self.search.filters.has_free() {
@@ -170,12 +171,12 @@ impl Client {
         self.search.filters.open_to(limit).map_or(0, |open| limit.saturating_sub(open))
     }
 
-    fn next_request(&mut self) -> u64 {
+    pub(super) fn next_request(&mut self) -> u64 {
         self.search.requests += 1;
         self.search.requests
     }
 
-    fn note_asked(&mut self, conn: ConnId, now: Instant) {
+    pub(super) fn note_asked(&mut self, conn: ConnId, now: Instant) {
         self.asked.insert(conn);
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.pace.asked(now);
@@ -291,7 +292,7 @@ impl Client {
             }
         }
         let average = self.search.blocks.average();
-        if let Some((height, slow)) = self.search.blocks.single()
+        if let Some((height, slow)) = self.search.blocks.single().filter(|_| !self.config.metered)
             && let Some(conn) = self.who_serves_block(height, Some(slow), now)
         {
             let comes = self.time_until(conn, average, now);

@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use andon_kernel::ConnId;
 
 use super::agreement::Voter;
-use super::api::Fees;
+use super::api::{Fees, RequestId};
 use super::peer::Handshake;
 use super::{Client, Event, Turn};
 use crate::fees::{FeeFilters, RecentBlocks};
@@ -17,7 +17,7 @@ pub(super) struct KnownFees {
     filters: FeeFilters<ConnId, Voter>,
     pub(super) recent: RecentBlocks,
     /// Of how many blocks.
-    orders: VecDeque<u32>,
+    orders: VecDeque<(Option<RequestId>, u32)>,
 }
 
 impl KnownFees {
@@ -25,8 +25,13 @@ impl KnownFees {
         Self { filters: FeeFilters::new(), recent: RecentBlocks::new(), orders: VecDeque::new() }
     }
 
-    pub(super) fn order(&mut self, blocks: u32) {
-        self.orders.push_back(blocks);
+    pub(super) fn order(&mut self, request: Option<RequestId>, blocks: u32) {
+        self.orders.push_back((request, blocks));
+    }
+
+    /// Forgets a request.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        self.orders.retain(|(request, _)| *request != Some(id));
     }
 
     /// A peer is gone.
@@ -38,10 +43,10 @@ impl KnownFees {
 impl Client {
     /// Tells what is known to whoever asked.
     pub(super) fn tell_fees(&mut self, turn: &mut Turn<'_>) {
-        while let Some(blocks) = self.fees.orders.pop_front() {
+        while let Some((request, blocks)) = self.fees.orders.pop_front() {
             let from = (self.chain.tip_height() + 1).saturating_sub(blocks);
             let fees = Fees { least: self.fees.filters.median(), paid: self.fees.recent.rates(from) };
-            turn.out.event(Event::Fees(fees));
+            self.answer(turn, request, Event::Fees(fees));
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) struct Filters {
     held: Vec<Held>,
     /// Blocks whose filters matched since these were taken, and decoys.
     matched: Vec<Matched>,
-    decoys: Decoys,
+    pub(super) decoys: Decoys,
     /// Bytes of a filter, on average over the last ones.
     average: u64,
     /// Bytes that the window may hold.
@@ -177,6 +177,10 @@ impl Filters {
     }
 
     fn put_free(&mut self, height: u32) {
+        // Of two filters that were held for one height both may be wrong.
+        if self.free.range(..=height).next_back().is_some_and(|(_, end)| *end >= height) {
+            return;
+        }
         let last = self.free.remove(&(height + 1)).unwrap_or(height);
         match self.free.range_mut(..=height).next_back() {
             Some((_, end)) if *end + 1 == height => *end = last,
@@ -660,5 +664,19 @@ impl Filters {
                 self.free.insert(last + 1, end);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_free_once() {
+        let mut filters = Filters::new(1 << 20, Decoys::new(None, &mut andon_kernel::Rng::new([1; 32])));
+        for height in [5, 6, 7, 9, 5, 6, 7, 9, 8, 8] {
+            filters.put_free(height);
+        }
+        assert_eq!(filters.free, BTreeMap::from([(5, 9)]));
     }
 }

@@ -139,6 +139,9 @@ impl Client {
     pub(super) fn tell_news(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let news = core::mem::take(&mut peer.news.waiting);
+        if self.config.metered {
+            return;
+        }
         let message = if peer.news.takes_v2 { Message::AddrV2(news) } else { Message::Addr(news) };
         self.send(turn, conn, &message);
     }

@@ -326,12 +326,19 @@ impl Client {
         self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip / STALE_AGAIN);
     }
 
+    /// From now on no block comes for a while before the tip is stale.
+    pub(super) fn tip_is_fresh(&mut self, turn: &Turn<'_>) {
+        if !self.pause.is_paused() {
+            self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
+        }
+    }
+
     /// Makes a change of the best chain durable, and takes back what it takes back.
     pub(super) fn chain_changed(&mut self, turn: &mut Turn<'_>, taken: &Taken) {
         let Some(from) = taken.changed_from else { return };
         self.synced = None;
         self.note_stale(false);
-        self.timers.set(Timer::StaleTip, turn.now.instant + self.config.stale_tip);
+        self.tip_is_fresh(turn);
         let tip = self.chain.tip();
         let mut events = Vec::new();
         let mut then = Then::Nothing;
@@ -340,6 +347,7 @@ impl Client {
             let hash = self.chain.at(fork).map(|(_, hash)| hash).expect("a branch begins in the window");
             events.push(Event::Reorganised { fork: BlockId { height: fork, hash }, old_tip, new_tip: tip });
             self.forget_filter_headers_above(fork);
+            self.restart_fetch(fork + 1);
             self.ascent_left(turn, fork);
             if self.search_goes_back(turn, fork + 1) {
                 then = Then::TakeBack;

@@ -38,7 +38,7 @@ impl Client {
                 Err(failure) => opened = Err(failure),
             }
         });
-        self.bytes_sent += sent;
+        self.note_sent(conn, sent);
         opened
     }
 

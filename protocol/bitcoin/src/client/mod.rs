@@ -28,12 +28,19 @@
 //! | `watching`, `taking_back` | what starts a search anew, and what makes findings void |
 //! | `start`, `restoring`, `restoring_nodes`, `record`, `origin` | what is stored, and reading it at the start; where the chain begins |
 //! | `migration`, `repair` | what is stored in an older format, or damaged |
+//! | `answers`, `replies` | requests: commands that are numbered, and the one answer to each |
+//! | `journal` | what the application has not acknowledged |
+//! | `pausing` | doing nothing on the network, by order or when a budget is spent |
+//! | `progress`, `status` | how far everything is and how fast it goes; the chain's end and the peers |
+//! | `recordable` | what a client is built from and asked, written and read for recordings |
+//! | `filter_fetch` | filters that the application asks for, to match by itself |
 //! | `queries` | headers that the application looks up, takes out or brings in, and blocks that it wants to have |
 
 #[doc = include_str!("privacy.md")]
 pub mod privacy {}
 
 mod agreement;
+mod answers;
 mod api;
 mod ascent;
 mod blocks;
@@ -51,6 +58,7 @@ mod dial;
 mod dispute;
 mod downloads;
 mod fees;
+mod filter_fetch;
 mod filter_headers;
 mod filter_ranges;
 mod filters;
@@ -58,16 +66,23 @@ mod findings;
 mod gossip;
 mod headers;
 mod i2p;
+mod journal;
 mod migration;
 mod misbehaviour;
 mod nodes;
 mod origin;
 mod pace;
+mod pausing;
 mod peer;
+mod progress;
 mod queries;
 mod ranges;
+mod reasons;
 mod record;
+#[cfg(feature = "record")]
+mod recordable;
 mod repair;
+mod replies;
 mod requests;
 mod restoring;
 mod restoring_nodes;
@@ -76,8 +91,10 @@ mod segments;
 mod session;
 mod shapes;
 mod start;
+mod status;
 mod switching;
 mod taking_back;
+mod views;
 mod watches;
 mod watching;
 mod ways;
@@ -88,24 +105,30 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers, UnixTime};
+use andon_kernel::{ConnId, Input, Instant, Machine, Names, Now, Outbox, Rng, Ticket, Timers};
 
 pub use api::*;
 pub use config::*;
 pub use descriptors::{Descriptor, DescriptorError, Lookahead};
 pub use misbehaviour::Misbehaviour;
+pub use views::views;
 
 use agreement::Agreement;
+use answers::Requests;
 use ascent::Ascent;
 use broadcasting::Broadcasting;
 use checkpoints::Checkpoints;
 use decoys::Decoys;
 use dial::{TargetId, Targets, Unencrypted};
 use fees::KnownFees;
+use filter_fetch::FilterFetches;
 use filter_headers::FilterHeaders;
 use filter_ranges::FilterRanges;
+use journal::Journal;
 use nodes::Nodes;
+use pausing::Pausing;
 use peer::Peer;
+use progress::Meter;
 use queries::{Find, Queries, Wants};
 use ranges::Ranges;
 use search::Search;
@@ -114,7 +137,6 @@ use taking_back::TakingBack;
 use watches::GroupId;
 use watching::WatchOrder;
 
-use crate::addresses::Subnet;
 use crate::headers::HeaderChain;
 use crate::wire::Message;
 
@@ -144,8 +166,6 @@ pub struct Client {
     unencrypted: Unencrypted,
     /// `None`: nobody is dialled but the peers that are given.
     nodes: Option<Box<Nodes>>,
-    /// Bans, and those to lift, that were ordered before what is stored had been read.
-    ban_orders: Vec<(Subnet, Option<UnixTime>)>,
     broadcasting: Broadcasting,
     fees: KnownFees,
     /// Peers that were asked for something in this turn.
@@ -158,6 +178,7 @@ pub struct Client {
     queries: Queries,
     filter_headers: FilterHeaders,
     filter_ranges: FilterRanges,
+    filter_fetches: FilterFetches,
     checkpoints: Checkpoints,
     agreement: Agreement,
     search: Search,
@@ -166,7 +187,13 @@ pub struct Client {
     bytes_received: u64,
     bytes_sent: u64,
     progress: Told<Progress>,
+    meter: Meter,
     synced: Option<BlockId>,
+    /// Whether it has been synced since the start.
+    has_synced: bool,
+    requests: Requests,
+    pause: Pausing,
+    journal: Journal,
 }
 
 #[derive(Debug)]
@@ -198,6 +225,8 @@ enum Timer {
     Seeds,
     KeepNodes,
     Broadcast,
+    Budget,
+    Request(RequestId),
 }
 
 #[derive(Debug)]
@@ -250,7 +279,8 @@ impl Client {
         let magic = config.network.magic().to_bytes();
         let rng = Rng::new(core::mem::take(&mut config.seed));
         let chain = HeaderChain::new(config.network);
-        let decoys = Decoys::new(config.decoy_blocks, &mut rng.fork("decoys"));
+        let mut decoys = Decoys::new(config.decoy_blocks, &mut rng.fork("decoys"));
+        decoys.set_off(config.metered);
         Self {
             magic,
             names: Names::default(),
@@ -260,7 +290,6 @@ impl Client {
             peers: BTreeMap::new(),
             unencrypted: Unencrypted::default(),
             nodes: None,
-            ban_orders: Vec::new(),
             broadcasting: Broadcasting::new(&rng),
             fees: KnownFees::new(),
             asked: BTreeSet::new(),
@@ -271,6 +300,7 @@ impl Client {
             queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
             filter_ranges: FilterRanges::default(),
+            filter_fetches: FilterFetches::default(),
             checkpoints: Checkpoints::default(),
             agreement: Agreement::new(&config),
             search: Search::new(config.filter_window, config.filter_cache, decoys),
@@ -278,7 +308,12 @@ impl Client {
             bytes_received: 0,
             bytes_sent: 0,
             progress: Told::default(),
+            meter: Meter::default(),
             synced: None,
+            has_synced: false,
+            requests: Requests::default(),
+            pause: Pausing::new(&config),
+            journal: Journal::new(config.acknowledged),
             config,
             rng,
         }
@@ -289,7 +324,11 @@ impl Client {
             Input::Start => self.start(turn),
             Input::Stop => self.stop(turn),
             Input::Wake => self.expire_timers(turn),
-            Input::Command(command) => self.command(turn, command),
+            Input::Command(Command::Request { id, command, within }) => {
+                self.request(turn, id, *command, within)
+            }
+            Input::Command(Command::Cancel(id)) => self.cancel(turn, id),
+            Input::Command(command) => self.command(turn, None, command),
             Input::Connected { conn, .. } => self.connected(turn, conn),
             Input::Received { conn, bytes } => self.received(turn, conn, bytes),
             Input::Disconnected { conn, reason } => self.disconnected(turn, conn, reason),
@@ -301,49 +340,66 @@ impl Client {
         }
     }
 
-    fn command(&mut self, turn: &mut Turn<'_>, command: Command) {
+    /// Carries a command out, for a request if it is one.
+    fn carry_out(&mut self, turn: &mut Turn<'_>, request: Option<RequestId>, command: Command) {
         match command {
-            Command::AddPeer(endpoint) => self.add_peer(turn, endpoint),
-            Command::Watch { scripts, from } => {
-                self.search.order(WatchOrder::Scripts { scripts, from, only: false });
-            }
-            Command::WatchOnly { scripts, from } => {
-                self.search.order(WatchOrder::Scripts { scripts, from, only: true });
-            }
-            Command::WatchOutputs { outputs, from } => {
-                self.search.order(WatchOrder::Outputs { outputs, from })
-            }
-            Command::Unwatch { scripts, outputs } => {
-                self.search.order(WatchOrder::Unwatch { scripts, outputs })
-            }
+            Command::AddPeer(endpoint) => return self.order_peer(turn, request, endpoint),
+            Command::RemovePeer(endpoint) => self.remove_peer(turn, &endpoint),
+            Command::Ban { subnet, until } => return self.order_ban(turn, request, subnet, until),
+            Command::LiftBan { subnet } => self.lift_ban(turn, subnet),
+            Command::Pause => self.pause(turn, PauseReason::Asked),
+            Command::Resume(Some(budget)) => return self.resume(turn, Some(budget), request),
+            Command::Resume(None) => self.resume(turn, None, None),
+            Command::SetMetered(metered) => self.set_metered(turn, metered),
+            Command::Acknowledge(number) => self.acknowledge(turn, number),
+            // Each has an answer of its own.
+            command => return self.order(turn, request, command),
+        }
+        self.done(turn, request);
+    }
+
+    /// Notes a command that is carried out when its part goes on, and answered there.
+    fn order(&mut self, turn: &mut Turn<'_>, request: Option<RequestId>, command: Command) {
+        let watch = match command {
+            Command::Watch { scripts, from } => WatchOrder::Scripts { scripts, from, only: false },
+            Command::WatchOnly { scripts, from } => WatchOrder::Scripts { scripts, from, only: true },
+            Command::WatchOutputs { outputs, from } => WatchOrder::Outputs { outputs, from },
+            Command::Unwatch { scripts, outputs } => WatchOrder::Unwatch { scripts, outputs },
             Command::WatchDescriptors { descriptors, lookahead, from, only } => {
-                self.search.order(WatchOrder::Descriptors { descriptors, lookahead, from, only });
+                WatchOrder::Descriptors { descriptors, lookahead, from, only }
             }
-            Command::UnwatchDescriptors { descriptors } => {
-                self.search.order(WatchOrder::UnwatchDescriptors { descriptors });
-            }
-            Command::Rescan { from } => self.search.order(WatchOrder::Rescan { from }),
-            Command::FindSpend { outpoint, script, from } => {
-                self.search.order(WatchOrder::FindSpend { outpoint, script, from });
-            }
-            Command::Ban { subnet, until } => self.order_ban(turn, subnet, Some(until)),
-            Command::LiftBan { subnet } => self.order_ban(turn, subnet, None),
+            Command::UnwatchDescriptors { descriptors } => WatchOrder::UnwatchDescriptors { descriptors },
+            Command::Rescan { from } => WatchOrder::Rescan { from },
+            Command::FindSpend { outpoint, script, from } => WatchOrder::FindSpend { outpoint, script, from },
             Command::Broadcast { transactions, options } => {
-                self.broadcasting.order(broadcasting::Order::Submit { transactions, options });
+                return self
+                    .broadcasting
+                    .order(request, broadcasting::Order::Submit { transactions, options });
             }
-            Command::TellFees { blocks } => self.fees.order(blocks),
             Command::WithdrawBroadcast { txid } => {
-                self.broadcasting.order(broadcasting::Order::Withdraw(txid));
+                return self.broadcasting.order(request, broadcasting::Order::Withdraw(txid));
             }
+            Command::TellFees { blocks } => return self.fees.order(request, blocks),
+            Command::TellTip => return self.tell_tip(turn, request),
+            Command::TellPeers => return self.tell_peers(turn, request),
             Command::FindHeader(query) => {
-                self.queries.order(queries::Order::Find(Find { query, wants: Wants::Header }));
+                let find = Find { query, wants: Wants::Header, request };
+                return self.queries.order(queries::Order::Find(find));
             }
             Command::FetchBlock(query) => {
-                self.queries.order(queries::Order::Find(Find { query, wants: Wants::Block }));
+                let find = Find { query, wants: Wants::Block, request };
+                return self.queries.order(queries::Order::Find(find));
             }
-            Command::Export { from, count } => self.queries.order(queries::Order::Export { from, count }),
-            Command::Import(import) => self.queries.order(queries::Order::Import(import)),
-        }
+            Command::FetchFilters { from, count } => {
+                return self.filter_fetches.order(from, count, request);
+            }
+            Command::Export { from, count } => {
+                return self.queries.order(queries::Order::Export { from, count, request });
+            }
+            Command::Import(import) => return self.queries.order(queries::Order::Import(import, request)),
+            _ => unreachable!("it was carried out at once"),
+        };
+        self.search.order(request, watch);
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>) {
@@ -378,6 +434,7 @@ impl Client {
             return;
         }
         self.go_on_searching(turn);
+        self.fetch_filters(turn);
         self.dial_nodes(turn);
         self.broadcast(turn);
         self.probe(turn);
@@ -398,17 +455,26 @@ impl Client {
                 Timer::Headers(conn) => self.drop_peer(turn, conn, Reason::HeadersTimeout),
                 Timer::Ping(conn) => self.ping(turn, conn),
                 // Every turn tells progress that is due, and takes over from who has become slow.
-                Timer::Progress | Timer::FilterRanges | Timer::TakeOver | Timer::Derive => {}
+                Timer::Progress | Timer::FilterRanges | Timer::TakeOver | Timer::Derive | Timer::Budget => {}
                 Timer::News(conn) => self.tell_news(turn, conn),
                 Timer::Nodes => self.nodes_are_due(),
                 Timer::Seeds => self.seek(turn),
                 Timer::KeepNodes => self.keep_nodes_now(turn),
                 Timer::Broadcast => self.broadcasting.wake(turn.now),
+                Timer::Request(id) => self.give_up(turn, id, Answer::TimedOut),
                 Timer::StaleTip => self.tip_is_stale(turn),
                 Timer::Retry(conn) => self.ask_again(conn),
                 Timer::Stall(conn) => self.check_stall(turn, conn),
                 Timer::HoldUp => self.ranges_are_held_up(turn),
             }
+        }
+    }
+
+    /// Counts bytes that were sent to a peer.
+    fn note_sent(&mut self, conn: ConnId, bytes: u64) {
+        self.bytes_sent += bytes;
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.bytes_sent += bytes;
         }
     }
 
@@ -421,19 +487,23 @@ impl Client {
             peer.writer.write(message, bytes);
             sent = bytes.len() - before;
         });
-        self.bytes_sent += sent as u64;
+        self.note_sent(conn, sent as u64);
     }
 
     /// Makes a batch durable, and does the rest then.
     fn store(
         &mut self,
         turn: &mut Turn<'_>,
-        events: Vec<Event>,
+        mut events: Vec<Event>,
         then: Then,
         write: impl FnOnce(&mut andon_kernel::BatchWriter<'_>),
     ) {
         let ticket = self.names.ticket();
-        turn.out.store(ticket, write);
+        let journal = &mut self.journal;
+        turn.out.store(ticket, |batch| {
+            write(batch);
+            journal.note(batch, &mut events);
+        });
         if !events.is_empty() || then != Then::Nothing {
             self.stored.insert(ticket, Durable { events, then });
         }
@@ -442,50 +512,13 @@ impl Client {
     fn stored(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
         let Some(Durable { events, then }) = self.stored.remove(&ticket) else { return };
         for event in events {
-            turn.out.event(event);
+            self.tell(turn, event);
         }
         match then {
             Then::Nothing => {}
             Then::Searched(group, next) => self.search.searched(group, next),
             Then::TakeBack => self.take_back_page(turn),
         }
-    }
-
-    fn tell_progress(&mut self, turn: &mut Turn<'_>) {
-        let tip = self.chain.tip_height();
-        let claimed = self.peers.values().filter(|peer| peer.is_ready()).map(|peer| peer.claimed).max();
-        let mut progress = Progress {
-            headers: Count { done: tip, total: tip.max(claimed.unwrap_or(0)) },
-            filter_headers: Count { done: self.filter_headers.next().saturating_sub(1), total: tip },
-            bytes_received: self.bytes_received,
-            bytes_sent: self.bytes_sent,
-            ..Progress::default()
-        };
-        self.search.count(tip, self.filter_headers.first_filter(), &mut progress);
-        let told = Progress {
-            bytes_received: progress.bytes_received,
-            bytes_sent: progress.bytes_sent,
-            ..self.progress.value
-        };
-        let interval = if progress != told {
-            PROGRESS_INTERVAL
-        } else if self.is_waiting_for_answers()
-            && progress.bytes_received != self.progress.value.bytes_received
-        {
-            BYTES_INTERVAL
-        } else {
-            // Bytes that answer nothing are no progress: a ping would wake the application.
-            self.timers.cancel(Timer::Progress);
-            return;
-        };
-        let due = self.progress.at + interval;
-        if turn.now.instant < due && self.progress.at != Instant::ZERO {
-            self.timers.set(Timer::Progress, due);
-            return;
-        }
-        self.timers.cancel(Timer::Progress);
-        self.progress = Told { value: progress, at: turn.now.instant };
-        turn.out.event(Event::Progress(progress));
     }
 
     /// Tells that everything is done, if it is, and has not been told for this tip.
@@ -501,16 +534,12 @@ impl Client {
             return;
         }
         self.synced = Some(tip);
+        self.has_synced = true;
         // The last word on progress is not held back.
         self.progress.at = Instant::ZERO;
         self.progress.value = Progress::default();
         self.tell_progress(turn);
         turn.out.event(Event::Synced(tip));
-    }
-
-    fn is_waiting_for_answers(&self) -> bool {
-        let mut waiting = self.peers.keys().flat_map(|conn| [Timer::Headers(*conn), Timer::Stall(*conn)]);
-        waiting.any(|timer| self.timers.get(timer).is_some())
     }
 
     fn user_agent(&self) -> &String {
@@ -526,6 +555,7 @@ impl Machine for Client {
         let mut turn = Turn { now, out };
         self.input(&mut turn, input);
         self.go_on(&mut turn);
+        self.look_at_budget(&mut turn);
     }
 
     fn deadline(&self) -> Option<Instant> {

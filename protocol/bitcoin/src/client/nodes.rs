@@ -12,12 +12,12 @@ use andon_kernel::{BatchWriter, ConnId, Instant, Now, Rng, Ticket, UnixTime};
 use bitcoin::p2p::ServiceFlags;
 
 use super::api::{PeerPurpose, Reason};
-use super::config::{Config, Endpoint, default_port};
+use super::config::{Config, Discovery, Endpoint, default_port};
 use super::dial::TargetId;
 use super::gossip::Teller;
 use super::peer::{Handshake, Origin, Peer, Whom};
 use super::ways::reachable;
-use super::{Client, Event, Misbehaviour, Phase, Then, Timer, Turn};
+use super::{Client, Event, Misbehaviour, Refusal, RequestId, Then, Timer, Turn};
 use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
 use crate::addresses::{
     AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, Required,
@@ -27,6 +27,9 @@ use crate::wire::{Host, Message, NodeAddress};
 
 /// Connections to nodes of the book, at most: more would serve nobody.
 const MAX_CONNECTIONS: usize = 64;
+
+/// The same where each byte costs: as many as have to agree by default.
+const METERED_CONNECTIONS: usize = 2;
 
 /// Connections of the book's nodes with which no seed is asked: the book works.
 const ENOUGH: usize = 2;
@@ -85,13 +88,7 @@ impl Nodes {
         rng: Rng,
     ) -> Option<Box<Self>> {
         let discovery = config.discovery.as_ref()?;
-        let policy = Policy {
-            required: Required::light_client(),
-            peers: discovery.connections.min(MAX_CONNECTIONS),
-            networks: discovery.networks.and(reachable(config)),
-            has_feelers: discovery.feelers,
-            encryption: config.encryption,
-        };
+        let policy = policy(config, discovery);
         let outbound = Outbound::new(policy, anchors.get());
         let teller = Teller::new(rng.fork("news"));
         Some(Box::new(Self {
@@ -109,6 +106,11 @@ impl Nodes {
             is_stale: false,
             is_due: true,
         }))
+    }
+
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        self.outbound.set_policy(policy);
+        self.is_due = true;
     }
 
     pub(super) const fn policy(&self) -> &Policy {
@@ -140,20 +142,76 @@ impl Nodes {
     }
 }
 
+/// How nodes are chosen. Where each byte costs there are only so many as can contradict each other, and none is tested.
+fn policy(config: &Config, discovery: &Discovery) -> Policy {
+    let most = if config.metered { METERED_CONNECTIONS } else { MAX_CONNECTIONS };
+    Policy {
+        required: Required::light_client(),
+        peers: discovery.connections.min(most),
+        networks: discovery.networks.and(reachable(config)),
+        has_feelers: discovery.feelers && !config.metered,
+        encryption: config.encryption,
+    }
+}
+
 impl Client {
-    /// Begins to look for nodes, if any are to be found.
-    pub(super) fn begin_finding(&mut self, turn: &mut Turn<'_>) {
-        for (subnet, until) in core::mem::take(&mut self.ban_orders) {
-            self.carry_out_ban(turn, subnet, until);
+    /// Each byte costs from now on, or does no longer.
+    pub(super) fn set_metered(&mut self, turn: &mut Turn<'_>, metered: bool) {
+        self.config.metered = metered;
+        self.search.filters.decoys.set_off(metered);
+        if let (Some(nodes), Some(discovery)) = (self.nodes.as_deref_mut(), &self.config.discovery) {
+            nodes.set_policy(policy(&self.config, discovery));
         }
-        let Some(nodes) = &self.nodes else { return };
+        if metered {
+            self.spare_connections(turn);
+        }
+    }
+
+    /// Where each byte costs: lets go whoever is more than needed, and whatever is under way for others than them.
+    pub(super) fn spare_connections(&mut self, turn: &mut Turn<'_>) {
+        let is_spare = |peer: &Peer| {
+            let is_aside = matches!(
+                peer.origin,
+                Origin::Book { purpose: Purpose::Feeler | Purpose::Addresses, .. } | Origin::Seed(_)
+            );
+            is_aside && peer.handshake != Handshake::Aside
+        };
+        let working = self.peers.values().filter(|peer| peer.is_ready()).count();
+        if working > 0 {
+            let spare = self.peers.iter().filter(|(_, peer)| is_spare(peer)).map(|(conn, _)| *conn);
+            for conn in spare.collect::<Vec<_>>() {
+                self.drop_peer(turn, conn, Reason::Spared);
+            }
+        }
+        while self.drop_surplus(turn, Reason::Spared) {}
+    }
+
+    /// Looks for nodes, from the start or after a pause.
+    pub(super) fn resume_finding(&mut self, turn: &Turn<'_>) {
+        let Some(nodes) = self.nodes.as_deref_mut().filter(|_| !self.pause.is_paused()) else { return };
+        // What could not be reached before may be reached now.
+        nodes.is_due = true;
+        nodes.outbound.wake();
+        (nodes.rounds, nodes.seeking_since) = (0, None);
         self.timers.set(Timer::Seeds, turn.now.instant + nodes.before_seeds());
         self.timers.set(Timer::KeepNodes, turn.now.instant + KEEP_FIRST);
     }
 
+    /// A peer is given no more.
+    pub(super) fn forget_given(&mut self, target: TargetId) {
+        let Some(nodes) = self.nodes.as_deref_mut() else { return };
+        if let Some(location) = nodes.given.remove(&target)
+            && !nodes.given.values().any(|other| *other == location)
+        {
+            nodes.outbound.unconfigure(&location);
+            nodes.is_due = true;
+        }
+    }
+
     /// Dials whoever is due.
     pub(super) fn dial_nodes(&mut self, turn: &mut Turn<'_>) {
-        let Some(nodes) = self.nodes.as_deref_mut().filter(|nodes| nodes.is_due) else { return };
+        let may_dial = !self.pause.is_paused();
+        let Some(nodes) = self.nodes.as_deref_mut().filter(|nodes| nodes.is_due && may_dial) else { return };
         nodes.is_due = false;
         let Nodes { outbound, book, barred, rng, is_stale, .. } = nodes;
         let mut dials = Vec::new();
@@ -262,7 +320,10 @@ impl Client {
 
     /// Asks a peer for addresses of others, once.
     pub(super) fn ask_for_addresses(&mut self, turn: &mut Turn<'_>, conn: ConnId) {
-        let Some(peer) = self.peers.get_mut(&conn).filter(|_| self.nodes.is_some()) else { return };
+        let Some(nodes) = self.nodes.as_deref() else { return };
+        // A thousand addresses are some twenty kilobytes.
+        let is_spared = self.config.metered && nodes.book.len() >= POOR_BOOK;
+        let Some(peer) = self.peers.get_mut(&conn).filter(|_| !is_spared) else { return };
         peer.addresses.asked();
         peer.news.owes_answer = true;
         self.send(turn, conn, &Message::GetAddr);
@@ -279,7 +340,7 @@ impl Client {
     /// Takes what a peer tells of others. True: that is all that it is connected for.
     pub(super) fn hear_of(&mut self, turn: &Turn<'_>, conn: ConnId, mut told: Vec<NodeAddress>) -> bool {
         // Only who tells on what it is told needs it as it was.
-        let tells = self.config.discovery.is_some_and(|discovery| discovery.tells);
+        let tells = !self.config.metered && self.config.discovery.is_some_and(|discovery| discovery.tells);
         let news = if tells { told.clone() } else { Vec::new() };
         let (Some(nodes), Some(peer)) = (self.nodes.as_deref_mut(), self.peers.get_mut(&conn)) else {
             return false;
@@ -309,7 +370,8 @@ impl Client {
             (Origin::Book { location, .. }, _) => {
                 nodes.outbound.ended(&location, &mut nodes.book, turn.now);
                 // It may be us who can't be reached.
-                if peer.handshake == Handshake::Version && nodes.outbound.is_online() {
+                let is_its_own = !matches!(reason, Reason::Paused | Reason::Spared);
+                if is_its_own && peer.handshake == Handshake::Version && nodes.outbound.is_online() {
                     nodes.anchors.remove(&location);
                 }
                 location.host
@@ -334,31 +396,30 @@ impl Client {
         }
     }
 
-    /// The application bans a subnet, or lifts its ban. What is ordered before the start is done waits for it.
-    pub(super) fn order_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: Option<UnixTime>) {
-        match self.phase {
-            Phase::New | Phase::Loading(_) if self.nodes.is_none() => self.ban_orders.push((subnet, until)),
-            _ => self.carry_out_ban(turn, subnet, until),
+    /// The application bans a subnet.
+    pub(super) fn order_ban(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: Option<RequestId>,
+        subnet: Subnet,
+        until: UnixTime,
+    ) {
+        if self.ban(turn, subnet, until) {
+            self.done(turn, request);
+        } else {
+            self.refuse(turn, request, Refusal::NoBan, Event::BanRefused { subnet });
         }
     }
 
-    fn carry_out_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: Option<UnixTime>) {
-        match until {
-            Some(until) => self.ban(turn, subnet, until),
-            None => self.lift_ban(turn, subnet),
-        }
-    }
-
-    /// Bans a subnet, and lets its nodes go.
-    fn ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: UnixTime) {
+    /// Bans a subnet, and lets its nodes go. False: that can't be.
+    fn ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet, until: UnixTime) -> bool {
         let banned = self.nodes.as_deref_mut().map(|nodes| {
             let banned = nodes.barred.bans.ban(subnet, until, turn.now.unix);
             nodes.is_due = true;
             banned
         });
         if !matches!(banned, Some(Ok(()))) {
-            turn.out.event(Event::BanRefused { subnet });
-            return;
+            return false;
         }
         self.keep_nodes(turn, Vec::from([Event::Banned { subnet, until }]));
         let is_in = |peer: &Peer| match peer.origin {
@@ -371,10 +432,11 @@ impl Client {
         for conn in theirs.collect::<Vec<_>>() {
             self.drop_peer(turn, conn, Reason::Banned);
         }
+        true
     }
 
     /// Lifts a ban.
-    fn lift_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet) {
+    pub(super) fn lift_ban(&mut self, turn: &mut Turn<'_>, subnet: Subnet) {
         let Some(nodes) = self.nodes.as_deref_mut() else { return };
         if nodes.barred.bans.lift(&subnet) {
             nodes.is_due = true;
@@ -461,7 +523,7 @@ impl Client {
         nodes.note(turn.now);
         self.timers.set(Timer::KeepNodes, turn.now.instant + KEEP_INTERVAL);
         self.keep_nodes(turn, Vec::new());
-        self.drop_surplus(turn);
+        self.drop_surplus(turn, Reason::Surplus);
     }
 
     /// Writes down what has changed, and tells events then.
@@ -484,19 +546,26 @@ impl Client {
     }
 
     /// After a stale tip there is one connection too many: of the book's nodes the one goes that has shown the lowest chain,
-    /// or that has been the longest without a new block; of those the youngest.
-    fn drop_surplus(&mut self, turn: &mut Turn<'_>) {
-        let Some(nodes) = self.nodes.as_deref().filter(|nodes| !nodes.is_stale) else { return };
+    /// or that has been the longest without a new block; of those the youngest. False: there is none.
+    fn drop_surplus(&mut self, turn: &mut Turn<'_>, reason: Reason) -> bool {
+        let is_spared = reason == Reason::Spared;
+        let Some(nodes) = self.nodes.as_deref().filter(|nodes| is_spared || !nodes.is_stale) else {
+            return false;
+        };
         if !nodes.outbound.has_surplus() {
-            return;
+            return false;
         }
-        let theirs = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.is_of_the_book());
+        let theirs = self.peers.iter().filter(|(_, peer)| {
+            (peer.is_ready() || is_spared) && peer.is_of_the_book() && peer.purpose() == PeerPurpose::Found
+        });
         let last = theirs.min_by_key(|(conn, peer)| {
             (peer.best.map(|best| best.height), peer.showed, core::cmp::Reverse(**conn))
         });
-        if let Some((&conn, _)) = last {
-            self.drop_peer(turn, conn, Reason::Surplus);
+        let last = last.map(|(conn, _)| *conn);
+        if let Some(conn) = last {
+            self.drop_peer(turn, conn, reason);
         }
+        last.is_some()
     }
 }
 

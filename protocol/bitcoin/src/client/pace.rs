@@ -97,6 +97,11 @@ impl Pace {
         self.latency.unwrap_or_default()
     }
 
+    /// How long an answer takes to begin, if that has been measured.
+    pub(super) const fn measured_latency(&self) -> Option<Duration> {
+        self.latency
+    }
+
     /// How long so many bytes take, at the rate that is to be expected.
     pub(super) fn time_for(&self, bytes: u64, now: Instant) -> Option<Duration> {
         let micros = u128::from(bytes) * 1_000_000 / u128::from(self.rate(now)?);

@@ -92,6 +92,11 @@ pub(super) struct Peer {
     pub(super) passed_over: Option<Instant>,
     /// How often it was.
     pub(super) times_passed_over: u32,
+    /// When it was dialled.
+    pub(super) since: Instant,
+    /// Bytes that came from it, and that were sent to it.
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
     /// When anything came last.
     pub(super) heard: Instant,
     /// How fast it is.
@@ -225,6 +230,9 @@ impl Peer {
             fruitless: 0,
             passed_over: None,
             times_passed_over: 0,
+            since: now.instant,
+            bytes_received: 0,
+            bytes_sent: 0,
             heard: now.instant,
             pace: Pace::default(),
             probes: VecDeque::new(),
@@ -249,6 +257,11 @@ impl Peer {
 
     pub(super) fn is_ready(&self) -> bool {
         self.handshake == Handshake::Done
+    }
+
+    /// Whether its handshake is finished and it is there for what is asked of peers, or for transactions.
+    pub(super) fn has_shaken_hands(&self) -> bool {
+        matches!(self.handshake, Handshake::Done | Handshake::Broadcast)
     }
 
     /// Whether it is there for one transaction alone.

@@ -8,7 +8,8 @@ use andon_kernel::{Order as ScanOrder, Rows, Ticket};
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
-use super::api::{BlockId, Event, HeaderQuery, Import, ImportError};
+use super::api::{BlockId, Event, HeaderQuery, Import, ImportError, RequestId};
+use super::blocks::Fetch;
 use super::record::{self, StoredHeader};
 use super::{Client, Then, Turn};
 use crate::headers::{PERIOD, Stop};
@@ -28,8 +29,8 @@ const INDEX_DAMAGED: &str = "a part of the index of hashes is missing or unreada
 #[derive(Debug)]
 pub(super) enum Order {
     Find(Find),
-    Export { from: u32, count: u32 },
-    Import(Import),
+    Export { from: u32, count: u32, request: Option<RequestId> },
+    Import(Import, Option<RequestId>),
 }
 
 /// A block that is looked up, and what of it is wanted.
@@ -37,6 +38,7 @@ pub(super) enum Order {
 pub(super) struct Find {
     pub(super) query: HeaderQuery,
     pub(super) wants: Wants,
+    pub(super) request: Option<RequestId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +100,33 @@ struct Export {
     count: u32,
     to: u32,
     filter_header: Option<u32>,
+    request: Option<RequestId>,
 }
 
 impl Queries {
     /// Notes what the application asks for: it is done when the client runs.
     pub(super) fn order(&mut self, order: Order) {
         self.orders.push_back(order);
+    }
+
+    /// Whether nothing is asked for that is not answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Forgets a request that has not been begun with; of one that has, what comes is told to nobody.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        self.orders.retain(|order| order.request() != Some(id));
+    }
+}
+
+impl Order {
+    const fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Find(Find { request, .. }) | Self::Export { request, .. } | Self::Import(_, request) => {
+                *request
+            }
+        }
     }
 }
 
@@ -113,8 +136,8 @@ impl Client {
         while let Some(order) = self.queries.orders.pop_front() {
             match order {
                 Order::Find(find) => self.find_block(turn, find),
-                Order::Export { from, count } => self.export(turn, from, count),
-                Order::Import(import) => self.import(turn, &import),
+                Order::Export { from, count, request } => self.export(turn, from, count, request),
+                Order::Import(import, request) => self.import(turn, &import, request),
             }
         }
     }
@@ -152,15 +175,18 @@ impl Client {
 
     /// Answers with what a look-up has found, or has its block fetched.
     fn found(&mut self, turn: &mut Turn<'_>, find: Find, found: Option<(BlockId, Header)>) {
-        let query = find.query;
-        match (find.wants, found) {
-            (Wants::Header, found) => turn.out.event(Event::Header { query, found }),
-            (Wants::Block, None) => turn.out.event(Event::Block { query, found: None }),
+        let Find { query, wants, request } = find;
+        if request.is_some_and(|id| !self.requests.is_open(id)) {
+            return;
+        }
+        match (wants, found) {
+            (Wants::Header, found) => self.answer(turn, request, Event::Header { query, found }),
+            (Wants::Block, None) => self.answer(turn, request, Event::Block { query, found: None }),
             (Wants::Block, Some((block, _))) => {
                 let is_in_chain = block.height <= self.chain.tip_height()
                     && self.chain.at(block.height).is_none_or(|(_, hash)| hash == block.hash);
                 if is_in_chain {
-                    self.search.blocks.fetch(query, block);
+                    self.search.blocks.fetch(Fetch { query, request }, block);
                 } else {
                     // The chain has left it while its header was read.
                     self.queries.order(Order::Find(find));
@@ -261,18 +287,18 @@ impl Client {
                 }
             }
             Waiting::ExportedFilterHeaders { export, headers } => {
-                let Export { from, count, filter_header, .. } = export;
+                let Export { from, count, filter_header, request, .. } = export;
                 let filter_headers = match filter_header {
                     Some(last) => record::read_filter_headers(rows, from, last),
                     None => Some(Vec::new()),
                 };
                 match (headers, filter_headers) {
                     (Some(headers), Some(filter_headers)) => {
-                        turn.out.event(Event::Exported { from, headers, filter_headers });
+                        self.answer(turn, request, Event::Exported { from, headers, filter_headers });
                     }
                     (headers, _) => {
                         let what = if headers.is_none() { HEADERS_DAMAGED } else { FILTER_HEADERS_DAMAGED };
-                        self.ask_after_repair(turn, Order::Export { from, count }, what);
+                        self.ask_after_repair(turn, Order::Export { from, count, request }, what);
                     }
                 }
             }
@@ -280,15 +306,16 @@ impl Client {
         true
     }
 
-    fn export(&mut self, turn: &mut Turn<'_>, from: u32, count: u32) {
+    fn export(&mut self, turn: &mut Turn<'_>, from: u32, count: u32, request: Option<RequestId>) {
         let count = count.min(MAX_COUNT as u32);
         let last = count.checked_sub(1).and_then(|count| from.checked_add(count));
         let to = last.unwrap_or(u32::MAX).min(self.chain.tip_height());
         if count == 0 || from < self.chain.start().height() || from > to {
-            return turn.out.event(Event::Exported { from, headers: Vec::new(), filter_headers: Vec::new() });
+            let nothing = Event::Exported { from, headers: Vec::new(), filter_headers: Vec::new() };
+            return self.answer(turn, request, nothing);
         }
         let known = self.filter_headers.last().filter(|last| *last >= from);
-        let export = Export { from, count, to, filter_header: known.map(|last| last.min(to)) };
+        let export = Export { from, count, to, filter_header: known.map(|last| last.min(to)), request };
         // Both at once, so that both are of the chain as it is now.
         let headers = self.load_headers(turn, record::HEADERS, from, to);
         let then = self.load_headers(turn, record::FILTER_HEADERS, from, to);
@@ -296,10 +323,10 @@ impl Client {
         self.queries.waiting.insert(then, Waiting::ExportedFilterHeaders { export, headers: None });
     }
 
-    fn import(&mut self, turn: &mut Turn<'_>, import: &Import) {
+    fn import(&mut self, turn: &mut Turn<'_>, import: &Import, request: Option<RequestId>) {
         let stopped = self.take_import(turn, import).err();
         let (tip, filter_headers) = (self.chain.tip(), self.filter_headers.next());
-        turn.out.event(Event::Imported { tip, filter_headers, stopped });
+        self.answer(turn, request, Event::Imported { tip, filter_headers, stopped });
     }
 
     fn take_import(&mut self, turn: &mut Turn<'_>, import: &Import) -> Result<(), ImportError> {

@@ -24,6 +24,7 @@
 //! | `spends` | height (4) | the block's hash (32); of each transaction that may spend what is watched its id (32), its index (4), how many inputs (4), and of each the index (4) and a hash of its outpoint (8): see `descents` |
 //! | `cached` | height of the first filter of a part (4) | height of the last (4), bytes of all (8) |
 //! | `touches` | height (4), transaction's index (4), 0 for an input or 1 for an output (1), its index (4) | block hash (32), txid (32), satoshis (8, all ones if not known), for an input the outpoint (36), script |
+//! | `told` | number (8) | what the application was told under it and has not acknowledged: 0 for a finding, 1 for one that was taken back, 2 for the state of a broadcast (1), and what it was; of number 0, up to which number all is acknowledged (8), and whether the last run's application acknowledged (1): see `journal` |
 //!
 //! Rows of headers and filter headers hold [`ROW`] of them, from one multiple of it to the next; the first begins where
 //! the chain starts. Touches at or above the `next` of their script's group, and those of scripts that are not watched, are
@@ -32,6 +33,7 @@
 mod chain;
 mod kept;
 mod spends;
+mod told;
 mod watched;
 
 use alloc::vec::Vec;
@@ -56,6 +58,10 @@ pub(super) use chain::{
 };
 pub(super) use kept::{put_cached, put_filter, read_cached, read_filter};
 pub(super) use spends::{outpoint_hash, put_spends, read_spends};
+pub(super) use told::{
+    Begun, is_begun_key, is_told, put_acknowledged, put_disregarded, put_told, read_begun, read_told,
+    told_number,
+};
 pub(super) use watched::{
     TouchKey, delete_descriptor, delete_watched_outpoint, old_watched_from, put_descriptor, put_touch,
     put_watched, put_watched_outpoint, read_descriptor, read_touch, take_over_touch, watched,
@@ -74,6 +80,7 @@ pub(super) const TOUCH: Space = Space::new("touches");
 pub(super) const FILTERS: Space = Space::new("filters");
 pub(super) const CACHED: Space = Space::new("cached");
 pub(super) const SPENDS: Space = Space::new("spends");
+pub(super) const TOLD: Space = Space::new("told");
 
 /// The version of these encodings.
 pub(super) const FORMAT: u32 = 2;

@@ -134,7 +134,7 @@ impl Client {
             }
         }
         if !self.load_more(turn, loading, rows, more) {
-            self.load_from(turn, loading, Step::Touches, record::TOUCH, Bound::Unbounded);
+            self.load_journal(turn, loading);
         }
         Ok(Went::On)
     }
@@ -187,8 +187,14 @@ impl Client {
         rows: Rows<'_>,
         more: bool,
     ) -> Result<Went, Fault> {
+        let mut events = Vec::new();
         for (key, value) in rows.iter() {
             let Ok(mut touch) = record::read_touch(key, value) else {
+                if self.journal.is_held_elsewhere() {
+                    self.touch_lost(turn, loading, key);
+                    continue;
+                }
+                self.tell_again(turn, events);
                 self.touch_repaired(turn, loading, key);
                 return Ok(Went::Done);
             };
@@ -199,12 +205,28 @@ impl Client {
             self.search.watches.note_descended(&touch);
             self.search.descriptors.note_derivation(&mut touch, &self.search.watches);
             if loading.told != Some(touch.block) {
-                turn.out.event(Event::Matched(touch.block));
+                events.push(Event::Matched(touch.block));
                 loading.told = Some(touch.block);
             }
-            turn.out.event(Event::Touched(touch));
+            events.push(Event::Touched(touch));
         }
+        self.tell_again(turn, events);
         Ok(if self.load_more(turn, loading, rows, more) { Went::On } else { Went::Done })
+    }
+
+    /// A finding is unreadable that the application holds, with all after it: those are taken back, and searched for again. What
+    /// this one was can't be told.
+    fn touch_lost(&mut self, turn: &mut Turn<'_>, loading: &mut Loading, key: &[u8]) {
+        let height = record::key_height(key).unwrap_or(0).min(self.chain.tip_height());
+        self.search.watches.go_back(height);
+        loading.void = loading.void.map_or(Some(height), |void| Some(void.min(height)));
+        let kept = self.chain.tip();
+        turn.out.event(Event::Repaired { what: "a finding was unreadable", kept });
+        let positions = self.search.watches.positions();
+        self.store(turn, Vec::new(), Then::Nothing, |batch| {
+            record::delete(batch, record::TOUCH, key);
+            record::put_positions(batch, &positions);
+        });
     }
 
     /// A finding is unreadable: it and all after it are searched for again.

@@ -1,25 +1,24 @@
 //! From filter headers to findings: who is asked for which filters and blocks, and what is told, in order and only
 //! when it is durable.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use andon_kernel::{ConnId, Rows, Ticket};
-use bitcoin::block::Header;
-use bitcoin::consensus::encode::Decodable;
 use bitcoin::hashes::Hash;
-use bitcoin::{Block, BlockHash, FilterHeader, Weight};
+use bitcoin::{BlockHash, FilterHeader};
 
-use super::api::{BlockId, Count, Event, Progress, Touch};
-use super::blocks::Blocks;
+use super::api::{Answer, Count, Event, Progress, RequestId, Touch};
+use super::blocks::{Blocks, Fetch};
 use super::cache::{Cache, Part};
 use super::config::FilterCache;
 use super::decoys::Decoys;
 use super::descents::Resolving;
 use super::descriptors::Descriptors;
 use super::filters::{Filters, Matched};
-use super::findings::{Digest, Findings};
+use super::findings::Findings;
 use super::peer::{Headers, Peer};
 use super::record::{self, TouchKey};
 use super::segments::Source;
@@ -27,8 +26,6 @@ use super::taking_back::TakingBack;
 use super::watches::{Arranged, GroupId, Merged, MergedDescent, Watches};
 use super::watching::{Dating, WatchOrder};
 use super::{Client, Misbehaviour, Then, Turn, queries};
-use crate::block;
-use crate::fees::BlockFees;
 use crate::wire::{CommandName, FILTER_TYPE_BASIC};
 
 /// Matching blocks that are not read at which no more filters are asked for: a filter can match everywhere.
@@ -53,7 +50,7 @@ pub(super) struct Search {
     pub(super) cache: Cache,
     /// How many requests for filters and blocks have been made.
     pub(super) requests: u64,
-    pub(super) orders: VecDeque<WatchOrder>,
+    pub(super) orders: VecDeque<(Option<RequestId>, WatchOrder)>,
     pub(super) dating: Option<Dating>,
     pub(super) taking_back: TakingBack,
     pub(super) resolving: Option<Resolving>,
@@ -85,8 +82,8 @@ impl Search {
     }
 
     /// Notes what the application wants watched. It is carried out when what is under way allows.
-    pub(super) fn order(&mut self, order: WatchOrder) {
-        self.orders.push_back(order);
+    pub(super) fn order(&mut self, request: Option<RequestId>, order: WatchOrder) {
+        self.orders.push_back((request, order));
     }
 
     /// Notes that everything below `next` is durable for a group.
@@ -139,6 +136,10 @@ impl Search {
 impl Client {
     /// Carries out orders, opens segments, asks for filters and blocks, and stores and tells what is complete.
     pub(super) fn go_on_searching(&mut self, turn: &mut Turn<'_>) {
+        if self.journal.is_full() && self.search.taking_back == TakingBack::No {
+            // The application is behind. What is wanted, and what comes, waits for it.
+            return;
+        }
         if self.search.taking_back == TakingBack::No {
             self.carry_out_orders(turn);
             self.trace_broadcasts(turn);
@@ -232,10 +233,16 @@ impl Client {
         if filter_type != FILTER_TYPE_BASIC {
             return Err(Misbehaviour::WrongAnswer(CFILTER));
         }
-        if self.on_disputed_filter(conn, block_hash, filter)? {
-            return Ok(());
-        }
+        let is_elsewhere = self.on_disputed_filter(conn, block_hash, filter)?
+            || self.on_fetched_filter(conn, block_hash, filter)?;
         let received = self.search.filters.receive(conn, block_hash, filter, &self.search.watches);
+        if is_elsewhere
+            && received.is_some()
+            && let Some(peer) = self.peers.get_mut(&conn)
+        {
+            // It was asked for the search as well, and comes once more: else it would seem to have left it out.
+            peer.expect_late_filters(1);
+        }
         if let Some(Ok(Some(block))) = received {
             self.keep_filter(turn, block.height, &block_hash, filter);
         }
@@ -245,7 +252,7 @@ impl Client {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         match received {
             Some(_) => {}
-            None if peer.take_late_filter() => {}
+            None if is_elsewhere || peer.take_late_filter() => {}
             None => return Err(Misbehaviour::Unrequested(CFILTER)),
         }
         peer.note_answer();
@@ -296,67 +303,6 @@ impl Client {
                 peer.expect_late_filters(filters);
             }
         }
-    }
-
-    pub(super) fn on_block(
-        &mut self,
-        turn: &mut Turn<'_>,
-        conn: ConnId,
-        bytes: &[u8],
-    ) -> Result<(), Misbehaviour> {
-        let header = Header::consensus_decode(&mut &*bytes).map_err(|_| Misbehaviour::Malformed(BLOCK))?;
-        let hash = header.block_hash();
-        if self.on_disputed_block(conn, hash, bytes)? {
-            return Ok(());
-        }
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        let Some(height) = self.search.blocks.asked_of(conn, &hash) else {
-            return if peer.take_late_block(&hash) { Ok(()) } else { Err(Misbehaviour::Unrequested(BLOCK)) };
-        };
-        let network = self.config.network;
-        let (is_searched, queries) = self.search.blocks.uses(height);
-        let mut digest = is_searched.then(Digest::default);
-        let mut fetched = (!queries.is_empty()).then(Vec::new);
-        let watches = &self.search.watches;
-        let outgoing = &self.broadcasting.outgoing;
-        let mut coinbase = None;
-        let (mut weight, mut count) = (Weight::ZERO, 0);
-        block::visit(bytes, &hash, height >= block::segwit_height(network), |txid, transaction| {
-            weight += transaction.weight();
-            count += 1;
-            if coinbase.is_none() {
-                coinbase = Some(transaction.clone());
-            }
-            if let Some(fetched) = &mut fetched {
-                fetched.push(transaction.clone());
-            }
-            if let Some(digest) = &mut digest {
-                digest.add(txid, transaction, watches, outgoing);
-            }
-        })
-        .map_err(|_| Misbehaviour::WrongBlock)?;
-        peer.note_answer();
-        let fees =
-            coinbase.and_then(|coinbase| BlockFees::new(&coinbase, weight, count, height, network).ok());
-        if let Some(digest) = &mut digest {
-            digest.shrink();
-            digest.fees = fees;
-        }
-        let (other, queries) = self.search.blocks.receive(conn, height, bytes.len(), digest);
-        if let Some(peer) = other.and_then(|other| self.peers.get_mut(&other)) {
-            peer.expect_late_block(hash);
-        }
-        if let Some(txdata) = fetched {
-            let block = BlockId { height, hash };
-            if let Some(fees) = fees {
-                self.fees.recent.add(block, fees);
-            }
-            for query in queries {
-                let found = Some((block, Block { header, txdata: txdata.clone() }));
-                turn.out.event(Event::Block { query, found });
-            }
-        }
-        Ok(())
     }
 
     /// Stores and tells what has been found, for each group in its blocks up to the first that is missing; `all` of it, also
@@ -422,8 +368,12 @@ impl Client {
         for (outpoint, spend) in spends {
             let checked = spend.block;
             // It may have been searched for more than once: each search has its answer.
-            for _ in watches.take_spends(|search, _| search.is_for(&outpoint, id)) {
-                events.push(Event::SpendSearched { outpoint, spend: Some(spend.clone()), checked });
+            for search in watches.take_spends(|search, _| search.is_for(&outpoint, id)) {
+                let found = Event::SpendSearched { outpoint, spend: Some(spend.clone()), checked };
+                events.push(match search.request {
+                    Some(id) => Event::Answered { id, answer: Answer::Event(Box::new(found)) },
+                    None => found,
+                });
             }
         }
         let is_stored = watches.is_stored(id);
@@ -457,7 +407,8 @@ impl Client {
         let checked = self.chain.tip();
         for search in self.search.watches.take_spends(|_, next| next > checked.height) {
             let outpoint = search.outpoint;
-            turn.out.event(Event::SpendSearched { outpoint, spend: None, checked });
+            let nothing = Event::SpendSearched { outpoint, spend: None, checked };
+            self.answer(turn, search.request, nothing);
         }
     }
 
@@ -539,8 +490,9 @@ impl Client {
         self.give_up_search(height, u32::MAX);
         let (queries, late) = self.search.blocks.unfetch(height);
         self.expect_late_blocks(late);
-        for query in queries {
-            self.queries.order(queries::Order::Find(queries::Find { query, wants: queries::Wants::Block }));
+        for Fetch { query, request } in queries {
+            let find = queries::Find { query, wants: queries::Wants::Block, request };
+            self.queries.order(queries::Order::Find(find));
         }
         self.forget_kept_filters(turn, height);
         let goes_back = self.search.watches.go_back(height);
@@ -567,6 +519,7 @@ impl Client {
             || self.ascent_loaded(turn, ticket, rows)
             || self.dispute_loaded(turn, ticket, rows)
             || self.filter_range_loaded(turn, ticket, rows)
+            || self.filter_fetch_loaded(turn, ticket, rows, more)
             || self.query_loaded(turn, ticket, rows, more)
         {
             return;

@@ -1,6 +1,7 @@
 //! Connections from the first message to the end: the handshake (BIP155, BIP339 between `version` and `verack`), messages to
 //! the parts they concern, pings (BIP31), and answers that do not come.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -9,9 +10,9 @@ use bitcoin::p2p::ServiceFlags;
 
 use super::dial::{Added, Next, TargetId, is_of_the_address};
 use super::filters::Unanswered;
-use super::peer::{Handshake, Headers, MESSAGE_WEIGHT, Origin, Pong};
+use super::peer::{Handshake, Headers, MESSAGE_WEIGHT, Origin, Peer, Pong, Whom};
 use super::search::{BLOCK, CFILTER};
-use super::{Client, Endpoint, Event, Misbehaviour, PeerPurpose, Phase, Reason, Timer, Turn};
+use super::{Client, Endpoint, Event, Misbehaviour, PeerPurpose, Reason, Refusal, RequestId, Timer, Turn};
 use crate::addresses::Welcome;
 use crate::transport::{Incoming, TransportError, unencrypted};
 use crate::wire::{CommandName, Frame, FrameError, Message, PROTOCOL_VERSION};
@@ -29,20 +30,60 @@ impl Client {
         self.peers.keys().copied().collect()
     }
 
-    pub(super) fn add_peer(&mut self, turn: &mut Turn<'_>, endpoint: Endpoint) {
+    /// Takes a peer that the application gives.
+    pub(super) fn order_peer(&mut self, turn: &mut Turn<'_>, request: Option<RequestId>, endpoint: Endpoint) {
+        match self.add_peer(turn, endpoint) {
+            Ok(()) => self.done(turn, request),
+            Err(event) => self.refuse(turn, request, Refusal::TooManyPeers, *event),
+        }
+    }
+
+    /// Takes one more peer, and dials it.
+    ///
+    /// # Errors
+    /// That there are as many as there can be.
+    pub(super) fn add_peer(&mut self, turn: &mut Turn<'_>, endpoint: Endpoint) -> Result<(), Box<Event>> {
         self.broadcasting.is_due();
         match self.targets.add(&endpoint) {
-            Added::New(target) if matches!(self.phase, Phase::Running) => self.dial(turn, target),
+            Added::New(target) if self.is_running() => self.dial(turn, target),
             // Those that are given before what is stored has been read are dialled then.
             Added::New(_) | Added::Known => {}
             Added::Full => {
-                turn.out.event(Event::PeerDisconnected {
+                return Err(Box::new(Event::PeerDisconnected {
                     endpoint,
                     purpose: PeerPurpose::Configured,
                     connected: false,
                     reason: Reason::TooManyPeers,
-                });
+                }));
             }
+        }
+        Ok(())
+    }
+
+    /// Lets a peer go that was given, and forgets it.
+    pub(super) fn remove_peer(&mut self, turn: &mut Turn<'_>, endpoint: &Endpoint) {
+        // One that was to be dialled first.
+        self.config.peers.retain(|peer| peer != endpoint);
+        let Some(target) = self.targets.remove(endpoint) else { return };
+        self.timers.cancel(Timer::Dial(target));
+        self.forget_given(target);
+        self.broadcasting.is_due();
+        let is_its = |peer: &Peer| match peer.origin {
+            Origin::Given(given) | Origin::Broadcast { whom: Whom::Given(given), .. } => given == target,
+            _ => false,
+        };
+        let its: Vec<ConnId> =
+            self.peers.iter().filter(|(_, peer)| is_its(peer)).map(|(conn, _)| *conn).collect();
+        if !its
+            .iter()
+            .any(|conn| self.peers.get(conn).is_some_and(|peer| peer.origin == Origin::Given(target)))
+        {
+            let (endpoint, purpose) = (endpoint.clone(), PeerPurpose::Configured);
+            let reason = Reason::Removed;
+            turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected: false, reason });
+        }
+        for conn in its {
+            self.drop_peer(turn, conn, Reason::Removed);
         }
     }
 
@@ -64,12 +105,13 @@ impl Client {
         self.ranges.release(conn);
         self.ascent_lost(turn, conn);
         self.release_filter_ranges(conn);
+        self.release_filter_fetch(conn);
         self.release_agreement(conn);
         self.node_ended(turn, &peer, &reason);
         self.fees.peer_gone(conn);
         self.broadcast_peer_gone(turn, conn, &peer, &reason);
         match peer.origin {
-            Origin::Given(target) => {
+            Origin::Given(target) if self.targets.contains(target) => {
                 if matches!(reason, Reason::Misbehaved(_) | Reason::OtherChain) {
                     self.targets.misbehaved(target);
                 } else if !is_of_the_address(&reason) {
@@ -77,8 +119,8 @@ impl Client {
                 }
                 self.after_failure(turn, target, peer.is_ready(), reason);
             }
-            Origin::Book { .. } | Origin::Seed(_) | Origin::Broadcast { .. } => {
-                let connected = peer.is_ready() || peer.handshake == Handshake::Broadcast;
+            Origin::Given(_) | Origin::Book { .. } | Origin::Seed(_) | Origin::Broadcast { .. } => {
+                let connected = peer.has_shaken_hands();
                 let purpose = peer.purpose();
                 let endpoint = peer.endpoint;
                 turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected, reason });
@@ -98,6 +140,7 @@ impl Client {
             Next::Dial(addr) => self.connect_given(turn, target, Endpoint::Address(addr)),
             Next::Wait(delay) => {
                 let endpoint = self.targets.endpoint(target).clone();
+                self.targets.failed(target, reason.clone());
                 let purpose = PeerPurpose::Configured;
                 turn.out.event(Event::PeerDisconnected { endpoint, purpose, connected, reason });
                 self.timers.set(Timer::Dial(target), turn.now.instant + delay);
@@ -110,6 +153,7 @@ impl Client {
         self.bytes_received += came as u64;
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.heard = turn.now.instant;
+        peer.bytes_received += came as u64;
         peer.pace.received(turn.now.instant, came);
         let mut input = Incoming::new(bytes);
         if let Err(reason) = self.open_up(turn, conn, &mut input) {
@@ -383,7 +427,8 @@ impl Client {
             turn.out.event(Event::FilterLeftOut { endpoint, block });
         }
         let no_block = serial.is_some_and(|serial| self.search.blocks.is_unanswered(conn, serial));
-        if unanswered.is_some() || no_block || (owes && pong == Pong::Behind) {
+        let no_filter = serial.is_some_and(|serial| self.filter_fetches.is_unanswered(conn, serial));
+        if unanswered.is_some() || no_block || no_filter || (owes && pong == Pong::Behind) {
             let delay = AFTER_SILENCE * (1 << peer.silences.min(5));
             peer.silences += 1;
             self.pass_over(turn, conn, delay.min(LONGEST_AFTER_SILENCE));
@@ -407,6 +452,7 @@ impl Client {
         self.filter_ranges.is_waiting_for(conn)
             || self.agreement.is_waiting_for(conn)
             || self.search.is_waiting_for(conn)
+            || self.filter_fetches.is_waiting_for(conn)
             || self.ranges.is_waiting_for(conn)
     }
 
@@ -429,6 +475,7 @@ impl Client {
         let late = self.search.release(conn);
         peer.expect_late_filters(late.filters);
         late.blocks.into_iter().for_each(|hash| peer.expect_late_block(hash));
+        self.release_filter_fetch(conn);
         self.release_filter_ranges(conn);
         self.release_agreement(conn);
     }

@@ -52,6 +52,8 @@ pub(super) struct Loading {
     posts: BTreeMap<u32, BlockHash>,
     pub(super) watched: BTreeMap<ScriptBuf, Watch>,
     pub(super) outpoints: BTreeMap<OutPoint, WatchedOutpoint>,
+    /// Whether the first rows of the journal have not come.
+    pub(super) is_first_told: bool,
     /// The block whose findings were told last.
     pub(super) told: Option<BlockId>,
     /// The lowest height of a finding that does not stand.
@@ -96,6 +98,7 @@ pub(super) enum Step {
     Watched,
     Outputs,
     Descriptors,
+    Told,
     Touches,
     Broadcasts,
     Addresses,
@@ -134,6 +137,7 @@ impl Loading {
             posts: BTreeMap::new(),
             watched: BTreeMap::new(),
             outpoints: BTreeMap::new(),
+            is_first_told: false,
             told: None,
             void: None,
             cached: BTreeMap::new(),
@@ -172,6 +176,7 @@ impl Client {
         self.synced = None;
         self.give_up_resolving();
         self.give_up_search(0, u32::MAX);
+        self.restart_fetch(0);
         self.forget_filter_header_source();
         self.checkpoints.forget_all();
         self.forget_agreement_from(0);
@@ -216,11 +221,16 @@ impl Client {
             Step::Outputs => self.take_outputs(turn, &mut loading, rows, more),
             Step::Descriptors => self.take_descriptors(turn, &mut loading, rows, more),
             Step::Touches => self.take_touches(turn, &mut loading, rows, more),
+            Step::Told => self.take_told(turn, &mut loading, rows, more),
             Step::Broadcasts => self.take_broadcasts(turn, &mut loading, rows, more),
             Step::Addresses | Step::Bans | Step::Anchors => self.take_nodes(turn, &mut loading, rows, more),
         };
         match went {
             Ok(Went::On) => self.phase = Phase::Loading(loading),
+            Ok(Went::Done) if step == Step::Told => {
+                self.load_from(turn, &mut loading, Step::Touches, record::TOUCH, Bound::Unbounded);
+                self.phase = Phase::Loading(loading);
+            }
             Ok(Went::Done) if step == Step::Touches => {
                 self.load_broadcasts(turn, &mut loading);
                 self.phase = Phase::Loading(loading);
@@ -240,6 +250,7 @@ impl Client {
 
     pub(super) fn fail(&mut self, turn: &mut Turn<'_>, failure: Failure) {
         turn.out.event(Event::Failed(failure));
+        self.refuse_requests(turn);
         self.stop(turn);
     }
 
@@ -477,7 +488,7 @@ impl Client {
 
     fn run(&mut self, turn: &mut Turn<'_>, loading: &Loading) {
         self.ranges = Ranges::new(&self.chain, self.known_blocks());
-        self.timers.set(super::Timer::StaleTip, turn.now.instant + self.config.stale_tip);
+        self.tip_is_fresh(turn);
         let tip = self.chain.tip();
         if let Some(what) = loading.repaired {
             turn.out.event(Event::Repaired { what, kept: tip });
@@ -495,12 +506,14 @@ impl Client {
             }
         } else {
             for endpoint in core::mem::take(&mut self.config.peers) {
-                self.add_peer(turn, endpoint);
+                if let Err(event) = self.add_peer(turn, endpoint) {
+                    turn.out.event(*event);
+                }
             }
             for target in self.targets.ids() {
                 self.dial(turn, target);
             }
-            self.begin_finding(turn);
+            self.resume_finding(turn);
             // A switch that was cut short, and has been finished by this start, had not taken back what lies above its fork.
             let fork = loading.head.last().map_or(tip.height, |fork| fork.height.min(tip.height));
             self.broadcasting.rewind(fork + 1, turn.now);
@@ -508,6 +521,8 @@ impl Client {
             self.begin_broadcasting(turn);
         }
         self.phase = Phase::Running;
+        self.go_on_if_ordered(turn, loading.again);
+        self.carry_out_early_commands(turn);
         if let Some(void) = loading.void {
             self.search.taking_back.begin(void);
         }
@@ -540,7 +555,7 @@ impl Client {
         from: Bound<&[u8]>,
     ) {
         let limit = match step {
-            Step::Touches | Step::MigrateTouches => TOUCH_PAGE,
+            Step::Touches | Step::MigrateTouches | Step::Told => TOUCH_PAGE,
             // One period, and what follows it.
             Step::MigrateHeaders => PERIOD + 1,
             Step::MigrateFilterHeaders => PERIOD,

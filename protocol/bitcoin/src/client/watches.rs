@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use andon_kernel::{BatchWriter, Instant};
 use bitcoin::{Amount, OutPoint, ScriptBuf, TxIn};
 
-use super::api::{BlockId, Touch, TouchKind};
+use super::api::{BlockId, RequestId, Touch, TouchKind};
 use super::descents::{Descended, Descent, Descents};
 use super::record;
 use super::shapes::Shapes;
@@ -86,6 +86,8 @@ pub(super) struct WatchedOutpoint {
 pub(super) struct SpendSearch {
     pub(super) outpoint: OutPoint,
     pub(super) script: ScriptBuf,
+    /// By which the application knows it.
+    pub(super) request: Option<RequestId>,
     group: GroupId,
 }
 
@@ -206,6 +208,13 @@ impl Watches {
             return None;
         }
         self.groups.iter().find(|group| group.members > 0).map(|group| group.next)
+    }
+
+    /// The same, of what is durable, and was told.
+    pub(super) fn told_below(&self) -> Option<u32> {
+        self.checked_below()?;
+        let stored = self.groups.iter().filter(|group| group.members > 0);
+        stored.map(|group| group.durable.min(group.next)).min()
     }
 
     /// Whether anything in a group is stored.
@@ -432,8 +441,14 @@ impl Watches {
     }
 
     /// Searches for the spending of an output in a group.
-    pub(super) fn search_spend(&mut self, group: GroupId, outpoint: OutPoint, script: ScriptBuf) {
-        self.spends.push(SpendSearch { outpoint, script, group });
+    pub(super) fn search_spend(
+        &mut self,
+        group: GroupId,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        request: Option<RequestId>,
+    ) {
+        self.spends.push(SpendSearch { outpoint, script, request, group });
         self.change(group);
     }
 

@@ -8,7 +8,7 @@ use andon_kernel::Ticket;
 use bitcoin::block::Header;
 use bitcoin::{OutPoint, ScriptBuf};
 
-use super::api::{Birthday, Event, WatchedOutput};
+use super::api::{Birthday, Event, RequestId, WatchedOutput};
 use super::descriptors::{Descriptor, Lookahead};
 use super::taking_back::TakingBack;
 use super::watches::{GroupId, Origin, Watch, WatchedOutpoint};
@@ -63,7 +63,7 @@ impl Client {
             // What it gives up is asked for once more.
             self.settle(turn, true);
         }
-        while let Some(order) = self.search.orders.front() {
+        while let Some((_, order)) = self.search.orders.front() {
             if order.is_for_scripts() && self.config.newest_first && !self.headers_are_current() {
                 // The newest are not known yet.
                 return;
@@ -79,14 +79,15 @@ impl Client {
                 return;
             };
             self.search.dating = None;
-            let Some(order) = self.search.orders.pop_front() else { return };
+            let Some((request, order)) = self.search.orders.pop_front() else { return };
+            let is_search = matches!(order, WatchOrder::FindSpend { .. });
             match order {
                 WatchOrder::Scripts { scripts, only, .. } => self.watch_scripts(turn, scripts, from, only),
                 WatchOrder::Outputs { outputs, .. } => self.watch_outputs(turn, outputs, from),
                 WatchOrder::Unwatch { scripts, outputs } => self.unwatch(turn, &scripts, &outputs),
                 WatchOrder::Rescan { .. } => self.rescan(turn, from),
                 WatchOrder::FindSpend { outpoint, script, .. } => {
-                    self.find_spend(turn, outpoint, script, from);
+                    self.find_spend(turn, outpoint, script, from, request);
                 }
                 WatchOrder::Descriptors { descriptors, lookahead, only, .. } => {
                     self.watch_descriptors(turn, descriptors, from, lookahead, only);
@@ -94,6 +95,9 @@ impl Client {
                 WatchOrder::UnwatchDescriptors { descriptors } => {
                     self.unwatch_descriptors(turn, &descriptors);
                 }
+            }
+            if !is_search {
+                self.done(turn, request);
             }
             self.arrange_groups(turn);
             if self.search.taking_back != TakingBack::No {
@@ -111,7 +115,9 @@ impl Client {
         }
         let tip = self.chain.tip_height();
         let low = self.chain.start().height();
-        let mut dating = self.search.dating.unwrap_or(Dating { ticket: None, time, low, high: tip });
+        // One of an order that was given up is of no use.
+        let dating = self.search.dating.filter(|dating| dating.time == time);
+        let mut dating = dating.unwrap_or(Dating { ticket: None, time, low, high: tip });
         dating.high = dating.high.min(tip);
         while dating.ticket.is_none() && dating.low < dating.high {
             let middle = dating.middle();
@@ -327,10 +333,17 @@ impl Client {
         self.watched(turn, lowest, true, true, &moved.0, &moved.1);
     }
 
-    fn find_spend(&mut self, turn: &mut Turn<'_>, outpoint: OutPoint, script: ScriptBuf, from: u32) {
+    fn find_spend(
+        &mut self,
+        turn: &mut Turn<'_>,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from: u32,
+        request: Option<RequestId>,
+    ) {
         let from = self.first_searched(turn, from);
         let group = self.begin_group(from);
-        self.search.watches.search_spend(group, outpoint, script);
+        self.search.watches.search_spend(group, outpoint, script, request);
     }
 }
 

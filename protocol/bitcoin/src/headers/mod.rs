@@ -25,6 +25,7 @@ use bitcoin::BlockHash;
 
 /// A block by height and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct BlockId {
     /// Blocks before it.
     pub height: u32,

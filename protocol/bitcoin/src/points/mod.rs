@@ -38,6 +38,7 @@ pub const TIME_MARGIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A block with which a client can begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub struct StartPoint {
     /// The block's height. In those that are compiled in a difficulty period begins there, so that the rules for
     /// difficulty need nothing that lies below.

@@ -10,7 +10,7 @@ use andon_kernel::{ConnId, Disconnect};
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Block, BlockHash, Network, Transaction, Txid};
 
-use super::ChainError;
+use super::{Chain, ChainError};
 use crate::transport::{TransportError, TransportVersion};
 use crate::wire::NodeAddress;
 
@@ -91,6 +91,8 @@ pub enum Command {
     AddTransaction(Transaction),
     /// Add blocks after the tip, and announce them.
     Extend(Vec<Block>),
+    /// Serve what a copy of the chain has become, and announce it. Many servers that follow one chain share it.
+    Follow(Chain),
     /// Replace the blocks above a height by a branch that has more work, and announce it.
     Reorganise {
         /// The last block that stays.

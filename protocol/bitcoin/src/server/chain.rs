@@ -18,9 +18,15 @@ use bitcoin::{Block, BlockHash, FilterHash, FilterHeader, OutPoint, ScriptBuf, W
 use super::limits::{SPACING, STALE_AGE_LIMIT};
 use crate::filter::{self, MissingPrevout};
 
-/// Blocks from a genesis block on, ready to be served. Copies share the blocks.
+/// Blocks from a genesis block on, ready to be served. Copies share everything until one of them changes, and the blocks for
+/// ever.
 #[derive(Clone, Debug)]
 pub struct Chain {
+    state: Arc<State>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
     /// Each block that was ever in the best chain, in the order in which they came.
     blocks: Vec<Arc<Served>>,
     by_hash: BTreeMap<BlockHash, BlockIndex>,
@@ -71,21 +77,15 @@ impl Chain {
     pub fn with_filters(
         blocks: impl IntoIterator<Item = (Block, Option<Vec<u8>>)>,
     ) -> Result<Self, ChainError> {
-        let mut chain = Self {
-            blocks: Vec::new(),
-            by_hash: BTreeMap::new(),
-            best: Vec::new(),
-            spent: Vec::new(),
-            unspent: BTreeMap::new(),
-        };
+        let mut chain = Self { state: Arc::default() };
         for (block, filter) in blocks {
-            let parent = chain.best.last().map_or(BlockHash::all_zeros(), |&tip| chain.block(tip).hash);
+            let parent = chain.state.best.last().map_or(BlockHash::all_zeros(), |&tip| chain.block(tip).hash);
             if block.header.prev_blockhash != parent {
                 return Err(ChainError::NotConnected(block.block_hash()));
             }
             chain.connect(&block, filter)?;
         }
-        if chain.best.is_empty() { Err(ChainError::NoBlocks) } else { Ok(chain) }
+        if chain.state.best.is_empty() { Err(ChainError::NoBlocks) } else { Ok(chain) }
     }
 
     /// Adds blocks after the tip: all or, if one can't be, none.
@@ -102,7 +102,7 @@ impl Chain {
     /// # Errors
     /// As [`new`](Self::new), and if the chain is not that high, or the new branch has no more work than the old one.
     pub fn reorganise(&mut self, fork_height: u32, blocks: &[Block]) -> Result<(), ChainError> {
-        let Some(&fork) = self.best.get(fork_height as usize) else {
+        let Some(&fork) = self.state.best.get(fork_height as usize) else {
             return Err(ChainError::NoFork(fork_height));
         };
         if blocks.is_empty() {
@@ -121,7 +121,7 @@ impl Chain {
             return Err(ChainError::LessWork);
         }
 
-        let old: Vec<BlockIndex> = self.best[fork_height as usize + 1..].to_vec();
+        let old: Vec<BlockIndex> = self.state.best[fork_height as usize + 1..].to_vec();
         self.disconnect_above(fork_height);
         for block in blocks {
             if let Err(error) = self.connect(block, None) {
@@ -136,9 +136,30 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes over what `later`, a copy of this chain, has become, and gives the last height at which the two agree. Costs
+    /// nothing: that copy is shared.
+    ///
+    /// # Errors
+    /// If `later` is no later copy of this chain, or has no more work.
+    pub fn follow(&mut self, later: &Self) -> Result<u32, ChainError> {
+        // Blocks are only ever added, so the same one at the same place means that all before it are the same.
+        let newest = self.state.blocks.len() - 1;
+        let is_copy = |block: &Arc<Served>| Arc::ptr_eq(block, &self.state.blocks[newest]);
+        if !later.state.blocks.get(newest).is_some_and(is_copy) {
+            return Err(ChainError::NotACopy);
+        }
+        if later.block(later.tip_index()).work <= self.block(self.tip_index()).work {
+            return Err(ChainError::LessWork);
+        }
+        let both = self.state.best.iter().zip(&later.state.best);
+        let fork_height = both.take_while(|(mine, other)| mine == other).count() - 1;
+        self.state = later.state.clone();
+        Ok(fork_height as u32)
+    }
+
     /// Blocks before the tip.
     pub fn height(&self) -> u32 {
-        (self.best.len() - 1) as u32
+        (self.state.best.len() - 1) as u32
     }
 
     /// The hash of the tip.
@@ -158,23 +179,23 @@ impl Chain {
 
     /// Whether the best chain has this output and has not spent it.
     pub(super) fn is_unspent(&self, outpoint: &OutPoint) -> bool {
-        self.unspent.contains_key(outpoint)
+        self.state.unspent.contains_key(outpoint)
     }
 
     pub(super) fn tip_index(&self) -> BlockIndex {
-        *self.best.last().expect("a chain has a genesis block")
+        *self.state.best.last().expect("a chain has a genesis block")
     }
 
     pub(super) fn at(&self, height: u32) -> Option<BlockIndex> {
-        self.best.get(height as usize).copied()
+        self.state.best.get(height as usize).copied()
     }
 
     pub(super) fn find(&self, hash: &BlockHash) -> Option<BlockIndex> {
-        self.by_hash.get(hash).copied()
+        self.state.by_hash.get(hash).copied()
     }
 
     pub(super) fn block(&self, index: BlockIndex) -> &Served {
-        &self.blocks[index.0 as usize]
+        &self.state.blocks[index.0 as usize]
     }
 
     pub(super) fn parent(&self, index: BlockIndex) -> Option<BlockIndex> {
@@ -221,19 +242,20 @@ impl Chain {
     /// Adds a block that follows the tip, with this filter or its own.
     fn connect(&mut self, block: &Block, filter: Option<Vec<u8>>) -> Result<(), ChainError> {
         let mut spent = Vec::new();
+        let state = Arc::make_mut(&mut self.state);
         for (position, transaction) in block.txdata.iter().enumerate() {
             // The first is the coinbase: its input spends nothing.
             for input in transaction.input.iter().filter(|_| position > 0) {
                 let outpoint = input.previous_output;
-                let Some(script) = self.unspent.remove(&outpoint) else {
-                    self.restore(block, spent);
+                let Some(script) = state.unspent.remove(&outpoint) else {
+                    state.restore(block, spent);
                     return Err(ChainError::MissingPrevout(MissingPrevout(outpoint)));
                 };
                 spent.push((outpoint, script));
             }
             let txid = transaction.compute_txid();
             for (output, number) in transaction.output.iter().zip(0..) {
-                self.unspent.insert(OutPoint::new(txid, number), output.script_pubkey.clone());
+                state.unspent.insert(OutPoint::new(txid, number), output.script_pubkey.clone());
             }
         }
 
@@ -248,42 +270,49 @@ impl Chain {
                 self.insert(block, hash, filter)
             }
         };
-        self.best.push(index);
-        self.spent.push(spent);
+        let state = Arc::make_mut(&mut self.state);
+        state.best.push(index);
+        state.spent.push(spent);
         Ok(())
     }
 
     fn insert(&mut self, block: &Block, hash: BlockHash, filter: Vec<u8>) -> BlockIndex {
-        let index = BlockIndex(u32::try_from(self.blocks.len()).expect("there are fewer than 2^32 blocks"));
-        let parent = self.best.last().map(|&parent| self.block(parent));
+        let index =
+            BlockIndex(u32::try_from(self.state.blocks.len()).expect("there are fewer than 2^32 blocks"));
+        let parent = self.state.best.last().map(|&parent| self.block(parent));
         let filter_hash = filter::hash(&filter);
         let previous = parent.map_or(FilterHeader::all_zeros(), |parent| parent.filter_header);
         let inputs = block.txdata.iter().flat_map(|transaction| &transaction.input);
-        self.blocks.push(Arc::new(Served {
+        let served = Arc::new(Served {
             hash,
             header: block.header,
             height: parent.map_or(0, |parent| parent.height + 1),
-            parent: self.best.last().copied().unwrap_or(index),
+            parent: self.state.best.last().copied().unwrap_or(index),
             work: parent.map_or(0, |parent| parent.work).saturating_add(proof(&block.header)),
             bytes: serialize(block).into(),
             has_witness: inputs.into_iter().any(|input| !input.witness.is_empty()),
             filter: filter.into(),
             filter_hash,
             filter_header: filter::header(filter_hash, previous),
-        }));
-        self.by_hash.insert(hash, index);
+        });
+        let state = Arc::make_mut(&mut self.state);
+        state.blocks.push(served);
+        state.by_hash.insert(hash, index);
         index
     }
 
     fn disconnect_above(&mut self, height: u32) {
         while self.height() > height {
             let block = self.block(self.tip_index()).read();
-            let spent = self.spent.pop().expect("each block of the best chain has one");
-            self.best.pop();
-            self.restore(&block, spent);
+            let state = Arc::make_mut(&mut self.state);
+            let spent = state.spent.pop().expect("each block of the best chain has one");
+            state.best.pop();
+            state.restore(&block, spent);
         }
     }
+}
 
+impl State {
     /// Puts back what a block spent, and takes out what it created.
     fn restore(&mut self, block: &Block, spent: Vec<(OutPoint, ScriptBuf)>) {
         self.unspent.extend(spent);
@@ -338,6 +367,8 @@ pub enum ChainError {
     NoBlocks,
     /// The chain is not as high as the fork.
     NoFork(u32),
+    /// What is to be followed is no later copy of the chain.
+    NotACopy,
     /// This block does not follow the one before it.
     NotConnected(BlockHash),
 }
@@ -348,6 +379,7 @@ impl fmt::Display for ChainError {
             Self::LessWork => f.write_str("the new branch has no more work than the old one"),
             Self::MissingPrevout(missing) => missing.fmt(f),
             Self::NoBlocks => f.write_str("there is no block"),
+            Self::NotACopy => f.write_str("it is no later copy of the chain"),
             Self::NoFork(height) => write!(f, "the chain has no block at height {height}"),
             Self::NotConnected(hash) => write!(f, "block {hash} does not follow the one before it"),
         }

@@ -36,7 +36,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::{Block, Transaction, Txid};
 
 use andon_kernel::{ConnId, Input, Instant, Link, Machine, Now, Outbox, Rng, Timers};
 
@@ -144,7 +144,7 @@ impl Server {
     }
 
     fn command(&mut self, now: Now, command: Command, out: &mut Outbox<Event>) {
-        let (fork_height, blocks) = match command {
+        let changed = match command {
             Command::AddAddresses(addresses) => {
                 if !self.shared.addresses.add(addresses) {
                     out.event(Event::Rejected(Rejection::TooManyAddresses));
@@ -152,14 +152,15 @@ impl Server {
                 return;
             }
             Command::AddTransaction(transaction) => return self.add_transaction(now, transaction, out),
-            Command::Extend(blocks) => (self.shared.chain.height(), blocks),
-            Command::Reorganise { fork_height, blocks } => (fork_height, blocks),
+            Command::Extend(blocks) => self.reorganise(self.shared.chain.height(), blocks),
+            Command::Reorganise { fork_height, blocks } => self.reorganise(fork_height, blocks),
+            Command::Follow(later) => self.follow(&later),
+        };
+        let (fork_height, blocks) = match changed {
+            Ok(changed) => changed,
+            Err(error) => return out.event(Event::Rejected(Rejection::Blocks(error))),
         };
         let Shared { chain, relay, config, .. } = &mut self.shared;
-        if let Err(error) = chain.reorganise(fork_height, &blocks) {
-            out.event(Event::Rejected(Rejection::Blocks(error)));
-            return;
-        }
         out.event(Event::ChainChanged { height: chain.height(), tip: chain.tip() });
         let Change { gone, kept } = relay.pool.chain_changed(&blocks, chain, config.mempool_bytes);
         self.peers.values_mut().for_each(|peer| peer.relay.forget(&gone));
@@ -168,6 +169,18 @@ impl Server {
         for conn in self.conns() {
             self.run(now, conn, out, |session| session.hear(&news));
         }
+    }
+
+    /// Gives the fork's height and the blocks above it.
+    fn reorganise(&mut self, fork_height: u32, blocks: Vec<Block>) -> Result<(u32, Vec<Block>), ChainError> {
+        self.shared.chain.reorganise(fork_height, &blocks).map(|()| (fork_height, blocks))
+    }
+
+    fn follow(&mut self, later: &Chain) -> Result<(u32, Vec<Block>), ChainError> {
+        let chain = &mut self.shared.chain;
+        let fork_height = chain.follow(later)?;
+        let above = (fork_height + 1..=chain.height()).filter_map(|height| chain.at(height));
+        Ok((fork_height, above.map(|index| chain.block(index).read()).collect()))
     }
 
     fn add_transaction(&mut self, now: Now, transaction: Transaction, out: &mut Outbox<Event>) {

@@ -25,6 +25,7 @@ pub struct NodeAddress {
 
 /// A network address of one of the kinds of BIP155.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub enum Host {
     /// IPv4 or IPv6.
     Ip(IpAddr),

@@ -263,6 +263,11 @@ impl Lab {
         }
     }
 
+    /// When the client wakes by itself, if it does.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.shell.as_ref().and_then(Shell::deadline)
+    }
+
     /// The rows of a space.
     pub(crate) fn rows(&self, space: &'static str) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.store().rows(Space::new(space)).map(|(key, value)| (key.into(), value.into())).collect()

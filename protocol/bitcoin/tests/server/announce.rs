@@ -44,22 +44,57 @@ fn new_blocks_come_as_headers_or_as_an_inv() {
 
 #[test]
 fn a_reorganisation_comes_as_headers_or_as_an_inv() {
-    for (fork_height, count, expected) in [
+    let cases = [
         (19, 2, "headers b20 to b21"),
         (17, 4, "headers b18 to b21"),
         (13, 8, "headers b14 to b21"),
         (10, 11, "inv block b21"),
-    ] {
+    ];
+    for ((fork_height, count, expected), follows) in
+        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
+    {
         let (mut table, conn) = table(true, true);
         let blocks = branch(table.hash(fork_height), fork_height + 1, count, 5);
         table.name("b", fork_height + 1, &blocks);
-        let command = Command::Reorganise { fork_height, blocks };
+        let command = if follows {
+            let mut later = table.chain().clone();
+            later.reorganise(fork_height, &blocks).unwrap();
+            Command::Follow(later)
+        } else {
+            Command::Reorganise { fork_height, blocks }
+        };
         assert_eq!(table.command(command), ["tip 21", expected]);
 
         // The peer's tip is on a branch that was left: its locator leads back to the fork.
         let old = [common::blocks(21)[20].block_hash(), table.hash(fork_height)];
         let answer = format!("headers b{} to b21", fork_height + 1);
         assert_eq!(table.ask(conn, &get_headers(&old, zero())), [answer]);
+    }
+}
+
+/// Of a chain that others share, a server sees what it follows and nothing else.
+#[test]
+fn a_copy_is_followed_when_told_to_and_no_other_chain_is() {
+    let (mut table, _) = table(true, true);
+    let before = table.chain().clone();
+    let mut later = before.clone();
+    later.extend(&branch(table.hash(20), 21, 2, 0)).unwrap();
+    assert_eq!((table.chain().height(), before.height(), later.height()), (20, 20, 22));
+    table.name("", 21, &branch(table.hash(20), 21, 2, 0));
+    assert_eq!(table.command(Command::Follow(later.clone())), ["tip 22", "headers 21 to 22"]);
+    assert_eq!(table.chain().tip(), later.tip());
+    // The same once more, an earlier one, one that went another way, and one that is equal but no copy.
+    let mut apart = before.clone();
+    apart.extend(&branch(table.hash(20), 21, 3, 7)).unwrap();
+    let equal = [common::blocks(21), branch(table.hash(20), 21, 3, 0)].concat();
+    let equal = andon_bitcoin::server::Chain::new(equal).unwrap();
+    for (other, expected) in [
+        (later, "the new branch has no more work than the old one"),
+        (before, "it is no later copy of the chain"),
+        (apart, "it is no later copy of the chain"),
+        (equal, "it is no later copy of the chain"),
+    ] {
+        assert_eq!(table.command(Command::Follow(other)), [format!("rejected: {expected}")]);
     }
 }
 
