@@ -1,0 +1,344 @@
+//! Bytes on their way: from a sender's queue to its socket, over the line, and to whoever takes them.
+
+use andon_kernel::{ConnId, Disconnect};
+
+use super::network::{Happening, Network, SEND_LIMIT};
+use super::node::NodeId;
+use super::pipe::{Carried, EndRef, Segment, State};
+use super::site::carried;
+
+/// What a socket takes that the line does not.
+pub(super) const SOCKET: usize = 256 * 1024;
+/// What is delivered at once, as a driver reads.
+const READ: usize = 64 * 1024;
+/// Buffers that are kept to be used again.
+const KEPT_BUFFERS: usize = 1024;
+
+impl Network {
+    /// Takes bytes that may go out with those before and behind them.
+    pub(super) fn gather(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) {
+        // Nothing is no piece of anything: it would come as nothing.
+        if bytes.is_empty() {
+            return;
+        }
+        if self.gathered_for != Some(conn) {
+            self.send_gathered(node);
+            self.gathered_for = Some(conn);
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    pub(super) fn send_gathered(&mut self, node: NodeId) {
+        let Some(conn) = self.gathered_for.take() else { return };
+        let mut bytes = core::mem::take(&mut self.gathered);
+        if let Some(end) = self.sender(node, conn, bytes.len()) {
+            match self.links.pieces {
+                None if bytes.len() <= READ => {
+                    self.queue_up(end.other(), bytes);
+                    bytes = self.pool.pop().unwrap_or_default();
+                }
+                _ => self.queue_pieces(end.other(), &bytes),
+            }
+            self.sent(node, end);
+        }
+        bytes.clear();
+        bytes.shrink_to(READ);
+        self.gathered = bytes;
+    }
+
+    /// The end from which a node can send so many bytes that reach somebody.
+    fn sender(&mut self, node: NodeId, conn: ConnId, bytes: usize) -> Option<EndRef> {
+        let end = self.sites[node.index()].end(conn)?;
+        let pipe = self.pipes.get(end)?;
+        let mine = &mut pipe.ends[end.side()];
+        if mine.state != State::Open || mine.is_shut {
+            return None;
+        }
+        // A write to a connection that was broken off fails, whether its end could be read or not.
+        if let Some(reason) = mine.incoming.came.filter(|_| mine.incoming.is_broken()) {
+            self.conclude(end, reason);
+            return None;
+        }
+        self.counts.bytes += bytes as u64;
+        if pipe.ends[end.other().side()].state == State::Vanished {
+            self.lost(end);
+            return None;
+        }
+        Some(end)
+    }
+
+    fn queue_up(&mut self, end: EndRef, bytes: Vec<u8>) {
+        let Some(receiver) = self.pipes.end(end) else { return };
+        let flow = &mut receiver.incoming;
+        if flow.backlog.is_empty()
+            && flow.end.is_none()
+            && flow.has_room(bytes.len())
+            && !self.is_divided(end)
+        {
+            return self.transmit(end, Carried::Bytes(bytes));
+        }
+        if let Some(receiver) = self.pipes.end(end) {
+            receiver.incoming.backlog_bytes += bytes.len();
+            receiver.incoming.backlog.push_back(bytes);
+        }
+    }
+
+    fn queue_pieces(&mut self, end: EndRef, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let length = match self.links.pieces {
+                Some(most) => self.stream.within(1..=u64::from(most.max(1))) as usize,
+                None => READ,
+            };
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            let mut buffer = self.pool.pop().unwrap_or_default();
+            buffer.extend_from_slice(piece);
+            self.queue_up(end, buffer);
+            rest = after;
+        }
+    }
+
+    /// What was sent from `end` has gone to its socket, or waits for it.
+    fn sent(&mut self, node: NodeId, end: EndRef) {
+        let other = end.other();
+        if self.pipes.end(other).is_none_or(|receiver| receiver.incoming.backlog.is_empty()) {
+            return;
+        }
+        self.pump(other);
+        let waits = self.pipes.end(other).map_or(0, |receiver| receiver.incoming.backlog_bytes);
+        if waits > SOCKET + self.sites[node.index()].place.limits.send_queue {
+            self.conclude(end, Disconnect::SendQueueFull);
+            self.hang_up(end);
+        }
+    }
+
+    /// The other side vanished: what is sent there finds nobody, which is found out in a round trip if there is somebody to say so.
+    fn lost(&mut self, end: EndRef) {
+        let is_divided = self.is_divided(end);
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let (mine, other) = (pipe.ends[end.side()].node, &mut pipe.ends[end.other().side()]);
+        // Who closed in order has told so, and that is on its way.
+        let tells = other.state != State::Vanished && !is_divided;
+        if tells || core::mem::replace(&mut other.incoming.is_stuck, true) {
+            return;
+        }
+        let other = other.node;
+        let site = self.sites.get(other.index());
+        let answers = site.is_some_and(|site| site.is_up) && !is_divided;
+        let (after, reason) = if answers {
+            (2 * self.latency(mine, other), Disconnect::Reset)
+        } else {
+            (SEND_LIMIT.as_nanos() as u64, Disconnect::TimedOut)
+        };
+        self.queue.push(self.now.plus(after), Happening::Ended(end, reason));
+    }
+
+    /// Puts on the line towards `end` what it takes.
+    pub(super) fn pump(&mut self, end: EndRef) {
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let (sender, receiver) = (pipe.ends[end.other().side()].node, pipe.ends[end.side()].node);
+        if sender.0 == u32::MAX {
+            return;
+        }
+        if self.are_apart(sender, receiver) {
+            self.stick(end);
+            return;
+        }
+        loop {
+            let Some(pipe) = self.pipes.get(end) else { return };
+            let flow = &mut pipe.ends[end.side()].incoming;
+            flow.is_stuck = false;
+            let what = if let Some(bytes) = flow.backlog.front() {
+                if !flow.has_room(bytes.len()) {
+                    break;
+                }
+                let Some(bytes) = flow.backlog.pop_front() else { break };
+                flow.backlog_bytes -= bytes.len();
+                Carried::Bytes(bytes)
+            } else if let Some(reason) = flow.end.take() {
+                Carried::End(reason)
+            } else {
+                break;
+            };
+            self.transmit(end, what);
+        }
+        self.handed_over(end);
+    }
+
+    /// Puts something on the line towards `end`, behind all that is there.
+    fn transmit(&mut self, end: EndRef, what: Carried) {
+        let latency = self.latency_of(end);
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let size = match &what {
+            Carried::Bytes(bytes) => bytes.len(),
+            Carried::End(_) => 0,
+        };
+        let site = &mut self.sites[pipe.ends[end.other().side()].node.index()];
+        let left = carried(self.now, &mut site.up_free, site.place.bandwidth.0, size);
+        let delay = self.links.delay(latency, size, &mut self.stream);
+        let sequence = self.queue.sequence();
+        let flow = &mut pipe.ends[end.side()].incoming;
+        flow.window += size;
+        flow.last = flow.last.max(left.plus(latency + delay));
+        flow.wire.push(Segment { at: flow.last, sequence, what, is_in: false });
+        if !core::mem::replace(&mut flow.is_arriving, true) {
+            self.queue.push_in_place(flow.last, sequence, Happening::Arrived(end));
+        }
+    }
+
+    /// Tells the sender that everything has gone to the socket, if it asked and it has.
+    pub(super) fn handed_over(&mut self, end: EndRef) {
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let flow = &mut pipe.ends[end.side()].incoming;
+        if flow.backlog_bytes <= SOCKET {
+            for _ in 0..core::mem::take(&mut flow.flushes) {
+                self.queue.push(self.now, Happening::Drained(end.other()));
+            }
+        }
+        self.settle(end.other());
+    }
+
+    /// Something has come to `end`. Gives what its node is told.
+    pub(super) fn arrived(&mut self, end: EndRef) -> Option<Arrival> {
+        let now = self.now;
+        let pipe = self.pipes.get(end)?;
+        let receiver = &mut pipe.ends[end.side()];
+        let node = receiver.node;
+        let rate = self.sites.get(node.index()).map_or(0, |site| site.place.bandwidth.1);
+        let segment = receiver.incoming.wire.first()?;
+        if rate > 0 && !core::mem::replace(&mut segment.is_in, true) {
+            let size = match &segment.what {
+                Carried::Bytes(bytes) => bytes.len(),
+                Carried::End(_) => 0,
+            };
+            let through = carried(now, &mut self.sites[node.index()].down_free, rate, size);
+            if through > now {
+                segment.at = through;
+                self.queue.push(through, Happening::Arrived(end));
+                return None;
+            }
+        }
+        let segment = receiver.incoming.wire.pop()?;
+        match receiver.incoming.wire.first() {
+            Some(next) => self.queue.push_in_place(next.at.max(now), next.sequence, Happening::Arrived(end)),
+            None => receiver.incoming.is_arriving = false,
+        }
+        let bytes = match segment.what {
+            Carried::Bytes(bytes) => bytes,
+            Carried::End(reason) => {
+                self.end_came(end, reason);
+                return None;
+            }
+        };
+        let (state, conn) = (receiver.state, receiver.conn);
+        let flow = &mut receiver.incoming;
+        let takes = state == State::Open && !flow.is_paused && flow.held.is_empty();
+        if state.is_live() && !(takes && self.sites[node.index()].reads) {
+            flow.held.push_back(bytes);
+            return None;
+        }
+        flow.window -= bytes.len();
+        let waits = !flow.backlog.is_empty();
+        match state {
+            State::Dialling | State::Waiting | State::Open => {
+                if waits {
+                    self.pump(end);
+                }
+                return Some(Arrival { node, conn, bytes });
+            }
+            // Thrown away, so that the other side gets through with what it sends, and then closes.
+            State::Lingering => {
+                if waits {
+                    self.pump(end);
+                }
+            }
+            State::Closing | State::Gone => self.answer_with_reset(end),
+            State::Vanished => self.lost(end.other()),
+        }
+        self.give_back(bytes);
+        None
+    }
+
+    /// The next of what was held back for `end`. Gives what its node is told.
+    pub(super) fn released(&mut self, end: EndRef) -> Option<Arrival> {
+        let receiver = self.pipes.end(end)?;
+        let (node, conn, state) = (receiver.node, receiver.conn, receiver.state);
+        let flow = &mut receiver.incoming;
+        flow.is_releasing = false;
+        if flow.is_paused || state != State::Open || !self.sites[node.index()].reads {
+            return None;
+        }
+        let bytes = flow.held.pop_front()?;
+        flow.window -= bytes.len();
+        if !flow.held.is_empty() {
+            flow.is_releasing = true;
+            self.queue.push(self.now, Happening::Release(end));
+        }
+        self.pump(end);
+        self.tell_end(end);
+        Some(Arrival { node, conn, bytes })
+    }
+
+    /// What was held back for `end` may go on.
+    pub(super) fn release(&mut self, end: EndRef) {
+        let Some(receiver) = self.pipes.end(end) else { return };
+        if receiver.incoming.held.is_empty() {
+            self.tell_end(end);
+        } else if !core::mem::replace(&mut receiver.incoming.is_releasing, true) {
+            self.queue.push(self.now, Happening::Release(end));
+        }
+    }
+
+    /// How much a node takes of what comes before the other side waits.
+    pub(super) fn set_window(&mut self, node: NodeId, conn: ConnId, most: usize) {
+        let end = self.sites[node.index()].end(conn);
+        if let Some(mine) = end.and_then(|end| self.pipes.end(end)) {
+            mine.incoming.most = most;
+        }
+    }
+
+    /// How many bytes a connection's socket takes now.
+    pub(super) fn room(&mut self, node: NodeId, conn: ConnId) -> usize {
+        let Some(end) = self.sites[node.index()].end(conn) else { return 0 };
+        if !self.pipes.end(end).is_some_and(|mine| mine.state == State::Open && !mine.is_shut) {
+            return 0;
+        }
+        self.pipes.end(end.other()).map_or(0, |other| SOCKET.saturating_sub(other.incoming.backlog_bytes))
+    }
+
+    pub(super) fn give_back(&mut self, mut bytes: Vec<u8>) {
+        if self.pool.len() < KEPT_BUFFERS && bytes.capacity() <= READ {
+            bytes.clear();
+            self.pool.push(bytes);
+        }
+    }
+
+    pub(super) fn pause(&mut self, node: NodeId, conn: ConnId, paused: bool) {
+        let Some(end) = self.sites[node.index()].end(conn) else { return };
+        if let Some(mine) = self.pipes.end(end) {
+            mine.incoming.is_paused = paused;
+        }
+        if !paused {
+            self.release(end);
+        }
+    }
+
+    pub(super) fn flush(&mut self, node: NodeId, conn: ConnId) {
+        let Some(end) = self.sites[node.index()].end(conn) else { return };
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let mine = &pipe.ends[end.side()];
+        if mine.state != State::Open || mine.incoming.is_broken() {
+            return;
+        }
+        pipe.ends[end.other().side()].incoming.flushes += 1;
+        self.handed_over(end.other());
+    }
+}
+
+/// Bytes for a node.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) node: NodeId,
+    pub(super) conn: ConnId,
+    pub(super) bytes: Vec<u8>,
+}

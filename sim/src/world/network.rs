@@ -1,0 +1,498 @@
+//! The network: dials, datagrams, names. Bytes on their way are in [`bytes`](super::bytes), ends of connections in [`ends`](super::ends).
+//!
+//! Connections have TCP's semantics: bytes arrive in order or not at all, what is lost comes later, a dial is accepted, refused or
+//! not answered, an end is told or never heard of.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use andon_kernel::{ConnId, Disconnect, Link, Ticket};
+
+use super::digest::Digest;
+use super::links::Links;
+use super::names::Names;
+use super::node::{NodeId, NodeInput};
+use super::pipe::{EndRef, Pipes, State};
+use super::queue::Queue;
+use super::site::{Reach, Site, carried};
+use super::time::Time;
+use super::trace::{Trace, Traced};
+use crate::random::Stream;
+
+/// Everything between the nodes.
+pub struct Network {
+    pub(super) seed: u64,
+    pub(super) now: Time,
+    pub(super) queue: Queue<Happening>,
+    pub(super) sites: Vec<Site>,
+    pub(super) by_address: BTreeMap<SocketAddr, NodeId>,
+    pub(super) pipes: Pipes,
+    pub(super) digest: Digest,
+    pub(super) names: Names,
+    pub(super) trace: Option<Box<dyn Trace>>,
+    pub(super) counts: Counts,
+    pub(super) links: Links,
+    /// Counts how often the links may have been changed.
+    links_edition: u32,
+    /// Whether the network was ever divided.
+    pub(super) has_islands: bool,
+    /// Where a dial to nobody's address leads.
+    pub(super) nowhere: Reach,
+    pub(super) stream: Stream,
+    /// What a node has sent in this turn and may go on sending.
+    pub(super) gathered: Vec<u8>,
+    pub(super) gathered_for: Option<ConnId>,
+    pub(super) pool: Vec<Vec<u8>>,
+    datagrams: Slots<Datagram>,
+    look_ups: Slots<LookUp>,
+    datagrams_are_bad: bool,
+}
+
+/// What has happened in a world so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Inputs that nodes were given.
+    pub events: u64,
+    /// Dials.
+    pub dials: u64,
+    /// Bytes sent over connections.
+    pub bytes: u64,
+    /// Datagrams that were lost.
+    pub datagrams_lost: u64,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening {
+    Start(NodeId, u32),
+    Wake(NodeId),
+    Due(NodeId, u32),
+    /// A dial has come to where it leads.
+    Opening(EndRef),
+    /// The node there is told of it.
+    Accepted(EndRef),
+    /// Who dialled learns that it was let in.
+    Opened(EndRef),
+    /// Bytes, or the end, have come.
+    Arrived(EndRef),
+    /// Bytes that were held back go on.
+    Release(EndRef),
+    Drained(EndRef),
+    /// The node is told that the other side has closed its half.
+    HalfClosed(EndRef),
+    /// The node is told that it is over.
+    Ended(EndRef, Disconnect),
+    /// A connection that its node has closed has had its time.
+    Linger(EndRef),
+    /// Nothing has got through for long.
+    GivenUp(EndRef),
+    Datagram(u32),
+    Resolved(u32),
+}
+
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) to: NodeId,
+    pub(super) from: SocketAddr,
+    pub(super) bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct LookUp {
+    pub(super) node: NodeId,
+    pub(super) epoch: u32,
+    pub(super) ticket: Ticket,
+    pub(super) addrs: Vec<SocketAddr>,
+}
+
+/// As long as a system sends again before it gives a connection up.
+pub(super) const SEND_LIMIT: Duration = Duration::from_secs(924);
+/// How many dials and datagrams wait for a node that takes nothing: one dial more is not answered, one datagram more is lost.
+const BACKLOG: usize = 4096;
+/// How many look-ups a node may have under way, as with a driver: one more fails at once.
+const LOOK_UPS: u32 = 64;
+/// A round trip to an address that nobody has.
+const NOWHERE: Duration = Duration::from_millis(100);
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network at {:?}, {} connections, {} to come", self.now, self.pipes.len(), self.queue.len())
+    }
+}
+
+impl Network {
+    pub(super) fn new(seed: u64, links: Links) -> Self {
+        let stream = Stream::new(seed);
+        Self {
+            seed,
+            now: Time::ZERO,
+            queue: Queue::new(),
+            sites: Vec::new(),
+            by_address: BTreeMap::new(),
+            pipes: Pipes::default(),
+            digest: Digest::default(),
+            names: Names::default(),
+            trace: None,
+            counts: Counts::default(),
+            links,
+            links_edition: 0,
+            has_islands: false,
+            nowhere: Reach::Hidden,
+            stream: stream.fork("links"),
+            gathered: Vec::new(),
+            gathered_for: None,
+            pool: Vec::new(),
+            datagrams: Slots::default(),
+            look_ups: Slots::default(),
+            datagrams_are_bad: false,
+        }
+    }
+
+    pub(super) const fn links_mut(&mut self) -> &mut Links {
+        self.links_edition += 1;
+        &mut self.links
+    }
+
+    pub(super) const fn is_traced(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    pub(super) fn traced<'a>(&mut self, node: NodeId, what: impl FnOnce() -> Traced<'a>) {
+        if let Some(trace) = &mut self.trace {
+            trace.happened(self.now, node, what());
+        }
+    }
+
+    /// Takes an input into the digest, and shows it.
+    pub(super) fn told(&mut self, node: NodeId, input: &NodeInput<'_>) {
+        self.counts.events += 1;
+        self.digest.absorb(self.now.as_nanos());
+        let (kind, detail) = match input {
+            NodeInput::Start => (1, 0),
+            NodeInput::Wake => (2, 0),
+            NodeInput::Due => (3, 0),
+            NodeInput::Connected { conn, link, .. } => (4 + u64::from(*link == Link::Inbound), conn.as_u64()),
+            NodeInput::Received { conn, .. } => (6, conn.as_u64()),
+            NodeInput::Drained { conn } => (7, conn.as_u64()),
+            NodeInput::Disconnected { conn, .. } => (8, conn.as_u64()),
+            NodeInput::Datagram { .. } => (9, 0),
+            NodeInput::Resolved { ticket, .. } => (10, ticket.as_u64()),
+            NodeInput::HalfClosed { conn } => (11, conn.as_u64()),
+        };
+        self.digest.absorb(u64::from(node.0) << 8 | kind);
+        self.digest.absorb(detail);
+        match input {
+            NodeInput::Received { bytes, .. } | NodeInput::Datagram { bytes, .. } => {
+                self.digest.absorb_bytes(bytes);
+            }
+            NodeInput::Disconnected { reason, .. } => self.digest.absorb(reason_number(*reason)),
+            NodeInput::Resolved { addrs, .. } => self.digest.absorb(addrs.len() as u64),
+            _ => {}
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.happened(self.now, node, Traced::Input(input));
+        }
+    }
+
+    /// One way between two nodes, in nanoseconds.
+    pub(super) fn latency(&self, a: NodeId, b: NodeId) -> u64 {
+        let region = |node: NodeId| self.sites.get(node.index()).map_or(0, |site| site.place.region);
+        self.links.between(self.seed, (a, region(a)), (b, region(b)))
+    }
+
+    /// One way over a connection, in nanoseconds. Remembered: the two nodes lie far apart in memory.
+    pub(super) fn latency_of(&mut self, end: EndRef) -> u64 {
+        let edition = self.links_edition;
+        let Some(pipe) = self.pipes.get(end) else { return 0 };
+        if let Some((of, latency)) = pipe.latency
+            && of == edition
+        {
+            return latency;
+        }
+        let [a, b] = [pipe.ends[0].node, pipe.ends[1].node];
+        let latency = self.latency(a, b);
+        if let Some(pipe) = self.pipes.get(end) {
+            pipe.latency = Some((edition, latency));
+        }
+        latency
+    }
+
+    pub(super) fn after(&mut self, node: NodeId, time: Duration) {
+        let epoch = self.sites[node.index()].epoch;
+        self.queue.push(self.now + time, Happening::Due(node, epoch));
+    }
+
+    // What a node that takes nothing is told later.
+
+    /// Puts off what a node would be told now, if it takes nothing. Gives it back if it does.
+    pub(super) fn unless_put_off(&mut self, happening: Happening) -> Option<Happening> {
+        let node = match happening {
+            Happening::Accepted(end)
+            | Happening::Opened(end)
+            | Happening::Drained(end)
+            | Happening::HalfClosed(end)
+            | Happening::Ended(end, _) => self.pipes.end(end)?.node,
+            Happening::Datagram(slot) => self.datagrams.get(slot)?.to,
+            Happening::Resolved(slot) => self.look_ups.get(slot)?.node,
+            _ => return Some(happening),
+        };
+        let Some(site) = self.sites.get_mut(node.index()).filter(|site| !site.reads && site.is_up) else {
+            return Some(happening);
+        };
+        match happening {
+            Happening::Datagram(slot) if site.put_off.len() >= BACKLOG => drop(self.datagrams.take(slot)),
+            _ => site.put_off.push_back(happening),
+        }
+        None
+    }
+
+    /// A node takes inputs again, or no longer.
+    pub(super) fn set_reads(&mut self, node: NodeId, reads: bool) {
+        let site = &mut self.sites[node.index()];
+        if core::mem::replace(&mut site.reads, reads) == reads || !reads {
+            return;
+        }
+        for happening in core::mem::take(&mut site.put_off) {
+            self.queue.push(self.now, happening);
+        }
+        let ends: Vec<EndRef> = self.sites[node.index()].ends.iter().map(|(_, end)| *end).collect();
+        for end in ends {
+            self.release(end);
+        }
+    }
+
+    // Dials.
+
+    pub(super) fn connect(&mut self, node: NodeId, conn: ConnId, addr: SocketAddr) {
+        self.counts.dials += 1;
+        let end = self.pipes.open(node, conn);
+        let site = &mut self.sites[node.index()];
+        site.add(conn, end);
+        let refusal = if site.is_stopped {
+            Some(Disconnect::Closed)
+        } else if site.used >= site.place.limits.connections {
+            Some(Disconnect::TooManyConnections)
+        } else if is_for_many(addr) {
+            Some(Disconnect::Unreachable)
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            self.queue.push(self.now, Happening::Ended(end, reason));
+            return;
+        }
+        site.used += 1;
+        let limit = site.place.limits.dial;
+        if let Some(mine) = self.pipes.end(end) {
+            mine.has_slot = true;
+            mine.remote = Some(addr);
+        }
+        let Some(&target) = self.by_address.get(&addr) else {
+            self.unanswered(end, self.nowhere, Duration::ZERO, NOWHERE);
+            return;
+        };
+        if let Some(other) = self.pipes.end(end.other()) {
+            other.node = target;
+        }
+        let latency = self.latency(node, target);
+        self.queue.push(self.now.plus(latency), Happening::Opening(end));
+        if u128::from(2 * latency) > limit.as_nanos() {
+            self.queue.push(self.now + limit, Happening::Ended(end, Disconnect::TimedOut));
+        }
+    }
+
+    /// A dial that began so long ago comes to nothing.
+    fn unanswered(&mut self, end: EndRef, reach: Reach, ago: Duration, latency: Duration) {
+        let Some(mine) = self.pipes.end(end) else { return };
+        let limit = self.sites[mine.node.index()].place.limits.dial;
+        let (after, reason) = match reach {
+            Reach::Closed => (latency, Disconnect::Refused),
+            Reach::Open | Reach::Hidden => (limit.saturating_sub(ago), Disconnect::TimedOut),
+        };
+        self.queue.push(self.now + after, Happening::Ended(end, reason));
+    }
+
+    /// A dial has come to where it leads: the system there lets it in, or not.
+    pub(super) fn opening(&mut self, end: EndRef) {
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let (dialler, target) = (pipe.ends[0].node, pipe.ends[1].node);
+        if pipe.ends[0].state != State::Dialling {
+            self.pipes.release(end);
+            return;
+        }
+        let latency = self.latency(dialler, target);
+        let island = self.sites[dialler.index()].island;
+        let site = &self.sites[target.index()];
+        let reach = if !site.is_up || site.island != island || site.put_off.len() >= BACKLOG {
+            Reach::Hidden
+        } else if site.is_stopped {
+            Reach::Closed
+        } else {
+            site.place.reach
+        };
+        if reach != Reach::Open {
+            let latency = Duration::from_nanos(latency);
+            self.unanswered(end, reach, latency, latency);
+            return;
+        }
+        let at = self.now.plus(latency);
+        let Some(pipe) = self.pipes.get(end) else { return };
+        pipe.ends[0].incoming.last = at;
+        pipe.ends[1].state = State::Waiting;
+        self.queue.push(at, Happening::Opened(end));
+        self.queue.push(self.now, Happening::Accepted(end.other()));
+    }
+
+    /// A node is told who dialled it: by which name, and from where. Or it is not, as it has too many.
+    pub(super) fn accepted(&mut self, end: EndRef) -> Option<(NodeId, ConnId, SocketAddr)> {
+        let pipe = self.pipes.get(end).filter(|pipe| pipe.ends[1].state == State::Waiting)?;
+        let (dialler, target) = (pipe.ends[0].node, pipe.ends[1].node);
+        let site = &self.sites[target.index()];
+        let is_full = site.inbound >= site.place.inbound || site.used >= site.place.limits.connections;
+        if is_full || site.is_stopped || !site.is_up {
+            self.hang_up(end);
+            if let Some(mine) = self.pipes.end(end) {
+                mine.state = State::Gone;
+            }
+            self.pipes.release(end);
+            return None;
+        }
+        let dialled = pipe.ends[0].remote?;
+        let from = self.sites[dialler.index()].address_towards(dialled);
+        let site = &mut self.sites[target.index()];
+        let conn = ConnId::accepted(site.accepted);
+        site.accepted += 1;
+        site.used += 1;
+        site.add(conn, end);
+        // As many ports as a machine gives out, one after the other.
+        let remote = SocketAddr::new(from.ip(), 32_768 + (site.accepted % 28_232) as u16);
+        let mine = self.pipes.end(end)?;
+        mine.conn = conn;
+        mine.state = State::Open;
+        mine.has_slot = true;
+        self.release(end);
+        Some((target, conn, remote))
+    }
+
+    /// Who dialled learns that it was let in. Gives whom to tell.
+    pub(super) fn opened(&mut self, end: EndRef) -> Option<(NodeId, ConnId, SocketAddr)> {
+        let mine = self.pipes.end(end).filter(|mine| mine.state == State::Dialling)?;
+        mine.state = State::Open;
+        let (node, conn, remote) = (mine.node, mine.conn, mine.remote?);
+        self.release(end);
+        Some((node, conn, remote))
+    }
+
+    // Datagrams and names.
+
+    pub(super) fn datagram(&mut self, node: NodeId, to: SocketAddr, bytes: &[u8]) {
+        let from = &self.sites[node.index()];
+        if !from.place.limits.datagrams {
+            return;
+        }
+        let Some(&target) = self.by_address.get(&to) else { return };
+        if from.island != self.sites[target.index()].island {
+            return;
+        }
+        let (from, rate) = (from.place.address, from.place.bandwidth.0);
+        if self.links.datagrams.step(&mut self.datagrams_are_bad, &mut self.stream) {
+            self.counts.datagrams_lost += 1;
+            return;
+        }
+        let latency = self.latency(node, target);
+        let left = carried(self.now, &mut self.sites[node.index()].up_free, rate, bytes.len());
+        let jitter = self.stream.below(latency / 1000 * u64::from(self.links.jitter) + 1);
+        let slot = self.datagrams.put(Datagram { to: target, from, bytes: bytes.to_vec() });
+        self.queue.push(left.plus(latency + jitter), Happening::Datagram(slot));
+    }
+
+    pub(super) fn datagram_at(&mut self, slot: u32) -> Option<Datagram> {
+        self.datagrams.take(slot).filter(|datagram| {
+            let site = &self.sites[datagram.to.index()];
+            site.is_up && !site.is_stopped && site.place.reach != Reach::Hidden && site.place.limits.datagrams
+        })
+    }
+
+    pub(super) fn resolve(&mut self, node: NodeId, ticket: Ticket, host: &str, port: u16) {
+        let site = &mut self.sites[node.index()];
+        let epoch = site.epoch;
+        let (addrs, after) = if site.look_ups >= LOOK_UPS {
+            (Vec::new(), Duration::ZERO)
+        } else {
+            self.names.look_up(host, port, &mut self.stream)
+        };
+        site.look_ups += 1;
+        let slot = self.look_ups.put(LookUp { node, epoch, ticket, addrs });
+        self.queue.push(self.now + after, Happening::Resolved(slot));
+    }
+
+    pub(super) fn look_up_at(&mut self, slot: u32) -> Option<LookUp> {
+        let look_up = self.look_ups.take(slot)?;
+        let site = &mut self.sites[look_up.node.index()];
+        if !site.is_up || site.epoch != look_up.epoch {
+            return None;
+        }
+        site.look_ups -= 1;
+        Some(look_up)
+    }
+}
+
+/// Things that wait, in places that are used again.
+#[derive(Debug)]
+struct Slots<T> {
+    places: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    fn put(&mut self, what: T) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.places[slot as usize] = Some(what);
+            return slot;
+        }
+        self.places.push(Some(what));
+        (self.places.len() - 1) as u32
+    }
+
+    fn get(&self, slot: u32) -> Option<&T> {
+        self.places.get(slot as usize)?.as_ref()
+    }
+
+    fn take(&mut self, slot: u32) -> Option<T> {
+        let what = self.places.get_mut(slot as usize)?.take();
+        if what.is_some() {
+            self.free.push(slot);
+        }
+        what
+    }
+}
+
+/// Whether an address is everybody's: nobody can be connected to there.
+const fn is_for_many(addr: SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V4(addr) => addr.ip().is_broadcast() || addr.ip().is_multicast(),
+        SocketAddr::V6(addr) => addr.ip().is_multicast(),
+    }
+}
+
+const fn reason_number(reason: Disconnect) -> u64 {
+    match reason {
+        Disconnect::Closed => 1,
+        Disconnect::ClosedByPeer => 2,
+        Disconnect::Refused => 3,
+        Disconnect::Reset => 4,
+        Disconnect::SendQueueFull => 5,
+        Disconnect::TimedOut => 6,
+        Disconnect::TooManyConnections => 7,
+        Disconnect::Unreachable => 8,
+        _ => 9,
+    }
+}
