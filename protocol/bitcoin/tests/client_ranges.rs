@@ -582,3 +582,19 @@ fn an_import_that_lies_spoils_nothing() {
     assert_eq!(misbehaved(&lab), []);
     assert!(lab.exported(0) == chain.headers(0, 20_000));
 }
+
+/// Whoever has shown what it has is asked again behind the others, whatever it announces: this one announces a block that there is
+/// not with every answer, from a line as slow as that of the honest one is quick.
+#[test]
+fn one_that_announces_with_each_answer_keeps_no_other_from_being_asked() {
+    let chain = Rc::new(Chain::with_height(60, 0));
+    let short = Rc::new(chain.cut(10));
+    let news = Chain::with_height(90, 1).tip();
+    let announcer = Peer::new(&short)
+        .acting(move |chain, locator, stop| Reply::HeadersAndNews(chain.answer(locator, stop), news));
+    let mut lab = Lab::new(config(2), vec![announcer, Peer::new(&chain)]);
+    lab.run_until("the honest chain", |lab| lab.progress.headers.done == 60);
+    lab.run_for(Duration::from_secs(10));
+    assert!(lab.peers[0].asked.len() > 2, "the news led to questions");
+    assert_eq!(misbehaved(&lab), []);
+}

@@ -48,7 +48,8 @@ const STALE_AGAIN: u32 = 3;
 
 impl Client {
     /// Asks each peer for headers that is to be asked. Until the chain is complete, one at a time: they would all send
-    /// the same.
+    /// the same. Whoever has shown all that it has goes behind those that have not, however often it announces more, or
+    /// one that announces with each answer would keep the others from being asked.
     pub(super) fn ask_for_headers(&mut self, turn: &mut Turn<'_>) {
         if self.ranges.is_active() {
             return self.ask_for_ranges(turn);
@@ -58,14 +59,15 @@ impl Client {
         if busy && !current {
             return;
         }
-        let wanted: Vec<ConnId> = self
+        let mut wanted: Vec<(u64, ConnId)> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.is_ready() && peer.headers == Headers::Wanted)
-            .map(|(conn, _)| *conn)
-            .take(if current { usize::MAX } else { 1 })
+            .map(|(conn, peer)| (peer.shown, *conn))
             .collect();
-        for conn in wanted {
+        wanted.sort_unstable();
+        wanted.truncate(if current { usize::MAX } else { 1 });
+        for (_, conn) in wanted {
             // From below the tip, so that a peer that has the tip shows it: an empty answer would show nothing.
             self.ask_headers_from(turn, conn, self.chain.tip_height().saturating_sub(1));
         }
@@ -261,6 +263,8 @@ impl Client {
         if nothing && tip == self.chain.start().block() && peer.claimed == tip.height {
             peer.best = Some(tip);
         }
+        self.times_shown += 1;
+        peer.shown = self.times_shown;
         let shown = peer.best.map_or(0, |best| best.height);
         if peer.claimed > shown && peer.claimed > tip.height {
             let event = Event::PeerWithholds { endpoint: peer.endpoint.clone(), claimed: peer.claimed };

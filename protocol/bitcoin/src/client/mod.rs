@@ -175,6 +175,8 @@ pub struct Client {
     ascent: Option<Ascent>,
     /// The peer that was asked last because the tip was stale.
     asked_when_stale: Option<ConnId>,
+    /// How often a peer had shown all that it has.
+    times_shown: u64,
     queries: Queries,
     filter_headers: FilterHeaders,
     filter_ranges: FilterRanges,
@@ -297,6 +299,7 @@ impl Client {
             ranges: Ranges::default(),
             ascent: None,
             asked_when_stale: None,
+            times_shown: 0,
             queries: Queries::default(),
             filter_headers: FilterHeaders::default(),
             filter_ranges: FilterRanges::default(),

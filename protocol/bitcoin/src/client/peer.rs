@@ -76,6 +76,8 @@ pub(super) struct Peer {
     /// The best block that it has shown.
     pub(super) best: Option<BlockId>,
     pub(super) headers: Headers,
+    /// Its place among the times at which peers had shown all that they have: 0 if it never had.
+    pub(super) shown: u64,
     /// How many filter headers, from the first block on, it has shown to be ours.
     pub(super) agrees: u32,
     /// How often it named other filter headers and did not say more when it was asked.
@@ -222,6 +224,7 @@ impl Peer {
             claimed: 0,
             best: None,
             headers: Headers::Wanted,
+            shown: 0,
             agrees: 0,
             unheard: 0,
             dissent: None,

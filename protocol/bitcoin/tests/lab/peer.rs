@@ -95,6 +95,8 @@ pub(crate) type Conduct = Box<dyn FnMut(&Chain, &[BlockHash], BlockHash) -> Repl
 
 pub(crate) enum Reply {
     Headers(Vec<Header>),
+    /// Headers, and in the same breath the announcement of a block.
+    HeadersAndNews(Vec<Header>, BlockId),
     /// It says nothing to this, and answers what comes after.
     Nothing,
     /// From now on it says nothing to anything, pings among it, on this connection.
@@ -210,6 +212,12 @@ impl Peer {
                     Reply::Headers(headers) => {
                         self.headers_sent += headers.len() as u64;
                         send(&Message::Headers(headers.as_slice().into()));
+                    }
+                    Reply::HeadersAndNews(headers, news) => {
+                        self.headers_sent += headers.len() as u64;
+                        let mut bytes = self::headers(&headers);
+                        bytes.extend(inv(news));
+                        answers.push(Answer::Send(bytes));
                     }
                     Reply::Nothing => {}
                     Reply::Stall => answers.push(Answer::Stall),
