@@ -58,6 +58,7 @@ pub(crate) fn event(event: &Event, network: Network) -> Option<Value> {
             json!({"event": "banned", "subnet": subnet.to_string(), "until": until.as_secs()})
         }
         Event::BanRefused { subnet } => json!({"event": "ban_refused", "subnet": subnet.to_string()}),
+        Event::CommandRefused(why) => json!({"event": "command_refused", "reason": why.to_string()}),
         Event::BanLifted { subnet } => json!({"event": "ban_lifted", "subnet": subnet.to_string()}),
         Event::Repaired { what, kept } => json!({"event": "repaired", "what": what, "kept": block(kept)}),
         Event::Migrated { from } => json!({"event": "migrated", "from": from}),

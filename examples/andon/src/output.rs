@@ -208,6 +208,7 @@ impl Output {
             Event::Started { .. }
             | Event::Failed(_)
             | Event::BanRefused { .. }
+            | Event::CommandRefused(_)
             | Event::BanLifted { .. }
             | Event::PeerDisconnected { .. }
             | Event::Header { .. }

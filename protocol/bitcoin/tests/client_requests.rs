@@ -142,6 +142,7 @@ fn each_command_has_its_answer() {
                 | Event::SpendSearched { .. }
                 | Event::BroadcastRefused { .. }
                 | Event::BanRefused { .. }
+                | Event::CommandRefused(_)
         )
     });
     assert_eq!(beside.count(), 0);
@@ -476,4 +477,47 @@ fn a_date_that_is_given_up_is_nobodys() {
     });
     // Two hours before the time, and no more.
     assert_eq!(lowest.min(), Some(4988));
+}
+
+/// What nobody can give is asked for without end: so much waits, and the rest is refused. Requests are counted apart.
+#[test]
+fn commands_that_wait_are_bounded() {
+    const WAITING: usize = 8192;
+    let (mut lab, _) = synced(1);
+    lab.peers[0].up = false;
+    lab.cut(0);
+    lab.run_for(Duration::from_secs(1));
+    let refused = |lab: &Lab| {
+        lab.events.iter().filter(|event| **event == Event::CommandRefused(Refusal::TooMany)).count()
+    };
+    for _ in 0..WAITING + 10 {
+        lab.command(Command::FetchBlock(HeaderQuery::Height(5)));
+    }
+    assert_eq!(refused(&lab), 10);
+    lab.command(Command::FetchFilters { from: 1, count: 1 });
+    lab.command(Command::Watch { scripts: vec![script(3)], from: Birthday::Height(0) });
+    assert_eq!(refused(&lab), 12);
+    // What concerns the network itself is carried out, and so is a request.
+    lab.command(Command::SetMetered(true));
+    assert_eq!(refused(&lab), 12);
+    assert!(matches!(answer(&mut lab, 1, Command::TellTip), Answer::Event(_)));
+    // Each that waits has its answer when there is a peer again.
+    lab.peers[0].up = true;
+    let blocks = |lab: &Lab| lab.events.iter().filter(|event| matches!(event, Event::Block { .. })).count();
+    lab.run_until("the blocks", |lab| blocks(lab) == WAITING);
+}
+
+/// While what is stored is read, whatever is asked waits.
+#[test]
+fn commands_that_wait_for_the_start_are_bounded() {
+    let (mut lab, _) = synced(1);
+    lab.disk_delay = Some(Duration::from_secs(1));
+    lab.restart();
+    for _ in 0..10_000 {
+        lab.command(Command::TellTip);
+    }
+    let count =
+        |lab: &Lab, wanted: fn(&Event) -> bool| lab.events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(&lab, |event| *event == Event::CommandRefused(Refusal::TooMany)), 10_000 - 8192);
+    lab.run_until("the tips", |lab| count(lab, |event| matches!(event, Event::Tip(_))) == 8192);
 }

@@ -11,6 +11,9 @@ use super::{Client, LONGEST, Phase, SHORTEST, Then, Timer, Turn};
 /// Requests that may wait for their answers.
 const MAX_OPEN: usize = 4096;
 
+/// Commands that may wait to be carried out when one more comes that has no number: all requests, and as many others.
+const MAX_WAITING: usize = 2 * MAX_OPEN;
+
 /// What is to be answered.
 ///
 /// Each request has a number of ours beside the application's: what is under way for one that was given up can't be taken for
@@ -72,12 +75,28 @@ impl Client {
             // It is not told again; that it is not is stored, and answered, later.
             self.journal.acknowledge_early(*number);
         }
+        // What waits for nothing never is too much, and nobody is to be kept from it.
+        if request.is_none() && !is_of_the_network && self.waiting_commands() >= MAX_WAITING {
+            return turn.out.event(Event::CommandRefused(Refusal::TooMany));
+        }
         match self.phase {
             Phase::Stopped => {}
             Phase::Running => self.carry_out(turn, request, command),
             Phase::New | Phase::Loading(_) if is_of_the_network => self.carry_out(turn, request, command),
             Phase::New | Phase::Loading(_) => self.requests.early.push_back((request, command)),
         }
+    }
+
+    /// How many commands wait to be carried out, numbered or not.
+    fn waiting_commands(&self) -> usize {
+        self.requests.early.len()
+            + self.search.orders.len()
+            + self.search.watches.spend_searches()
+            + self.search.blocks.fetches()
+            + self.queries.len()
+            + self.filter_fetches.len()
+            + self.broadcasting.orders()
+            + self.fees.orders()
     }
 
     /// What is stored has been read: what came before that is carried out.

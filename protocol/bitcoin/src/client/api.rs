@@ -517,6 +517,8 @@ pub enum Event {
         /// As it was asked for.
         subnet: Subnet,
     },
+    /// A command that was no request is not carried out. Of one that was, [`Event::Answered`] tells.
+    CommandRefused(Refusal),
     /// A ban was lifted.
     BanLifted {
         /// As it was asked for.

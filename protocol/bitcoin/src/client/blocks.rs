@@ -116,6 +116,11 @@ impl Blocks {
         self.entry(block).queries.push(fetch);
     }
 
+    /// How many the application has asked for.
+    pub(super) fn fetches(&self) -> usize {
+        self.wanted.values().map(|wanted| wanted.queries.len()).sum()
+    }
+
     /// The application gives a request up. Returns what was asked of whom, and nobody wants any more.
     pub(super) fn cancel(&mut self, id: RequestId) -> Vec<(ConnId, BlockHash)> {
         self.wanted.values_mut().for_each(|wanted| wanted.queries.retain(|fetch| fetch.request != Some(id)));

@@ -99,6 +99,11 @@ impl Broadcasting {
         self.orders.push_back((request, order));
     }
 
+    /// How many orders wait.
+    pub(super) fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
     /// After a pause: whoever could not be reached may be reached now.
     pub(super) fn resume(&mut self, now: Now) {
         (self.retry_at, self.useless, self.nobody_since) = (now.instant, 0, None);

@@ -29,6 +29,11 @@ impl KnownFees {
         self.orders.push_back((request, blocks));
     }
 
+    /// How many orders wait.
+    pub(super) fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
     /// Forgets a request.
     pub(super) fn cancel(&mut self, id: RequestId) {
         self.orders.retain(|(request, _)| *request != Some(id));

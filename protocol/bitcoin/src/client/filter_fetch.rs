@@ -91,6 +91,10 @@ impl FilterFetches {
         self.orders.push_back(Fetch { from, count, request, stage: Stage::Waiting });
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.orders.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.orders.is_empty()
     }

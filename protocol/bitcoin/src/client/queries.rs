@@ -109,6 +109,11 @@ impl Queries {
         self.orders.push_back(order);
     }
 
+    /// How much is asked for that is not answered.
+    pub(super) fn len(&self) -> usize {
+        self.orders.len() + self.waiting.len()
+    }
+
     /// Whether nothing is asked for that is not answered.
     pub(super) fn is_empty(&self) -> bool {
         self.orders.is_empty() && self.waiting.is_empty()

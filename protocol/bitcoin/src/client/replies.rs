@@ -45,7 +45,7 @@ pub enum Refusal {
     Failed,
     /// An earlier request has this number, and is not answered yet: that one is not concerned by this answer.
     NumberInUse,
-    /// 4096 requests are not answered yet.
+    /// 4096 requests are not answered yet; or, of a command that is no request, 8192 commands are not carried out yet.
     TooMany,
     /// It is a request of a request, or of a cancellation.
     NoRequest,

@@ -452,6 +452,11 @@ impl Watches {
         self.change(group);
     }
 
+    /// How many spendings are searched.
+    pub(super) fn spend_searches(&self) -> usize {
+        self.spends.len()
+    }
+
     /// Looks for transactions that are broadcast in a group, by these scripts, in place of others.
     pub(super) fn trace(&mut self, traced: Option<(GroupId, BTreeSet<ScriptBuf>)>) {
         let groups = [traced.as_ref(), self.traced.as_ref()].map(|traced| traced.map(|(group, _)| *group));
