@@ -28,8 +28,8 @@ pub struct Driver {
 /// On which thread it will run.
 #[derive(Debug)]
 enum Home {
-    /// One of its own.
-    Own(Poll),
+    /// One of its own, with what interrupts its wait.
+    Own(Poll, Arc<mio::Waker>),
     /// A group's.
     Group(Place),
 }
@@ -41,10 +41,12 @@ impl Driver {
     /// If an address can't be bound, as when its port is in use, or the system has no room for a driver.
     pub fn new(options: Options) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let interrupt = mio::Waker::new(poll.registry(), WAKER)?;
-        let waker = Waker::new(move || interrupt.wake());
+        let interrupt = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        // Stoppers are kept for longer than the driver runs, and must not keep a file of the system's.
+        let weak = Arc::downgrade(&interrupt);
+        let waker = Waker::new(move || weak.upgrade().map_or(Ok(()), |interrupt| interrupt.wake()));
         let sockets = Sockets::bind(Arc::new(poll.registry().try_clone()?), 0, &options)?;
-        Self::with(options, waker, Home::Own(poll), sockets)
+        Self::with(options, waker, Home::Own(poll, interrupt), sockets)
     }
 
     /// As [`new`](Self::new), for a place in a group.
@@ -89,9 +91,15 @@ impl Driver {
         let Self { options, waker, home, sockets, .. } = self;
         let (handle, end) = ends(&options, waker.clone());
         match home {
-            Home::Own(poll) => {
+            Home::Own(poll, interrupt) => {
                 let rounds = Rounds::new(machine, store, sockets, &options, &end);
-                let work = move || end.run(move || run(rounds, poll, &waker));
+                let work = move || {
+                    end.run(move || {
+                        let ended = run(rounds, poll, &waker);
+                        drop(interrupt);
+                        ended
+                    });
+                };
                 thread::Builder::new().name("andon-mio".to_owned()).spawn(work)?;
             }
             Home::Group(place) => {

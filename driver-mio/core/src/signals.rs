@@ -17,12 +17,31 @@ pub struct Signals {
     waker: Waker,
 }
 
-#[derive(Debug)]
+/// The task holds this, and so does the reactor; its wakers do not. What they wake may own the task, and they are kept for
+/// longer than the driver runs: they must keep neither alive.
+#[derive(Debug, Default)]
 struct Inner {
-    /// Who is to be woken; none before the first poll.
-    task: Mutex<Option<task::Waker>>,
+    task: Mutex<Task>,
+    raised: Mutex<Raised>,
+}
+
+/// Who is to be woken.
+#[derive(Debug, Default)]
+enum Task {
+    /// It has not been polled: that poll looks at everything.
+    #[default]
+    New,
+    Polled(task::Waker),
+    /// It is over, and wants no more.
+    Over,
+}
+
+#[derive(Debug, Default)]
+struct Raised {
     /// Each at most once.
-    raised: Mutex<Vec<Arc<Signal>>>,
+    signals: Vec<Arc<Signal>>,
+    /// Nobody looks any more.
+    is_closed: bool,
 }
 
 /// Which way of a connection a waker is for.
@@ -46,11 +65,14 @@ pub(crate) struct Signal {
 impl Signals {
     /// Of a task that has not begun.
     pub fn new() -> Self {
-        let inner = Arc::new(Inner { task: Mutex::new(None), raised: Mutex::new(Vec::new()) });
-        let for_waker = Arc::clone(&inner);
+        let inner = Arc::new(Inner::default());
+        let for_waker = Arc::downgrade(&inner);
         let waker = Waker::new(move || {
-            let task = lock(&for_waker.task).clone();
-            // Before the first poll there is nobody to wake: that poll looks at everything.
+            let Some(inner) = for_waker.upgrade() else { return Ok(()) };
+            let task = match &*lock(&inner.task) {
+                Task::Polled(task) => Some(task.clone()),
+                Task::New | Task::Over => None,
+            };
             if let Some(task) = task {
                 wake_task(task);
             }
@@ -91,19 +113,27 @@ impl Signals {
     /// [`take`](Self::take).
     pub(crate) fn begin(&self, task: &task::Waker) {
         let mut current = lock(&self.inner.task);
-        if !current.as_ref().is_some_and(|current| current.will_wake(task)) {
-            let former = current.replace(task.clone());
-            drop(current);
-            drop(former);
-        } else {
-            drop(current);
-        }
+        let is_known = matches!(&*current, Task::Polled(current) if current.will_wake(task));
+        let former = (!is_known).then(|| std::mem::replace(&mut *current, Task::Polled(task.clone())));
+        drop(current);
+        drop(former);
         self.waker.seen();
+    }
+
+    /// The task is over: nobody is woken any more, and nothing of it is kept.
+    pub(crate) fn close(&self) {
+        let task = std::mem::replace(&mut *lock(&self.inner.task), Task::Over);
+        let mut raised = lock(&self.inner.raised);
+        raised.is_closed = true;
+        let signals = std::mem::take(&mut raised.signals);
+        drop(raised);
+        // Outside of the locks: a task may be dropped with its last waker, and whatever it owns.
+        drop((task, signals));
     }
 
     /// What was signalled since the last call. `taken` is kept for its memory.
     pub(crate) fn take<'a>(&self, taken: &'a mut Vec<Arc<Signal>>) -> impl Iterator<Item = Source> + use<'a> {
-        std::mem::swap(taken, &mut *lock(&self.inner.raised));
+        std::mem::swap(taken, &mut lock(&self.inner.raised).signals);
         taken.drain(..).map(|signal| {
             // First, so that what comes from here on is signalled again.
             signal.raised.store(false, Ordering::SeqCst);
@@ -127,8 +157,11 @@ impl Wake for Signal {
         if self.raised.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Some(signals) = self.signals.upgrade() {
-            lock(&signals.raised).push(Arc::clone(self));
+        let Some(signals) = self.signals.upgrade() else { return };
+        let mut raised = lock(&signals.raised);
+        if !raised.is_closed {
+            raised.signals.push(Arc::clone(self));
+            drop(raised);
             self.waker.wake();
         }
     }
@@ -137,4 +170,57 @@ impl Wake for Signal {
 /// No code that can panic runs while one is locked but the clone of a waker, which leaves everything as it was.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn what_outlives_the_task_keeps_nothing_of_it() {
+        let signals = Signals::new();
+        let inner = Arc::downgrade(&signals.inner);
+        let woken = Arc::new(Woken::default());
+        signals.begin(&Arc::clone(&woken).into());
+        let (stopper, socket) = (signals.waker().clone(), signals.connection(0, Direction::Read));
+        let raised = signals.connection(1, Direction::Read);
+        raised.wake_by_ref();
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        // It was raised, and nobody has looked.
+        drop(raised);
+        drop(signals);
+        assert_eq!((inner.strong_count(), Arc::strong_count(&woken)), (0, 1));
+        stopper.wake();
+        socket.wake_by_ref();
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_task_that_is_over_is_let_go_at_once() {
+        let signals = Signals::new();
+        let woken = Arc::new(Woken::default());
+        signals.begin(&Arc::clone(&woken).into());
+        let (stopper, socket) = (signals.waker().clone(), signals.connection(0, Direction::Read));
+        let raised = signals.connection(1, Direction::Write);
+        raised.wake_by_ref();
+        signals.close();
+        assert_eq!(Arc::strong_count(&woken), 1);
+        for _ in 0..3 {
+            signals.waker.seen();
+            stopper.wake();
+            socket.wake_by_ref();
+        }
+        assert_eq!((woken.0.load(Ordering::SeqCst), signals.take(&mut Vec::new()).count()), (1, 0));
+    }
 }

@@ -36,6 +36,13 @@ pub struct Task<M: Machine, S, R: Reactor> {
     buffer: Buffer,
 }
 
+impl<M: Machine, S, R: Reactor> Drop for Task<M, S, R> {
+    /// The reactor has signals as well, which nothing may keep alive from here on.
+    fn drop(&mut self) {
+        self.signals.close();
+    }
+}
+
 /// Nothing in it is ever pinned.
 impl<M: Machine, S, R: Reactor> Unpin for Task<M, S, R> {}
 
@@ -97,6 +104,8 @@ where
                 Poll::Pending
             }
             ended => {
+                // Whoever polled may keep this for long.
+                signals.close();
                 current.close(ended.map(drop));
                 Poll::Ready(())
             }

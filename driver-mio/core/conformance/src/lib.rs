@@ -178,6 +178,13 @@ macro_rules! conformance {
                 let path = concat!(module_path!(), "::an_idle_process_sleeps");
                 $crate::real::an_idle_process_sleeps::<$driver>(path);
             }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn drivers_that_have_ended_keep_no_files() {
+                let path = concat!(module_path!(), "::drivers_that_have_ended_keep_no_files");
+                $crate::real::drivers_that_have_ended_keep_no_files::<$driver>(path);
+            }
         }
     };
     ($driver:path) => {

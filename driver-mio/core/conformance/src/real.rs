@@ -4,6 +4,7 @@
 //! - [`a_stopper_works_from_another_thread_while_one_waits`]: of several threads that wait at the same time. A world has one.
 //! - [`running_out_of_files_does_not_spin`]: of a limit that systems have. A world has no files.
 //! - [`an_idle_process_sleeps`]: of what the system's scheduler counts. In a world time passes for nobody's work.
+//! - [`drivers_that_have_ended_keep_no_files`]: of the system's files, as well.
 //! - All of [`awaiting`](crate::awaiting): of futures, executors and threads at the application's end. A simulated host tells its
 //!   application each event in the turn that makes it.
 
@@ -110,6 +111,55 @@ pub fn an_idle_process_sleeps<D: Driver + 'static>(path: &str) {
     assert_eq!(read(&mut peer, 1), b"1");
     wait_until(&stage, "a run", || runs_of_other_threads() > before);
     stop(run);
+}
+
+/// Runs itself again, alone in its process. `path` is what the test is called, as `module_path!` has it.
+#[cfg(target_os = "linux")]
+pub fn drivers_that_have_ended_keep_no_files<D: Driver + 'static>(path: &str) {
+    if !alone(path, "ANDON_DRIVER_TEST_ENDED", "unlimited") {
+        return;
+    }
+    let stage = System::<D>::default();
+    let mut kept = Vec::new();
+    let mut play = || {
+        let driver = D::new(listening()).unwrap();
+        let (addr, waker) = (driver.local_addresses()[0], driver.waker());
+        let run = driver.spawn(Checked::new(Puppet::default()), MemoryStore::new()).unwrap();
+        let (conn, mut peer) = accepted(&stage, &run, addr);
+        peer.write_all(b"heard").unwrap();
+        assert_eq!(received(&run, conn, 5), b"heard");
+        let (application, ending) = run.split();
+        application.stop();
+        while application.recv().is_some() {}
+        ending.join().unwrap();
+        // What an application may hold for as long as it likes.
+        kept.push((application.stopper(), application, waker));
+    };
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // The first may bring what all share.
+    play();
+    wait_until(&stage, "rest", || {
+        let before = files();
+        std::thread::sleep(Duration::from_millis(200));
+        files() == before
+    });
+    let before = files();
+    (0..50).for_each(|_| play());
+    // A thread that has told of the end may have something left to drop.
+    let mut last = 0;
+    for _ in 0..50 {
+        last = files();
+        if last <= before {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(last <= before, "{before} files after one driver, and {last} after fifty more");
+    for (stopper, application, waker) in kept {
+        stopper.stop();
+        waker.wake();
+        assert!(application.command(Command::Mark(1)).is_err());
+    }
 }
 
 /// How often the system has switched away from each other thread of this process, which it does after each run.
