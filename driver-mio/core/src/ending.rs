@@ -28,6 +28,8 @@ struct Told {
 #[derive(Debug)]
 struct TellState {
     result: Option<Result<(), DriverError>>,
+    /// Whether it has been told, so that none is there only because it was taken.
+    is_told: bool,
     waker: Option<task::Waker>,
 }
 
@@ -38,15 +40,30 @@ impl Told {
     }
 }
 
+impl TellState {
+    /// Takes the result, if it has been told.
+    fn take(&mut self) -> Option<Result<(), DriverError>> {
+        let result = self.result.take();
+        assert!(
+            result.is_some() || !self.is_told,
+            "a driver's end was waited for again after it had been told"
+        );
+        result
+    }
+}
+
 impl Ending {
     /// Waits for the end and blocks the thread meanwhile.
     ///
     /// # Errors
     /// Why the driver ended, if not because it was asked to.
+    ///
+    /// # Panics
+    /// If it was awaited before, by reference, and was ready then: the end is told once.
     pub fn join(self) -> Result<(), DriverError> {
         let mut state = self.told.lock();
         loop {
-            match state.result.take() {
+            match state.take() {
                 Some(result) => return result,
                 None => state = self.told.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
@@ -61,10 +78,9 @@ impl Future for Ending {
     /// If it is polled again after it was ready, as futures may.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.told.lock();
-        if let Some(result) = state.result.take() {
+        if let Some(result) = state.take() {
             return Poll::Ready(result);
         }
-        assert!(Arc::strong_count(&self.told) > 1, "a driver's end was awaited again after it had been told");
         // The former one may be the last to hold a task that owns the driver's end: it is dropped outside of the lock.
         let former = state.waker.replace(context.waker().clone());
         drop(state);
@@ -83,7 +99,7 @@ pub struct DriverEnd<C, E> {
 /// The application's end and the driver's. `waker` interrupts the driver's wait.
 pub fn ends<C, E>(options: &Options, waker: Waker) -> (Handle<C, E>, DriverEnd<C, E>) {
     let shared = Shared::new(options, waker);
-    let state = Mutex::new(TellState { result: None, waker: None });
+    let state = Mutex::new(TellState { result: None, is_told: false, waker: None });
     let told = Arc::new(Told { state, arrived: Condvar::new() });
     let handle = Handle::new(Arc::clone(&shared), Ending { told: Arc::clone(&told) });
     (handle, DriverEnd { shared, told: Some(told) })
@@ -114,6 +130,7 @@ impl<C, E> DriverEnd<C, E> {
         self.shared.events.end();
         let mut state = told.lock();
         state.result = Some(result);
+        state.is_told = true;
         let waker = state.waker.take();
         drop(state);
         told.arrived.notify_all();
@@ -126,5 +143,28 @@ impl<C, E> DriverEnd<C, E> {
 impl<C, E> Drop for DriverEnd<C, E> {
     fn drop(&mut self) {
         self.tell(Err(DriverError::Abandoned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_an_end_that_was_told_is_told_so_and_does_not_hang() {
+        for again in [|ending| drop(Ending::join(ending)), |mut ending| drop(awaited(&mut ending))] {
+            let (handle, end) = ends::<(), ()>(&Options::default(), Waker::new(|| Ok(())));
+            let (_application, mut ending) = handle.split();
+            assert!(awaited(&mut ending).is_pending());
+            end.finish(Ok(()));
+            assert!(matches!(awaited(&mut ending), Poll::Ready(Ok(()))));
+            let payload = catch_unwind(AssertUnwindSafe(|| again(ending))).unwrap_err();
+            let message = payload.downcast_ref::<&str>().unwrap();
+            assert_eq!(*message, "a driver's end was waited for again after it had been told");
+        }
+    }
+
+    fn awaited(ending: &mut Ending) -> Poll<Result<(), DriverError>> {
+        Pin::new(ending).poll(&mut Context::from_waker(task::Waker::noop()))
     }
 }
