@@ -17,12 +17,14 @@ use crate::{CommandError, Desk, Received, Stopper};
 #[derive(Debug)]
 pub struct Application<C, E> {
     shared: Arc<Shared<C, E>>,
+    /// Whether it goes because somebody waits for the driver's end.
+    joins: bool,
 }
 
 impl<C, E> Application<C, E> {
     /// The first end; the others are its clones.
     pub(crate) fn new(shared: Arc<Shared<C, E>>) -> Self {
-        Self { shared }
+        Self { shared, joins: false }
     }
 
     /// Gives the machine a command. Never blocks.
@@ -94,22 +96,22 @@ impl<C, E> Application<C, E> {
         self.shared.events.abandon();
     }
 
-    /// A join begins: that this end goes, and those after it, is no wish to stop.
-    pub(crate) fn set_joined(&self) {
-        self.shared.set_joined();
+    /// Drops this end, as a join begins: that it goes is no wish to stop.
+    pub(crate) fn leave_to_join(mut self) {
+        self.joins = true;
     }
 }
 
 impl<C, E> Clone for Application<C, E> {
     fn clone(&self) -> Self {
         self.shared.add_end();
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), joins: false }
     }
 }
 
 impl<C, E> Drop for Application<C, E> {
     fn drop(&mut self) {
-        self.shared.remove_end();
+        self.shared.remove_end(self.joins);
     }
 }
 

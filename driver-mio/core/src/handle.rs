@@ -64,14 +64,56 @@ impl<C, E> Handle<C, E> {
     }
 
     /// Waits for the end, which [`stop`](Self::stop) or a fault brings about, and blocks the thread meanwhile. Events
-    /// that come until then are dropped, unless there are other ends.
+    /// that come until then are dropped, unless there are other ends; when the last of those is dropped, the driver stops.
     ///
     /// # Errors
     /// Why the driver ended, if not because it was asked to.
     pub fn join(self) -> Result<(), DriverError> {
         let Self { application, ending } = self;
-        application.set_joined();
-        drop(application);
+        application.leave_to_join();
         ending.join()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{DriverEnd, Options, Waker, ends};
+
+    fn driver() -> (Handle<(), ()>, DriverEnd<(), ()>) {
+        ends(&Options::default(), Waker::new(|| Ok(())))
+    }
+
+    #[test]
+    fn the_last_end_stops_the_driver_though_somebody_joins() {
+        for others in [1, 2, 5] {
+            let (handle, end) = driver();
+            let mut others: Vec<_> = (0..others).map(|_| handle.application()).collect();
+            let joiner = thread::spawn(move || handle.join());
+            while end.shared.ends() > others.len() {
+                thread::yield_now();
+            }
+            while let Some(other) = others.pop() {
+                assert!(!end.shared.stopper.is_stopped());
+                drop(other);
+            }
+            assert!(end.shared.stopper.is_stopped());
+            end.finish(Ok(()));
+            joiner.join().unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn joining_alone_is_no_wish_to_stop() {
+        let (handle, end) = driver();
+        let joiner = thread::spawn(move || handle.join());
+        while end.shared.ends() > 0 {
+            thread::yield_now();
+        }
+        assert!(!end.shared.stopper.is_stopped());
+        end.finish(Ok(()));
+        joiner.join().unwrap().unwrap();
     }
 }

@@ -21,8 +21,6 @@ pub(crate) struct Shared<C, E> {
     ended: AtomicBool,
     /// How many ends the application holds.
     ends: AtomicUsize,
-    /// Whether a whole handle is being joined: then the last end that goes asks for no stop.
-    joined: AtomicBool,
 }
 
 impl<C, E> Shared<C, E> {
@@ -36,7 +34,6 @@ impl<C, E> Shared<C, E> {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             ends: AtomicUsize::new(1),
-            joined: AtomicBool::new(false),
         })
     }
 
@@ -97,17 +94,19 @@ impl<C, E> Shared<C, E> {
         self.ends.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// After the last nobody can receive any more, and a full queue must not keep the driver from ending.
-    pub(crate) fn remove_end(&self) {
+    #[cfg(test)]
+    pub(crate) fn ends(&self) -> usize {
+        self.ends.load(Ordering::SeqCst)
+    }
+
+    /// After the last nobody can receive any more, and a full queue must not keep the driver from ending. That one asks for a
+    /// stop, unless it `joins`: then somebody waits, and no wish to stop is in that.
+    pub(crate) fn remove_end(&self, joins: bool) {
         if self.ends.fetch_sub(1, Ordering::SeqCst) == 1 {
-            if !self.joined.load(Ordering::SeqCst) {
+            if !joins {
                 self.stopper.stop();
             }
             self.events.abandon();
         }
-    }
-
-    pub(crate) fn set_joined(&self) {
-        self.joined.store(true, Ordering::SeqCst);
     }
 }
