@@ -46,7 +46,8 @@ impl Driver {
     }
 
     /// Runs `machine` over `store` as one task of a runtime, which has to have its I/O and its time enabled. A runtime that
-    /// is shut down before the driver has ended closes everything at once.
+    /// is shut down before the driver has ended closes everything at once; else sockets and store are closed on a thread of
+    /// their own, since a store may take its time for it.
     ///
     /// # Errors
     /// If the system has no room for the sockets' registration.

@@ -4,11 +4,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use andon_kernel::{Input, Instant, Machine, MemoryStore, Now, Outbox};
-use andon_tokio::{Driver, DriverError, Options};
+use andon_kernel::{
+    Batch, Completion, Input, Instant, Machine, MemoryStore, Now, Outbox, Scan, Store, Ticket,
+};
+use andon_tokio::{Driver, DriverError, Options, Received};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -140,4 +144,60 @@ fn a_runtime_that_goes_takes_the_driver_with_it() {
     assert_eq!(handle.recv(), None);
     assert!(handle.command(()).is_err());
     assert!(matches!(handle.join(), Err(DriverError::Abandoned)));
+}
+
+/// A store whose end takes as long as somebody else likes.
+struct Slow {
+    inner: MemoryStore,
+    gate: Mutex<Receiver<()>>,
+}
+
+impl Store for Slow {
+    type Error = std::convert::Infallible;
+
+    fn load(&mut self, scan: Scan<'_>) -> Result<(), Self::Error> {
+        self.inner.load(scan)
+    }
+
+    fn store(&mut self, ticket: Ticket, batch: Batch<'_>) -> Result<(), Self::Error> {
+        self.inner.store(ticket, batch)
+    }
+
+    fn complete(&mut self) -> Result<Option<Completion<'_>>, Self::Error> {
+        self.inner.complete()
+    }
+
+    fn outstanding(&self) -> usize {
+        self.inner.outstanding()
+    }
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        // A thread that waited for this to end could not let it.
+        self.gate.get_mut().unwrap().recv_timeout(Duration::from_secs(20)).expect("the executor goes on");
+    }
+}
+
+#[test]
+fn a_store_that_takes_its_time_to_close_holds_no_other_task_up() {
+    let runtime = runtime();
+    let (driver, _) = driver();
+    let (open, gate) = channel();
+    let slow = Slow { inner: MemoryStore::new(), gate: Mutex::new(gate) };
+    let handle = driver.spawn_on(runtime.handle(), Echo, slow).unwrap();
+    handle.stop();
+    runtime.block_on(async {
+        while runtime.metrics().num_alive_tasks() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    // Whoever hears of the end may open the store again, so it is not told before.
+    assert_eq!(handle.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    open.send(()).unwrap();
+    handle.join().unwrap();
 }

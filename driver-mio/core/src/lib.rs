@@ -29,6 +29,7 @@ mod attempt;
 mod bound;
 mod buffer;
 mod clock;
+mod closing;
 mod connection;
 mod desk;
 mod ending;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use andon_kernel::{Instant, Machine, Store};
 
+use crate::closing::close_apart;
 use crate::reactor::Reactor;
 use crate::signals::Signal;
 use crate::{Buffer, DriverEnd, Next, Options, Running, Signals};
@@ -22,11 +23,12 @@ pub trait AsyncReactor: Reactor {
     fn give_way(&mut self, context: &mut Context<'_>);
 }
 
-/// A driver as one future, which is ready when the driver has ended. What it ended with is told to the
-/// [`Ending`](crate::Ending).
+/// A driver as one future, which is ready when the driver has ended but for what takes its time: sockets and store are closed on
+/// a thread of their own, since a store may wait for its disk, and then the [`Ending`](crate::Ending) is told what it ended
+/// with.
 ///
 /// One round for each poll, so that what else runs in the same thread has its turn. Dropping it before it is ready
-/// closes everything at once.
+/// closes everything at once, on the thread that drops it.
 pub struct Task<M: Machine, S, R: Reactor> {
     /// None: the driver has ended.
     running: Option<Running<M, S, R>>,
@@ -70,9 +72,12 @@ where
 
 impl<M, S, R> Future for Task<M, S, R>
 where
-    M: Machine,
-    R: AsyncReactor,
-    S: Store,
+    M: Machine + Send + 'static,
+    M::Command: Send,
+    M::Event: Send,
+    R: AsyncReactor + Send + 'static,
+    R::Stream: Send,
+    S: Store + Send + 'static,
     S::Error: Send + Sync,
 {
     type Output = ();
@@ -106,7 +111,7 @@ where
             ended => {
                 // Whoever polled may keep this for long.
                 signals.close();
-                current.close(ended.map(drop));
+                close_apart(current, ended.map(drop));
                 Poll::Ready(())
             }
         }
