@@ -32,6 +32,8 @@ pub(crate) struct Connection<S> {
     pub(crate) queued: bool,
     /// Waits in the network's list of closed connections with work.
     pub(crate) queued_closing: bool,
+    /// Waits in the network's list of others that have work without the machine.
+    pub(crate) queued_noticed: bool,
     /// There may be something to read, if only the end.
     readable: bool,
     /// The other side has ended, or will send no more: after all that can be read there is that to be read.
@@ -97,6 +99,7 @@ impl<S: Stream> Connection<S> {
             paused: false,
             queued: false,
             queued_closing: false,
+            queued_noticed: false,
             readable: true,
             ended: false,
             writable: true,
@@ -164,7 +167,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Whether bytes wait that the socket may take now.
-    fn can_write(&self) -> bool {
+    pub(crate) fn can_write(&self) -> bool {
         self.writable && !self.send_queue.is_empty()
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Network<R: Reactor> {
     ready: VecDeque<Place>,
     /// Closed ones that have work without the machine.
     closing: VecDeque<Place>,
+    /// Others that have: a dial of which something is known, a socket that takes more.
+    noticed: VecDeque<Place>,
     /// Those that were sent on in the current turn.
     sent: Vec<Place>,
     /// What the machine has to be told of ends.
@@ -49,6 +51,7 @@ impl<R: Reactor> Network<R> {
             timers: Timers::new(),
             ready: VecDeque::new(),
             closing: VecDeque::new(),
+            noticed: VecDeque::new(),
             sent: Vec::new(),
             ended: VecDeque::new(),
             accepted: 0,
@@ -162,6 +165,16 @@ impl<R: Reactor> Network<R> {
             let Some((place, connection)) = self.find(conn) else { continue };
             let reason = match connection.phase {
                 Phase::Closing { .. } => Disconnect::Closed,
+                // It may have been answered in time, and not looked at.
+                Phase::Connecting if connection.queued_noticed => match connection.check_dial() {
+                    Dial::Pending => Disconnect::TimedOut,
+                    Dial::Failed(reason) => reason,
+                    Dial::Connected => {
+                        connection.set_connected();
+                        self.queue(place);
+                        continue;
+                    }
+                },
                 Phase::Connecting | Phase::Connected | Phase::Open => Disconnect::TimedOut,
             };
             self.end(place, reason);
@@ -173,20 +186,11 @@ impl<R: Reactor> Network<R> {
         self.timers.next()
     }
 
-    /// Notes what the reactor tells of a connection, and does what needs no machine.
+    /// Notes what the reactor tells of a connection. What is to be done about it is done in rounds: however much is told at
+    /// once, it keeps nobody waiting.
     pub(crate) fn notice(&mut self, slot: usize, readable: bool, writable: bool, ended: bool) {
         let Some(place) = self.connections.holder(slot) else { return };
         let Some(connection) = self.connections.get_mut(place) else { return };
-        if connection.phase == Phase::Connecting {
-            match connection.check_dial() {
-                Dial::Pending => return,
-                Dial::Failed(reason) => return self.end(place, reason),
-                Dial::Connected => {
-                    connection.set_connected();
-                    self.timers.cancel(place.conn);
-                }
-            }
-        }
         if ended {
             connection.set_ended();
         }
@@ -195,27 +199,59 @@ impl<R: Reactor> Network<R> {
         }
         if writable {
             connection.set_writable();
-            connection.write_queue();
         }
-        if matches!(connection.phase, Phase::Closing { .. }) {
-            self.queue_closing(place);
-        } else {
-            self.queue(place);
+        match connection.phase {
+            Phase::Closing { .. } => self.queue_closing(place),
+            Phase::Connecting => self.queue_noticed(place),
+            Phase::Connected | Phase::Open => {
+                if connection.can_write() {
+                    self.queue_noticed(place);
+                }
+                self.queue(place);
+            }
         }
     }
 
-    /// Goes on with closed connections: one bounded piece of work for each that has some.
+    /// Goes on with one connection of which something was noticed: one bounded piece of work.
+    pub(crate) fn serve_noticed(&mut self) {
+        let Some(place) = self.noticed.pop_front() else { return };
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        connection.queued_noticed = false;
+        match connection.phase {
+            Phase::Connecting => match connection.check_dial() {
+                Dial::Pending => return,
+                Dial::Failed(reason) => return self.end(place, reason),
+                Dial::Connected => {
+                    connection.set_connected();
+                    self.timers.cancel(place.conn);
+                }
+            },
+            Phase::Connected | Phase::Open => connection.write_queue(),
+            // It was closed meanwhile, and is in that list.
+            Phase::Closing { .. } => return,
+        }
+        self.queue(place);
+    }
+
+    /// Goes on with one closed connection: one bounded piece of work.
     pub(crate) fn serve_closing(&mut self, buffer: &mut [u8]) {
-        for _ in 0..self.closing.len() {
-            let Some(place) = self.closing.pop_front() else { return };
-            let Some(connection) = self.connections.get_mut(place) else { continue };
-            connection.queued_closing = false;
-            let more = connection.close_on(buffer);
-            if connection.is_over() {
-                self.end(place, Disconnect::Closed);
-            } else if more {
-                self.queue_closing(place);
-            }
+        let Some(place) = self.closing.pop_front() else { return };
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        connection.queued_closing = false;
+        let more = connection.close_on(buffer);
+        if connection.is_over() {
+            self.end(place, Disconnect::Closed);
+        } else if more {
+            self.queue_closing(place);
+        }
+    }
+
+    fn queue_noticed(&mut self, place: Place) {
+        if let Some(connection) = self.connections.get_mut(place)
+            && !connection.queued_noticed
+        {
+            connection.queued_noticed = true;
+            self.noticed.push_back(place);
         }
     }
 
@@ -228,9 +264,14 @@ impl<R: Reactor> Network<R> {
         }
     }
 
-    /// Whether closed connections have work now.
-    pub(crate) fn has_closing(&self) -> bool {
-        !self.closing.is_empty()
+    /// How many closed connections may have work now.
+    pub(crate) fn closing(&self) -> usize {
+        self.closing.len()
+    }
+
+    /// How many others may have work that needs no machine.
+    pub(crate) fn noticed(&self) -> usize {
+        self.noticed.len()
     }
 
     /// The next end that the machine has to be told of.

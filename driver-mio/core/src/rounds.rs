@@ -16,7 +16,8 @@ use crate::shared::Shared;
 use crate::slots::Place;
 use crate::{Buffer, DriverEnd, DriverError, Options};
 
-/// How many connections are served in one round; the others are the first in the next.
+/// How many connections are served in one round, of each kind (open ones, those of which something was noticed, closed ones);
+/// the others are the first in the next.
 const CONNECTIONS_PER_ROUND: usize = 64;
 
 /// How often one connection is read from in one round.
@@ -113,8 +114,9 @@ where
         self.take_commands()?;
         self.accept()?;
         self.receive_datagrams(buffer.bytes())?;
+        self.serve_noticed()?;
         self.serve_connections(buffer.bytes())?;
-        self.engine.network.serve_closing(buffer.bytes());
+        self.serve_closing(buffer.bytes())?;
         // Last, for a store may complete at once and wake nobody: what this round asked of it must not wait.
         self.take_completions()?;
         Ok(self.next())
@@ -274,6 +276,24 @@ where
         Ok(())
     }
 
+    /// What needs no machine is not held off.
+    fn serve_noticed(&mut self) -> Result<(), DriverError> {
+        for _ in 0..self.engine.network.noticed().min(CONNECTIONS_PER_ROUND) {
+            self.engine.tick()?;
+            self.engine.network.serve_noticed();
+        }
+        Ok(())
+    }
+
+    /// Nor is this.
+    fn serve_closing(&mut self, buffer: &mut [u8]) -> Result<(), DriverError> {
+        for _ in 0..self.engine.network.closing().min(CONNECTIONS_PER_ROUND) {
+            self.engine.tick()?;
+            self.engine.network.serve_closing(buffer);
+        }
+        Ok(())
+    }
+
     /// One bounded piece of work for one connection, for which there is [leave](Self::may_go_on). Any turn may end or pause
     /// it, so each step looks it up again.
     fn serve(&mut self, place: Place, buffer: &mut [u8]) -> Result<(), DriverError> {
@@ -327,7 +347,7 @@ where
             Completions::Taken => false,
             Completions::HeldOff | Completions::MoreToCome => room == Room::Open,
         };
-        if completions || self.engine.network.has_closing() {
+        if completions || self.engine.network.closing() > 0 || self.engine.network.noticed() > 0 {
             return true;
         }
         if self.engine.takes_commands(room) && self.shared.has_command() {
@@ -348,6 +368,9 @@ where
         deadlines.into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod shares;
 
 #[cfg(test)]
 mod tests {
