@@ -1,5 +1,6 @@
 //! The loop: rounds of bounded work, timers before each piece of it, and word of how long to wait after each.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub struct Rounds<M: Machine, S, R: Reactor> {
     /// From when on there may be a datagram; none: when the reactor says so.
     datagrams: Option<Instant>,
     shared: Arc<Shared<M::Command, M::Event>>,
+    /// Once a stop was asked for: the commands that were given before it, which the machine has not had.
+    last_commands: Option<VecDeque<M::Command>>,
     /// Whether the next round has some to look for.
     completions: Completions,
     started: bool,
@@ -93,6 +96,7 @@ where
             listeners: (0..options.listen.len()).map(Listener::new).collect(),
             datagrams: options.datagram.map(|_| Instant::ZERO),
             shared,
+            last_commands: None,
             completions: Completions::Taken,
             started: false,
         }
@@ -147,17 +151,29 @@ where
         &mut self.engine.network.reactor
     }
 
+    /// No command is taken from when a stop is asked for. Those that were given before come first, a share in each round, whether
+    /// there is room for what they tell or not: who asks for a stop may take no more.
     fn stop_if_asked(&mut self) -> Result<(), DriverError> {
         if self.engine.is_stopped() || !self.shared.stopper.is_stopped() {
             return Ok(());
         }
-        for command in self.shared.close_commands() {
+        let shared = &self.shared;
+        let left = self.last_commands.get_or_insert_with(|| shared.close_commands());
+        let share = left.len().min(TURNS_PER_ROUND);
+        for command in left.drain(..share).collect::<Vec<_>>() {
             self.engine.tick()?;
             self.engine.turn(Input::Command(command))?;
+        }
+        if self.has_last_commands() {
+            return Ok(());
         }
         self.listeners.clear();
         self.engine.network.reactor.close_listeners();
         self.engine.stop()
+    }
+
+    fn has_last_commands(&self) -> bool {
+        self.last_commands.as_ref().is_some_and(|left| !left.is_empty())
     }
 
     fn is_finished(&self) -> bool {
@@ -348,6 +364,9 @@ where
             Completions::HeldOff | Completions::MoreToCome => room == Room::Open,
         };
         if completions || self.engine.network.closing() > 0 || self.engine.network.noticed() > 0 {
+            return true;
+        }
+        if self.has_last_commands() {
             return true;
         }
         if self.engine.takes_commands(room) && self.shared.has_command() {

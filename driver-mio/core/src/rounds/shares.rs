@@ -193,3 +193,54 @@ fn what_is_told_of_many_sockets_at_once_is_done_in_shares() {
     }
     assert_eq!(all[..COUNT], whole);
 }
+
+/// Tells of each command, and notes how many it had when it was stopped.
+struct Counting {
+    commands: Arc<AtomicUsize>,
+    at_stop: Arc<AtomicUsize>,
+}
+
+impl Machine for Counting {
+    type Command = ();
+    type Event = ();
+
+    fn handle(&mut self, _: Now, input: Input<'_, ()>, out: &mut Outbox<()>) {
+        match input {
+            Input::Command(()) => {
+                self.commands.fetch_add(1, Ordering::SeqCst);
+                out.event(());
+            }
+            Input::Stop => self.at_stop.store(self.commands.load(Ordering::SeqCst), Ordering::SeqCst),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+#[test]
+fn what_waits_at_a_stop_is_taken_in_shares_and_all_of_it() {
+    let (commands, at_stop) = (Arc::default(), Arc::default());
+    let machine = Counting { commands: Arc::clone(&commands), at_stop: Arc::clone(&at_stop) };
+    // Nobody takes the events, of which there are many times as many as there is room for.
+    let options = Options { command_queue: 1_000, event_queue: 2, ..Options::default() };
+    let (handle, end) = ends(&options, Waker::new(|| Ok(())));
+    let mut rounds = Rounds::new(machine, MemoryStore::new(), Busy(Arc::default()), &options, &end);
+    (0..1_000).for_each(|_| handle.command(()).unwrap());
+    handle.stop();
+    let mut before = 0;
+    loop {
+        let next = rounds.round(&mut Buffer::new()).unwrap();
+        let taken = commands.load(Ordering::SeqCst);
+        assert!(taken - before <= TURNS_PER_ROUND, "{before}, then {taken}");
+        assert!(handle.command(()).is_err());
+        before = taken;
+        if next == Next::Finished {
+            break;
+        }
+        assert_eq!(next, Next::Round);
+    }
+    assert_eq!((before, at_stop.load(Ordering::SeqCst)), (1_000, 1_000));
+}
