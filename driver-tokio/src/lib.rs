@@ -27,7 +27,8 @@
 //!   timer is set to that, and none if there is no deadline.
 //! - **Bounded.** Send queues, commands, events, look-ups, connections: each has a cap. While the application does not
 //!   take events, or the store lags, nothing is read or accepted, and the other side's TCP window closes.
-//! - **Names** are looked up by the system on the driver's own thread, not on the runtime's.
+//! - **Names** are looked up by the system on threads that do nothing else, a few for all drivers of a process, and not on the
+//!   runtime's.
 //!
 //! It knows socket addresses and host names, and no protocol: a proxy is the machine's business.
 
