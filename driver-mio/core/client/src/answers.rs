@@ -18,7 +18,8 @@ pub enum RequestError {
     TimedOut,
     /// It was given up in favour of another: a later order to go on takes the place of one with a budget.
     Cancelled,
-    /// The client does not carry it out: it can't work with what is stored, or 4096 requests are open.
+    /// It is not carried out, and nothing has changed: the [`Refusal`] says why. [`Refusal::TooMany`] stands for 4096 requests
+    /// that the client has not answered, and for 65,536 commands that its driver has not taken.
     Refused(Refusal),
     /// The transactions are not broadcast; nothing has changed.
     BroadcastRefused(SubmitError),

@@ -14,7 +14,7 @@ use andon_driver::{Desk, wake_task};
 use bitcoin::Txid;
 
 /// Commands that may wait for the driver.
-const MAX_OUTGOING: usize = 65_536;
+pub(crate) const MAX_OUTGOING: usize = 65_536;
 
 /// The driver has ended, or takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +133,19 @@ impl Counter {
         is_running
     }
 
-    /// Nobody waits for a request any more, and it goes on.
-    pub(crate) fn let_go(&self, id: RequestId) {
-        let open = self.lock().open.remove(&id);
-        drop(open);
+    /// Nobody waits for a request any more, and it goes on. Its answer, if there is one already.
+    ///
+    /// # Errors
+    /// If there will be none.
+    pub(crate) fn let_go(&self, id: RequestId) -> Result<Option<Answer>, Ended> {
+        let mut state = self.lock();
+        let (open, has_ended) = (state.open.remove(&id), state.has_ended);
+        drop(state);
+        match open {
+            Some(Open::Answered(answer)) => Ok(Some(answer)),
+            Some(Open::Waiting(_)) if has_ended => Err(Ended),
+            Some(Open::Waiting(_)) | None => Ok(None),
+        }
     }
 
     /// How many requests are held by somebody, and how many commands wait for the driver.

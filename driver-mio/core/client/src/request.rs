@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use andon_bitcoin::client::{Answer, Command, RequestId};
 
+use crate::desk::Ended;
 use crate::{Client, RequestError, parking};
 
 /// Something that is asked of the client. It completes exactly once: with what was asked for, or with why not.
@@ -75,12 +76,27 @@ impl<T> Request<T> {
         }
     }
 
-    /// Asks, and lets go: it is carried out, and nobody hears what came of it.
-    pub fn detach(mut self) {
+    /// Asks, and lets go: nobody hears what comes of it but for what is known at once. The client is given it then, unless a fault
+    /// ends the driver first; it may still [refuse](RequestError::Refused) it, or carry it out in vain.
+    ///
+    /// # Errors
+    /// [`RequestError::Ended`] if the driver takes no more; [`RequestError::Refused`] if 65,536 commands wait that it has not
+    /// taken. Of one that was [started](Self::start) before, and is complete: why it was not carried out.
+    pub fn detach(mut self) -> Result<(), RequestError> {
         self.start();
-        if let Stage::Asked(id) = self.stage {
-            self.stage = Stage::Complete;
-            self.client.counter().let_go(id);
+        match std::mem::replace(&mut self.stage, Stage::Complete) {
+            Stage::Asked(id) => match self.client.counter().let_go(id) {
+                Ok(Some(answer)) => {
+                    let read = self.read.take().expect("it is read once");
+                    read(answer).map(drop)
+                }
+                Ok(None) => Ok(()),
+                Err(Ended) => Err(RequestError::Ended),
+            },
+            Stage::TooLate => Err(RequestError::Ended),
+            Stage::New(_) => unreachable!("it has been started"),
+            // Whoever polled it has heard.
+            Stage::Complete => Ok(()),
         }
     }
 
@@ -144,5 +160,36 @@ impl<T> fmt::Debug for Request<T> {
             .field("stage", &self.stage)
             .field("within", &self.within)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+    use andon_bitcoin::client::Refusal;
+    use andon_driver::{Options, Waker, ends};
+    use bitcoin::Network;
+
+    use super::*;
+    use crate::desk::MAX_OUTGOING;
+
+    #[test]
+    fn what_is_let_go_and_will_not_be_carried_out_is_said_at_once() {
+        let (handle, end) = ends(&Options::default(), Waker::new(|| Ok(())));
+        let (client, _events, ending) = Client::new(handle, Network::Regtest);
+        let early = client.tip().started();
+        for _ in 1..MAX_OUTGOING {
+            assert_eq!(client.tip().detach(), Ok(()));
+        }
+        assert_eq!(client.tip().detach(), Err(RequestError::Refused(Refusal::TooMany)));
+        let refused = client.tip().started();
+        assert_eq!(refused.detach(), Err(RequestError::Refused(Refusal::TooMany)));
+        assert_eq!((client.open_requests(), client.waiting_commands()), (1, MAX_OUTGOING));
+        drop(end);
+        assert_eq!(early.detach(), Err(RequestError::Ended));
+        assert_eq!(client.tip().detach(), Err(RequestError::Ended));
+        assert_eq!((client.open_requests(), client.waiting_commands()), (0, 0));
+        assert!(ending.join().is_err());
     }
 }

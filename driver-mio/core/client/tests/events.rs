@@ -53,12 +53,12 @@ fn events_that_nobody_reads_hold_the_network_up_and_no_more<D: Driver>() {
     let nobody = || Endpoint::Address(([127, 0, 0, 1], 1).into());
     let goings = || {
         (0..QUEUE).map(|_| {
-            client.add_peer(nobody()).detach();
+            client.add_peer(nobody()).detach().unwrap();
             client.remove_peer(nobody()).started()
         })
     };
     let full: Vec<_> = goings().collect();
-    client.add_peer(Endpoint::Address(node.address)).detach();
+    client.add_peer(Endpoint::Address(node.address)).detach().unwrap();
     // What is at hand is told all the same.
     for _ in 0..100 {
         assert_eq!(client.tip().wait().unwrap().block.height, 0);

@@ -195,7 +195,7 @@ fn a_thread_may_stop_waiting_and_wait_again<D: Driver>() {
 fn what_is_let_go_is_carried_out<D: Driver>() {
     let (client, _events, ending) = start::<D>(config([]));
     let peer = Endpoint::Address("127.0.0.1:1".parse().unwrap());
-    client.add_peer(peer.clone()).detach();
+    client.add_peer(peer.clone()).detach().unwrap();
     assert_eq!(client.open_requests(), 0);
     assert_eq!(client.peers().wait().unwrap()[0].endpoint, peer);
     stop(client, ending);
