@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -12,13 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use andon_bitcoin::client::{self, Birthday, Budget, Event, PauseReason};
-use andon_client::Client;
+use andon_client::{Client, Request};
 use andon_driver::{Options, Received};
 use andon_store::SqliteStore;
 use bitcoin::Network;
 use common::{Driver, Mio, Node, Smol, Tokio, config, fixture, scripts, start};
 
-/// Says to a process of this program that it is a child: where it works, with whom, what it watches, where it is killed.
+/// Says to a process of this program that it is a child: where it works, with whom, how many events it has room for, what it
+/// watches, where it is killed.
 const CHILD: &str = "ANDON_CLIENT_CHILD";
 
 /// Where a child waits to be killed, at its first mark.
@@ -50,22 +51,35 @@ fn be_killed() -> ! {
 }
 
 /// What a child does.
-fn work<D: Driver>(directory: &Path, node: SocketAddr, watched: usize, kill: Kill) {
+fn work<D: Driver>(directory: &Path, node: SocketAddr, event_queue: usize, watched: usize, kill: Kill) {
     let mut config = config([node]);
     (config.acknowledged, config.paused) = (true, true);
     let open = |waker: andon_driver::Waker| {
         SqliteStore::open(directory.join("store"), move || waker.wake()).unwrap()
     };
-    let handle = D::spawn(Options::default(), client::Client::new(config), open);
+    let options = Options { event_queue, ..Options::default() };
+    let handle = D::spawn(options, client::Client::new(config), open);
     let (client, mut events, ending) = Client::new(handle, Network::Regtest);
     let watch = client.watch(scripts(&fixture()).into_iter().take(watched), Birthday::Height(0)).started();
     let mut sync = client.sync_once(Budget::default()).started();
     let mut outcome = None;
     let mut told = Vec::new();
+    // Whoever reads the events waits for nothing that they may hold up.
+    let mut acknowledged: VecDeque<(Request<()>, Vec<String>)> = VecDeque::new();
     loop {
         // When it is complete, everything it found has been told, and waits to be taken.
         outcome = outcome.or_else(|| sync.wait_timeout(Duration::ZERO));
-        match events.recv_timeout(Duration::from_millis(if outcome.is_some() { 0 } else { 10 })) {
+        while let Some((request, _)) = acknowledged.front_mut() {
+            let Some(durable) = request.wait_timeout(Duration::ZERO) else { break };
+            durable.unwrap();
+            let (_, touches) = acknowledged.pop_front().unwrap();
+            log(directory, 'A', &touches);
+            if kill == Kill::AfterAcknowledging {
+                be_killed();
+            }
+        }
+        let is_over = outcome.is_some() && acknowledged.is_empty();
+        match events.recv_timeout(Duration::from_millis(if is_over { 0 } else { 10 })) {
             Received::Event(Event::Touched(touch)) => told.push(format!("{touch:?}")),
             Received::Event(Event::TakenBack(touch)) => panic!("nothing was given up: {touch:?}"),
             Received::Event(Event::Mark(mark)) => {
@@ -77,15 +91,10 @@ fn work<D: Driver>(directory: &Path, node: SocketAddr, watched: usize, kill: Kil
                 if kill == Kill::BeforeAcknowledging {
                     be_killed();
                 }
-                client.acknowledge(mark).wait().unwrap();
-                log(directory, 'A', &told);
-                if kill == Kill::AfterAcknowledging {
-                    be_killed();
-                }
-                told.clear();
+                acknowledged.push_back((client.acknowledge(mark).started(), std::mem::take(&mut told)));
             }
             Received::Event(_) => {}
-            Received::TimedOut if outcome.is_some() => break,
+            Received::TimedOut if is_over => break,
             Received::TimedOut => {}
             Received::Ended => panic!("the driver has ended"),
         }
@@ -102,20 +111,28 @@ fn work<D: Driver>(directory: &Path, node: SocketAddr, watched: usize, kill: Kil
 fn child() {
     let Ok(orders) = std::env::var(CHILD) else { return };
     let orders: Vec<&str> = orders.split('|').collect();
-    let [directory, node, watched, kill, driver] = orders[..] else { panic!("{orders:?}") };
+    let [directory, node, event_queue, watched, kill, driver] = orders[..] else { panic!("{orders:?}") };
     let (directory, node) = (PathBuf::from(directory), node.parse().unwrap());
-    let (watched, kill) = (watched.parse().unwrap(), KILLS[kill.parse::<usize>().unwrap()]);
+    let (event_queue, watched) = (event_queue.parse().unwrap(), watched.parse().unwrap());
+    let kill = KILLS[kill.parse::<usize>().unwrap()];
     match driver {
-        "mio" => work::<Mio>(&directory, node, watched, kill),
-        "smol" => work::<Smol>(&directory, node, watched, kill),
-        "tokio" => work::<Tokio>(&directory, node, watched, kill),
+        "mio" => work::<Mio>(&directory, node, event_queue, watched, kill),
+        "smol" => work::<Smol>(&directory, node, event_queue, watched, kill),
+        "tokio" => work::<Tokio>(&directory, node, event_queue, watched, kill),
         other => panic!("{other}"),
     }
 }
 
 /// Runs a child to its end. Whether it was killed.
-fn run(directory: &Path, node: SocketAddr, watched: usize, kill: usize, driver: &str) -> bool {
-    let orders = format!("{}|{node}|{watched}|{kill}|{driver}", directory.display());
+fn run(
+    directory: &Path,
+    node: SocketAddr,
+    event_queue: usize,
+    watched: usize,
+    kill: usize,
+    driver: &str,
+) -> bool {
+    let orders = format!("{}|{node}|{event_queue}|{watched}|{kill}|{driver}", directory.display());
     let mut child: Child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(CHILD, orders)
@@ -143,7 +160,7 @@ fn run(directory: &Path, node: SocketAddr, watched: usize, kill: usize, driver: 
     }
 }
 
-fn what_was_acknowledged_is_told_once<D: Driver>(driver: &str) {
+fn what_was_acknowledged_is_told_once<D: Driver>(driver: &str, event_queue: usize) {
     let fixture = fixture();
     let node = Node::whole(&fixture);
     let directory = tempfile::tempdir().unwrap();
@@ -151,10 +168,10 @@ fn what_was_acknowledged_is_told_once<D: Driver>(driver: &str) {
     let mut killed = 0;
     for watched in 1..=all {
         for kill in 0..3 {
-            killed += usize::from(run(directory.path(), node.address, watched, kill, driver));
+            killed += usize::from(run(directory.path(), node.address, event_queue, watched, kill, driver));
         }
     }
-    assert!(!run(directory.path(), node.address, all, 3, driver));
+    assert!(!run(directory.path(), node.address, event_queue, all, 3, driver));
     assert!(killed >= 3 * 3, "{killed}");
 
     let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
@@ -187,17 +204,37 @@ fn what_was_acknowledged_is_told_once<D: Driver>(driver: &str) {
     assert_eq!(kept, expected);
 }
 
+/// As many as there are without a word about it.
+fn many() -> usize {
+    Options::default().event_queue
+}
+
 #[test]
 fn over_mio() {
-    what_was_acknowledged_is_told_once::<Mio>("mio");
+    what_was_acknowledged_is_told_once::<Mio>("mio", many());
 }
 
 #[test]
 fn over_smol() {
-    what_was_acknowledged_is_told_once::<Smol>("smol");
+    what_was_acknowledged_is_told_once::<Smol>("smol", many());
 }
 
 #[test]
 fn over_tokio() {
-    what_was_acknowledged_is_told_once::<Tokio>("tokio");
+    what_was_acknowledged_is_told_once::<Tokio>("tokio", many());
+}
+
+#[test]
+fn over_mio_with_room_for_one_event() {
+    what_was_acknowledged_is_told_once::<Mio>("mio", 1);
+}
+
+#[test]
+fn over_smol_with_room_for_one_event() {
+    what_was_acknowledged_is_told_once::<Smol>("smol", 1);
+}
+
+#[test]
+fn over_tokio_with_room_for_one_event() {
+    what_was_acknowledged_is_told_once::<Tokio>("tokio", 1);
 }
