@@ -37,21 +37,24 @@ pub fn an_application_that_takes_nothing_stops_the_network_and_not_the_timers<S:
     });
     stage.sleep(Duration::from_millis(100));
     assert!(matches!(run.command(Command::Mark(given)), Err(CommandError::Full(Command::Mark(20)))));
-    // Nobody is accepted either.
-    let _second = stage.connect(addr).unwrap();
+    // Nobody is accepted either: no input of any kind comes to the machine.
+    let inputs = count(&counts.inputs);
+    let mut second = stage.connect(addr).unwrap();
+    second.write_all(b"heard").unwrap();
+    stage.sleep(Duration::from_millis(100));
+    assert_eq!(count(&counts.inputs), inputs);
     // When it takes them, everything is there, in order.
-    let (mut all, mut marks, mut connections) = (Vec::new(), Vec::new(), 0);
-    while all.len() < LEN || marks.len() < given as usize || connections < 1 {
+    let (mut all, mut marks, mut connected, mut heard) = (Vec::new(), Vec::new(), None, Vec::new());
+    while all.len() < LEN || marks.len() < given as usize || heard.len() < 5 {
         match next(&run) {
-            Event::Received(from, bytes) => {
-                assert_eq!(from, conn);
-                all.extend(bytes);
-            }
+            Event::Received(from, bytes) if from == conn => all.extend(bytes),
+            Event::Received(from, bytes) if Some(from) == connected => heard.extend(bytes),
             Event::Mark(mark) => marks.push(mark),
-            Event::Connected(..) => connections += 1,
+            Event::Connected(conn, ..) => assert_eq!(connected.replace(conn), None),
             other => panic!("{other:?}"),
         }
     }
+    assert_eq!(heard, b"heard");
     assert!(all == pattern(0, LEN));
     assert!(marks.into_iter().eq(0..given));
     writer.join();

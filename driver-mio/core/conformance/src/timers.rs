@@ -31,10 +31,20 @@ pub fn a_deadline_costs_few_rounds<S: Stage>(stage: &S) {
     let puppet = Puppet { every: Some(Duration::from_millis(50)), ..Puppet::default() };
     let counts = puppet.counts.clone();
     let (run, _) = start(stage, Options::default(), puppet);
-    wait_until(stage, "20 wakes", || count(&counts.wakes) >= 20);
-    let (wakes, looks) = (count(&counts.wakes), count(&counts.deadlines));
-    // A round reads the deadline about ten times; before one there may be a few that come within 100 µs too early.
-    assert!(looks < wakes * 500, "{looks} looks at the deadline for {wakes} wakes");
+    let (mut last, mut looks_for_one) = ((0, 0), Vec::new());
+    wait_until(stage, "20 wakes", || {
+        let now = (count(&counts.wakes), count(&counts.deadlines));
+        if now.0 > last.0 {
+            looks_for_one.push((now.1 - last.1) / (now.0 - last.0));
+            last = now;
+        }
+        looks_for_one.len() >= 20
+    });
+    // A round reads the deadline about five times, and a wake takes one round; one in which more is done beside it may take
+    // several. A driver that looked every few milliseconds would take ten rounds, however slow the machine.
+    looks_for_one.sort_unstable();
+    let median = looks_for_one[looks_for_one.len() / 2];
+    assert!((1..=20).contains(&median), "looks at the deadline for each wake: {looks_for_one:?}");
     stop(run);
 }
 
