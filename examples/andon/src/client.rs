@@ -34,7 +34,10 @@ pub(crate) fn start<R: Runtime>(
             R::start(Recorded::<Client, _>::with_limit(config, file, recording.limit()), None, open)
         }
     };
-    let (client, _) = started.map_err(|error| store::start_error(error, network, data_dir))?;
+    let (client, _) = started.map_err(|error| {
+        recording.discard();
+        store::start_error(error, network, data_dir)
+    })?;
     interrupt.on_request(client.stopper());
     Ok(client)
 }

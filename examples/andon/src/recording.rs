@@ -64,6 +64,14 @@ impl Recording {
         Ok(Some(file))
     }
 
+    /// Removes it: nothing has run, so it has nothing but secrets, and would be in the way of another attempt.
+    pub(crate) fn discard(&self) {
+        if let (Some(path), Some(_)) = (&self.path, self.monitor.get()) {
+            // Whoever can't remove it finds it there, and is told so by the next attempt.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// Tells what has become of it, after the client has ended.
     pub(crate) fn tell(&self, output: &mut Output) {
         let (Some(path), Some(monitor)) = (&self.path, self.monitor.get()) else { return };

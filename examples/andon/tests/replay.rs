@@ -229,6 +229,24 @@ fn a_recording_has_its_bound_and_its_file_to_itself() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_no_recording() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("run.andonrec");
+    fs::write(home.path().join("data"), "no directory").unwrap();
+    // The second attempt comes as far as the first.
+    for _ in 0..2 {
+        let refused = run(&mut sync(home.path(), common::closed(), &["--record", file.to_str().unwrap()]));
+        refused.failed_as("not_a_directory");
+        assert!(!file.exists());
+    }
+    // What was there before is somebody's.
+    fs::write(&file, "mine").unwrap();
+    run(&mut sync(home.path(), common::closed(), &["--record", file.to_str().unwrap()]))
+        .failed_as("recording");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
 fn damage_is_named_and_a_cut_is_told() {
     let (home, file) = recorded(&[]);
     let bytes = fs::read(&file).unwrap();
