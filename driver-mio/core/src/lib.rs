@@ -64,7 +64,7 @@ pub use handle::Handle;
 pub use options::Options;
 pub use reactor::{Reactor, Source, Stream};
 #[cfg(feature = "recording")]
-pub use recording::{Compression, RecordingFile, RecordingMonitor, RecordingReader};
+pub use recording::{Compression, RecordedMachine, RecordingFile, RecordingMonitor, RecordingReader};
 pub use rounds::{Next, Rounds};
 pub use running::Running;
 pub use signals::{Direction, Signals};

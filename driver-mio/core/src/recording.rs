@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use andon_kernel::recording::{Sink, Source};
+use andon_kernel::recording::{Recordable, Recorded, RecordingStatus, Sink, Source};
+use andon_kernel::{Input, Instant as Time, Machine, Now, Outbox};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
@@ -27,14 +28,14 @@ pub enum Compression {
     Gzip,
 }
 
-/// A file that a run is recorded in: the sink of an [`andon_kernel::recording::Recorded`], under any driver.
+/// A file that a run is [recorded](Self::record) in, under any driver: the sink of an [`andon_kernel::recording::Recorded`].
 ///
 /// ```
 /// # use andon_driver::{Compression, RecordingFile};
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("run.andonrec.gz");
 /// let (file, monitor) = RecordingFile::create(&path, Compression::Gzip)?;
-/// // Recorded::<Client, _>::with_limit(config, file, 1 << 30) takes the place of Client::new(config).
+/// // file.record::<Client>(config, 1 << 30) takes the place of Client::new(config).
 /// # use andon_kernel::recording::Sink;
 /// # let mut file = file;
 /// # file.append(b"bytes")?;
@@ -77,6 +78,7 @@ struct State {
     writer: Option<Writer>,
     bytes: u64,
     error: Option<String>,
+    is_bounded: bool,
     written_at: Instant,
 }
 
@@ -100,9 +102,54 @@ impl RecordingFile {
             Compression::None => Writer::Plain(file),
             Compression::Gzip => Writer::Gzip(GzEncoder::new(file, flate2::Compression::fast())),
         };
-        let state = State { writer: Some(writer), bytes: 0, error: None, written_at: now() };
+        let state =
+            State { writer: Some(writer), bytes: 0, error: None, is_bounded: false, written_at: now() };
         let shared = Arc::new(Shared(Mutex::new(state)));
         Ok((Self { shared: Arc::clone(&shared) }, RecordingMonitor { shared }))
+    }
+
+    /// Builds a machine whose run is recorded here, until the recording would have more than `limit` bytes (before any
+    /// compression): as [`Recorded::with_limit`], of which the monitor knows [that](RecordingMonitor::is_bounded), too.
+    ///
+    /// # Panics
+    /// As [`Recorded::new`].
+    pub fn record<M: Recordable>(self, construction: M::Construction, limit: u64) -> RecordedMachine<M> {
+        let shared = Arc::clone(&self.shared);
+        RecordedMachine { machine: Recorded::with_limit(construction, self, limit), shared, is_over: false }
+    }
+}
+
+/// A machine whose run is recorded in a file. See [`RecordingFile::record`].
+pub struct RecordedMachine<M: Recordable> {
+    machine: Recorded<M, RecordingFile>,
+    shared: Arc<Shared>,
+    /// Nothing more is recorded, and the monitor has been told why.
+    is_over: bool,
+}
+
+impl<M: Recordable> Machine for RecordedMachine<M>
+where
+    M::Event: fmt::Debug,
+{
+    type Command = M::Command;
+    type Event = M::Event;
+
+    fn handle(&mut self, now: Now, input: Input<'_, M::Command>, out: &mut Outbox<M::Event>) {
+        self.machine.handle(now, input, out);
+        if !self.is_over && !matches!(self.machine.status(), RecordingStatus::Recording) {
+            self.is_over = true;
+            self.shared.lock().is_bounded = matches!(self.machine.status(), RecordingStatus::Bounded);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.machine.deadline()
+    }
+}
+
+impl<M: Recordable + fmt::Debug> fmt::Debug for RecordedMachine<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.machine.fmt(f)
     }
 }
 
@@ -140,6 +187,12 @@ impl RecordingMonitor {
     /// Why the recording ended early, if the file took no more. The run goes on without it.
     pub fn error(&self) -> Option<String> {
         self.shared.lock().error.clone()
+    }
+
+    /// Whether it ended before the run did, as it had as many bytes as it [may have](RecordingFile::record). What is there until
+    /// then can be replayed.
+    pub fn is_bounded(&self) -> bool {
+        self.shared.lock().is_bounded
     }
 
     /// Writes what is kept back.
@@ -339,7 +392,7 @@ mod tests {
     fn a_full_disk_is_told_to_whoever_asks() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let writer = Some(Writer::Plain(BufWriter::with_capacity(8, full)));
-        let state = State { writer, bytes: 0, error: None, written_at: now() };
+        let state = State { writer, bytes: 0, error: None, is_bounded: false, written_at: now() };
         let shared = Arc::new(Shared(Mutex::new(state)));
         let (mut file, monitor) =
             (RecordingFile { shared: Arc::clone(&shared) }, RecordingMonitor { shared });

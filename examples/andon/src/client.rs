@@ -4,7 +4,6 @@ use std::path::Path;
 
 use andon_bitcoin::client::{Client, Command, Config, Event, views};
 use andon_driver::Handle;
-use andon_kernel::recording::Recorded;
 use andon_store::{Options, SqliteStore};
 
 use crate::error::Error;
@@ -30,9 +29,7 @@ pub(crate) fn start<R: Runtime>(
     let open = |waker: andon_driver::Waker| SqliteStore::open_with(data_dir, &options, move || waker.wake());
     let started = match recording.begin()? {
         None => R::start(Client::new(config), None, open),
-        Some(file) => {
-            R::start(Recorded::<Client, _>::with_limit(config, file, recording.limit()), None, open)
-        }
+        Some(file) => R::start(file.record::<Client>(config, recording.limit()), None, open),
     };
     let (client, _) = started.map_err(|error| {
         recording.discard();

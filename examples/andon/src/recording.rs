@@ -76,13 +76,19 @@ impl Recording {
     pub(crate) fn tell(&self, output: &mut Output) {
         let (Some(path), Some(monitor)) = (&self.path, self.monitor.get()) else { return };
         let path = path.display();
-        match monitor.error() {
-            Some(error) => output.warning(&format!("the recording in {path} is not whole: {error}")),
-            None => output.news(&format!(
-                "Recorded {} in {path}, with the run's secrets; 'andon replay' runs it again",
-                bytes(monitor.bytes())
-            )),
+        if let Some(error) = monitor.error() {
+            output.warning(&format!("the recording in {path} is not whole: {error}"));
+            return;
         }
+        if monitor.is_bounded() {
+            output.warning(&format!(
+                "the recording in {path} is not whole: it ends at --record-limit, before the run did"
+            ));
+        }
+        output.news(&format!(
+            "Recorded {} in {path}, with the run's secrets; 'andon replay' runs it again",
+            bytes(monitor.bytes())
+        ));
     }
 }
 

@@ -112,13 +112,26 @@ fn spent(synced: &Ended) -> usize {
 
 /// A recording of a whole sync, in a directory of its own.
 fn recorded(more: &[&str]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let (home, file, _) = recorded_by(more);
+    (home, file)
+}
+
+/// And what was told meanwhile.
+fn recorded_by(more: &[&str]) -> (tempfile::TempDir, std::path::PathBuf, Ended) {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("run.andonrec");
     let node = Node::start(blocks(0..290));
     let synced = run(sync(home.path(), node.address, &["--record", file.to_str().unwrap()]).args(more));
     assert_eq!(synced.code, Some(0), "{synced:?}");
     node.stop();
-    (home, file)
+    (home, file, synced)
+}
+
+/// What was warned of.
+fn warnings(ended: &Ended) -> Vec<String> {
+    let objects = ended.objects();
+    let warnings = objects.iter().filter(|object| object["event"] == "warning");
+    warnings.map(|warning| warning["what"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -201,7 +214,15 @@ fn people_read_what_came_and_what_went() {
 
 #[test]
 fn a_recording_has_its_bound_and_its_file_to_itself() {
-    let (home, file) = recorded(&["--record-limit", "20K"]);
+    let (home, file, bounded) = recorded_by(&["--record-limit", "20K"]);
+    let told = warnings(&bounded);
+    assert!(
+        told.iter().any(|told| told.contains("it ends at --record-limit, before the run did")),
+        "{told:?}"
+    );
+    // One that has room for all of the run is not spoken of so.
+    let (_, _, whole) = recorded_by(&["--record-limit", "100M"]);
+    assert!(warnings(&whole).iter().all(|told| !told.contains("recording")), "{:?}", warnings(&whole));
     let bytes = fs::read(&file).unwrap();
     assert!((3_000..=20_000).contains(&bytes.len()), "{} bytes", bytes.len());
     assert_agrees(&replay(home.path(), &file, &[]), "bounded");
