@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use andon_sim::random::{Chance, Stream};
 use andon_sim::world::{
     Crash, GilbertElliott, Latency, Links, Name, Node, NodeId, NodeInput, Place, Port, Reach, Time, World,
 };
+
+#[path = "world/faults.rs"]
+mod faults;
 
 /// A node that writes down what it is told, and does what the test says.
 #[derive(Debug, Default)]
@@ -678,6 +682,22 @@ fn a_busy_node_is_woken_in_time() {
     assert_eq!(at, [1_500_000]);
 }
 
+/// Which connections were opened, and which ended: each once, and in this order.
+fn check(told: &[(Instant, Told)]) -> (BTreeSet<ConnId>, BTreeSet<ConnId>) {
+    let (mut open, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    for (at, told) in told {
+        match told {
+            Told::Connected(conn, ..) => assert!(open.insert(*conn)),
+            Told::Received(conn, _) | Told::Drained(conn) => {
+                assert!(open.contains(conn) && !ended.contains(conn));
+            }
+            Told::Disconnected(conn, _) => assert!(ended.insert(*conn), "{conn:?} ended twice, at {at:?}"),
+            _ => {}
+        }
+    }
+    (open, ended)
+}
+
 /// A thousand random acts on random connections: everything that was opened ends, once, and the run repeats.
 #[test]
 fn random_acts_end_each_connection_once_and_the_run_repeats() {
@@ -695,7 +715,13 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
             let node = stream.index(5);
             let id = NodeId(node as u32);
             let (what, target, size) =
-                (stream.below(20), stream.below(6) as u32, stream.below(100_000) as usize);
+                (stream.below(22), stream.below(6) as u32, stream.below(100_000) as usize);
+            if !world.is_up(id) {
+                let ended = std::mem::take(&mut world.node_mut(id).told);
+                dialled[node] = 0;
+                check(&ended);
+                world.restart(id, Puppet::default());
+            }
             let conn = if stream.below(2) == 0 {
                 ConnId::dialled(stream.below(dialled[node] + 1))
             } else {
@@ -714,6 +740,8 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
                 15 | 16 => world.with(id, |_, _, port| port.pause(conn, size % 2 == 0)),
                 17 => world.cut(id, Some(NodeId(target % 5))),
                 18 => world.divide([id], (size % 2) as u8),
+                19 => world.crash(id, if size % 2 == 0 { Crash::Process } else { Crash::Power }),
+                20 => world.set_bandwidth(id, (size as u32 * 10, target * 100_000)),
                 _ => {
                     world.node_mut(id).is_full = size % 2 == 0;
                     world.with(id, |_, _, _| ());
@@ -723,6 +751,10 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
         }
         // Whoever is paused or divided goes on, and everyone closes.
         for node in 0..5 {
+            if !world.is_up(NodeId(node)) {
+                dialled[node as usize] = 0;
+                world.restart(NodeId(node), Puppet::default());
+            }
             world.divide([NodeId(node)], 0);
             world.node_mut(NodeId(node)).is_full = false;
             world.with(NodeId(node), |_, _, _| ());
@@ -739,20 +771,7 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
         world.run_for(Duration::from_secs(2000));
         assert_eq!(world.connections(), 0, "seed {seed}");
         for (id, node) in world.nodes() {
-            let mut open = std::collections::BTreeSet::new();
-            let mut ended = std::collections::BTreeSet::new();
-            for (_, told) in &node.told {
-                match told {
-                    Told::Connected(conn, ..) => assert!(open.insert(*conn)),
-                    Told::Received(conn, _) | Told::Drained(conn) => {
-                        assert!(open.contains(conn) && !ended.contains(conn));
-                    }
-                    Told::Disconnected(conn, _) => {
-                        assert!(ended.insert(*conn), "{id:?} {conn:?} ended twice")
-                    }
-                    _ => {}
-                }
-            }
+            let (open, ended) = check(&node.told);
             assert!(open.is_subset(&ended));
             let dialled = dialled[id.0 as usize];
             assert_eq!(ended.iter().filter(|conn| !conn.is_accepted()).count() as u64, dialled);

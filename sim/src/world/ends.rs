@@ -87,11 +87,15 @@ impl Network {
 
     /// A node's process ends: its system closes its sockets.
     pub(super) fn exit(&mut self, node: NodeId) {
-        for end in self.sites[node.index()].end_process() {
-            self.hang_up(end);
-            if let Some(mine) = self.pipes.end(end) {
-                mine.state = State::Gone;
+        let ends = self.sites[node.index()].end_process();
+        // All are gone before the first socket is closed: nothing that comes of that is told, or counted, any more.
+        for end in &ends {
+            if let Some(mine) = self.pipes.end(*end) {
+                (mine.state, mine.has_slot) = (State::Gone, false);
             }
+        }
+        for end in ends {
+            self.hang_up(end);
             self.pipes.release(end);
         }
     }
