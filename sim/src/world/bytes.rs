@@ -6,11 +6,15 @@ use super::network::{Happening, Network, SEND_LIMIT};
 use super::node::NodeId;
 use super::pipe::{Carried, EndRef, Segment, State};
 use super::site::carried;
+use super::time::Time;
 
 /// What a socket takes that the line does not.
 pub(super) const SOCKET: usize = 256 * 1024;
 /// What is delivered at once, as a driver reads.
 const READ: usize = 64 * 1024;
+/// What a system waits for before it sends again, in nanoseconds: at first at least, and later at most.
+const LEAST_WAIT: u64 = 200_000_000;
+const LONGEST_WAIT: u64 = 120_000_000_000;
 /// Buffers that are kept to be used again.
 const KEPT_BUFFERS: usize = 1024;
 
@@ -60,10 +64,6 @@ impl Network {
             return None;
         }
         self.counts.bytes += bytes as u64;
-        if pipe.ends[end.other().side()].state == State::Vanished {
-            self.lost(end);
-            return None;
-        }
         Some(end)
     }
 
@@ -73,6 +73,7 @@ impl Network {
         if flow.backlog.is_empty()
             && flow.end.is_none()
             && flow.has_room(bytes.len())
+            && receiver.state != State::Vanished
             && !self.is_divided(end)
         {
             return self.transmit(end, Carried::Bytes(bytes));
@@ -112,25 +113,37 @@ impl Network {
         }
     }
 
-    /// The other side vanished: what is sent there finds nobody, which is found out in a round trip if there is somebody to say so.
-    fn lost(&mut self, end: EndRef) {
-        let is_divided = self.is_divided(end);
+    /// The other side vanished: what was sent there, and would come in so many nanoseconds, finds nobody.
+    fn lost(&mut self, end: EndRef, after: u64) {
+        let Some(other) = self.pipes.end(end.other()) else { return };
+        if other.incoming.gives_up == Time::NEVER {
+            other.incoming.gives_up = self.now + SEND_LIMIT;
+            self.queue.push(self.now.plus(after), Happening::Probe(end));
+        }
+    }
+
+    /// What was sent to a machine that vanished comes there once more. If somebody is there again, it is answered with a reset; if not, it
+    /// is sent again after twice as long, until it is given up.
+    pub(super) fn probe(&mut self, end: EndRef) {
+        let (is_divided, latency) = (self.is_divided(end), self.latency_of(end));
         let Some(pipe) = self.pipes.get(end) else { return };
-        let (mine, other) = (pipe.ends[end.side()].node, &mut pipe.ends[end.other().side()]);
-        // Who closed in order has told so, and that is on its way.
-        let tells = other.state != State::Vanished && !is_divided;
-        if tells || core::mem::replace(&mut other.incoming.is_stuck, true) {
+        let (mine, other) = (&pipe.ends[end.side()], &pipe.ends[end.other().side()]);
+        let waits = (mine.state.is_live() || mine.state == State::Lingering) && !mine.incoming.is_broken();
+        if !waits || other.state != State::Vanished {
             return;
         }
-        let other = other.node;
-        let site = self.sites.get(other.index());
-        let answers = site.is_some_and(|site| site.is_up) && !is_divided;
-        let (after, reason) = if answers {
-            (2 * self.latency(mine, other), Disconnect::Reset)
-        } else {
-            (SEND_LIMIT.as_nanos() as u64, Disconnect::TimedOut)
-        };
-        self.queue.push(self.now.plus(after), Happening::Ended(end, reason));
+        let (there, gives_up) = (other.node, other.incoming.gives_up);
+        if self.now >= gives_up {
+            self.end_came(end, Disconnect::TimedOut);
+            return;
+        }
+        if !is_divided && self.sites.get(there.index()).is_some_and(|site| site.is_up) {
+            self.transmit(end, Carried::End(Disconnect::Reset));
+        }
+        let elapsed = (SEND_LIMIT.as_nanos() as u64).saturating_sub(gives_up.nanos_since(self.now));
+        let first = latency.saturating_mul(4).max(LEAST_WAIT);
+        let at = self.now.plus(elapsed.saturating_add(first).min(LONGEST_WAIT)).min(gives_up);
+        self.queue.push(at, Happening::Probe(end));
     }
 
     /// Puts on the line towards `end` what it takes.
@@ -140,6 +153,13 @@ impl Network {
         if sender.0 == u32::MAX {
             return;
         }
+        if pipe.ends[end.side()].state == State::Vanished {
+            if pipe.ends[end.side()].incoming.is_waiting() {
+                let latency = self.latency_of(end);
+                self.lost(end.other(), latency);
+            }
+            return self.handed_over(end);
+        }
         if self.are_apart(sender, receiver) {
             self.stick(end);
             return;
@@ -147,7 +167,7 @@ impl Network {
         loop {
             let Some(pipe) = self.pipes.get(end) else { return };
             let flow = &mut pipe.ends[end.side()].incoming;
-            flow.is_stuck = false;
+            flow.gives_up = Time::NEVER;
             let what = if let Some(bytes) = flow.backlog.front() {
                 if !flow.has_room(bytes.len()) {
                     break;
@@ -205,7 +225,15 @@ impl Network {
         let receiver = &mut pipe.ends[end.side()];
         let node = receiver.node;
         let rate = self.sites.get(node.index()).map_or(0, |site| site.place.bandwidth.1);
-        let segment = receiver.incoming.wire.first()?;
+        let Some(segment) = receiver.incoming.wire.first() else {
+            // It never left.
+            receiver.incoming.is_arriving = false;
+            return None;
+        };
+        if segment.at > now {
+            self.queue.push_in_place(segment.at, segment.sequence, Happening::Arrived(end));
+            return None;
+        }
         if rate > 0 && !core::mem::replace(&mut segment.is_in, true) {
             let size = match &segment.what {
                 Carried::Bytes(bytes) => bytes.len(),
@@ -253,7 +281,7 @@ impl Network {
                 }
             }
             State::Closing | State::Gone => self.answer_with_reset(end),
-            State::Vanished => self.lost(end.other()),
+            State::Vanished => self.lost(end.other(), 0),
         }
         self.give_back(bytes);
         None

@@ -11,6 +11,7 @@ use super::bytes::SOCKET;
 use super::network::{Happening, Network, SEND_LIMIT};
 use super::node::NodeId;
 use super::pipe::{EndRef, State};
+use super::time::Time;
 
 /// How long a closed connection may take to send what it holds and to be closed by the other side, as with a driver.
 const LINGER: Duration = Duration::from_secs(5);
@@ -98,6 +99,40 @@ impl Network {
             self.hang_up(end);
             self.pipes.release(end);
         }
+    }
+
+    /// A machine's power fails: what has not left it by now never does, and nobody answers for it until it is asked again.
+    pub(super) fn lose_power(&mut self, node: NodeId) {
+        let site = &mut self.sites[node.index()];
+        site.end_process();
+        (site.up_free, site.down_free) = (Time::ZERO, Time::ZERO);
+        self.forget_datagrams(node);
+        // Those, too, that its processes were done with, and that its system was closing.
+        for first in self.pipes.all() {
+            for end in [first, first.other()] {
+                if self.pipes.end(end).is_some_and(|mine| mine.node == node) {
+                    self.vanish(end);
+                }
+            }
+        }
+    }
+
+    fn vanish(&mut self, end: EndRef) {
+        let latency = self.latency_of(end);
+        let longest = latency.saturating_add(latency / 1000 * u64::from(self.links.jitter));
+        let now = self.now;
+        let Some(pipe) = self.pipes.get(end) else { return };
+        let mine = &mut pipe.ends[end.side()];
+        (mine.state, mine.has_slot) = (State::Vanished, false);
+        mine.incoming.held.clear();
+        mine.incoming.gives_up = Time::NEVER;
+        let towards = &mut pipe.ends[end.other().side()].incoming;
+        towards.forget_queued(0);
+        (towards.end, towards.flushes) = (None, 0);
+        // What comes later than it takes has not left, or would have to be sent again.
+        towards.forget_after(if towards.is_arriving { now.plus(longest) } else { Time::ZERO });
+        self.pump(end);
+        self.pipes.release(end);
     }
 
     // By the system.
@@ -259,9 +294,9 @@ impl Network {
     pub(super) fn stick(&mut self, end: EndRef) {
         let Some(receiver) = self.pipes.end(end) else { return };
         let flow = &mut receiver.incoming;
-        let has_something = !flow.backlog.is_empty() || flow.end.is_some();
-        if has_something && !core::mem::replace(&mut flow.is_stuck, true) {
-            self.queue.push(self.now + SEND_LIMIT, Happening::GivenUp(end));
+        if flow.is_waiting() && flow.gives_up == Time::NEVER {
+            flow.gives_up = self.now + SEND_LIMIT;
+            self.queue.push(flow.gives_up, Happening::GivenUp(end));
         }
         self.handed_over(end);
     }
@@ -270,10 +305,12 @@ impl Network {
     pub(super) fn given_up(&mut self, end: EndRef) {
         let Some(pipe) = self.pipes.get(end) else { return };
         let sends = pipe.ends[end.other().side()].state;
-        let is_stuck = core::mem::take(&mut pipe.ends[end.side()].incoming.is_stuck);
-        if is_stuck && (sends.is_live() || sends == State::Lingering) {
-            self.finish(end, Disconnect::Reset);
+        let flow = &mut pipe.ends[end.side()].incoming;
+        // Of an earlier division, if it is not of now.
+        if flow.gives_up == self.now && (sends.is_live() || sends == State::Lingering) {
+            flow.gives_up = Time::NEVER;
             self.end_came(end.other(), Disconnect::TimedOut);
+            self.finish(end, Disconnect::Reset);
         }
     }
 }

@@ -61,7 +61,7 @@ pub enum Crash {
     /// Its process dies; its system closes the connections, and tells the other sides: of an end in order, or, where there were bytes that
     /// nobody had read, of a reset.
     Process,
-    /// Its power fails, or its line: the other sides are told nothing.
+    /// Its power fails: what has not left it by now never does, and the other sides are told nothing.
     Power,
 }
 
@@ -223,14 +223,7 @@ impl<N: Node> World<N> {
         let network = &mut self.network;
         match how {
             Crash::Process => network.exit(id),
-            Crash::Power => {
-                for end in network.sites[id.index()].end_process() {
-                    if let Some(mine) = network.pipes.end(end) {
-                        mine.state = State::Vanished;
-                    }
-                    network.pipes.release(end);
-                }
-            }
+            Crash::Power => network.lose_power(id),
         }
     }
 
@@ -260,11 +253,11 @@ impl<N: Node> World<N> {
         self.network.has_islands = true;
         for id in nodes {
             self.network.sites[id.index()].island = island;
-            let ends = self.network.sites[id.index()].all_ends();
-            for end in ends {
-                self.network.pump(end);
-                self.network.pump(end.other());
-            }
+        }
+        // Those, too, whose nodes are done with them: what they have sent is their systems'.
+        for end in self.network.pipes.all() {
+            self.network.pump(end);
+            self.network.pump(end.other());
         }
     }
 
@@ -375,6 +368,10 @@ impl<N: Node> World<N> {
             }
             Happening::GivenUp(end) => {
                 network.given_up(end);
+                None
+            }
+            Happening::Probe(end) => {
+                network.probe(end);
                 None
             }
             Happening::Datagram(slot) => {

@@ -88,6 +88,8 @@ pub(super) enum Happening {
     Linger(EndRef),
     /// Nothing has got through for long.
     GivenUp(EndRef),
+    /// What was sent to a machine that vanished comes there once more.
+    Probe(EndRef),
     Datagram(u32),
     Resolved(u32),
 }
@@ -97,6 +99,11 @@ pub(super) struct Datagram {
     pub(super) to: NodeId,
     pub(super) from: SocketAddr,
     pub(super) bytes: Vec<u8>,
+    /// Who sent it, and when it has left there.
+    by: NodeId,
+    left: Time,
+    /// Whether it never will.
+    is_lost: bool,
 }
 
 #[derive(Debug)]
@@ -404,15 +411,26 @@ impl Network {
         let latency = self.latency(node, target);
         let left = carried(self.now, &mut self.sites[node.index()].up_free, rate, bytes.len());
         let jitter = self.stream.below(latency / 1000 * u64::from(self.links.jitter) + 1);
-        let slot = self.datagrams.put(Datagram { to: target, from, bytes: bytes.to_vec() });
+        let bytes = bytes.to_vec();
+        let datagram = Datagram { to: target, from, bytes, by: node, left, is_lost: false };
+        let slot = self.datagrams.put(datagram);
         self.queue.push(left.plus(latency + jitter), Happening::Datagram(slot));
     }
 
     pub(super) fn datagram_at(&mut self, slot: u32) -> Option<Datagram> {
         self.datagrams.take(slot).filter(|datagram| {
             let site = &self.sites[datagram.to.index()];
-            site.is_up && !site.is_stopped && site.place.reach != Reach::Hidden && site.place.limits.datagrams
+            let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
+            is_there && site.place.reach != Reach::Hidden && site.place.limits.datagrams
         })
+    }
+
+    /// A machine's power has failed: what has not left it by now never does.
+    pub(super) fn forget_datagrams(&mut self, by: NodeId) {
+        let now = self.now;
+        for datagram in self.datagrams.places.iter_mut().flatten() {
+            datagram.is_lost |= datagram.by == by && datagram.left > now;
+        }
     }
 
     pub(super) fn resolve(&mut self, node: NodeId, ticket: Ticket, host: &str, port: u16) {

@@ -68,6 +68,13 @@ pub(super) enum State {
     Vanished,
 }
 
+impl Pipe {
+    /// Whether both ends are done with.
+    fn is_over(&self) -> bool {
+        self.ends.iter().all(|end| matches!(end.state, State::Gone | State::Vanished))
+    }
+}
+
 impl State {
     /// Whether its node will hear what comes.
     pub(super) const fn is_live(self) -> bool {
@@ -101,8 +108,8 @@ pub(super) struct Flow {
     /// The end that has come, and whether the node has been told that its other half is open still.
     pub(super) came: Option<Disconnect>,
     pub(super) is_half_told: bool,
-    /// Whether nothing gets through, since when it will be given up.
-    pub(super) is_stuck: bool,
+    /// When it is given up, as nothing gets through; never, while something does.
+    pub(super) gives_up: Time,
 }
 
 #[derive(Debug)]
@@ -141,12 +148,35 @@ impl Wire {
     pub(super) const fn first(&mut self) -> Option<&mut Segment> {
         self.first.as_mut()
     }
+
+    /// Forgets what comes after `last`, and gives how many bytes of it there were.
+    pub(super) fn forget_after(&mut self, last: Time) -> usize {
+        let mut bytes = 0;
+        while let Some(segment) =
+            self.rest.back().or(self.first.as_ref()).filter(|segment| segment.at > last && !segment.is_in)
+        {
+            bytes += segment.what.bytes();
+            if self.rest.pop_back().is_none() {
+                self.first = None;
+            }
+        }
+        bytes
+    }
 }
 
 #[derive(Debug)]
 pub(super) enum Carried {
     Bytes(Vec<u8>),
     End(Disconnect),
+}
+
+impl Carried {
+    pub(super) const fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::End(_) => 0,
+        }
+    }
 }
 
 /// What is on a line, or arrived and not taken, at most, unless a node says otherwise: then the sender waits.
@@ -156,6 +186,16 @@ impl Flow {
     /// Whether the line takes so many bytes more. An idle line takes any piece, so that none waits for ever.
     pub(super) const fn has_room(&self, bytes: usize) -> bool {
         self.window == 0 || self.window + bytes <= self.most
+    }
+
+    /// Whether something waits that is not on the line, or that did not get through.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.backlog.is_empty() || self.end.is_some() || (!self.is_arriving && self.wire.first.is_some())
+    }
+
+    /// Forgets what is on the line and arrives after `last`.
+    pub(super) fn forget_after(&mut self, last: Time) {
+        self.window -= self.wire.forget_after(last);
     }
 
     /// Whether it was broken off: what is sent the other way fails.
@@ -209,7 +249,7 @@ impl Flow {
         end: None,
         came: None,
         is_half_told: false,
-        is_stuck: false,
+        gives_up: Time::NEVER,
     };
 }
 
@@ -244,10 +284,16 @@ impl Pipes {
         self.get(end).map(|pipe| &mut pipe.ends[end.side()])
     }
 
+    /// All that are not over, by their first ends. Takes as long as there are connections.
+    pub(super) fn all(&self) -> Vec<EndRef> {
+        let all = self.places.iter().zip(0..).filter(|(pipe, _)| !pipe.is_over());
+        all.map(|(place, pipe)| EndRef { pipe, generation: place.generation }).collect()
+    }
+
     /// Gives the place back if both ends are done with.
     pub(super) fn release(&mut self, end: EndRef) {
         let Some(pipe) = self.get(end) else { return };
-        if pipe.ends.iter().all(|end| matches!(end.state, State::Gone | State::Vanished)) {
+        if pipe.is_over() {
             pipe.generation = pipe.generation.wrapping_add(2);
             for end in &mut pipe.ends {
                 end.incoming = Flow::NEW;

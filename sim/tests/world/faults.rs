@@ -4,6 +4,16 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn received(told: &[Told]) -> usize {
+    told.iter().map(|told| if let Told::Received(_, bytes) = told { bytes.len() } else { 0 }).sum()
+}
+
+fn ended(told: &[Told]) -> Vec<Disconnect> {
+    told.iter()
+        .filter_map(|told| if let Told::Disconnected(_, reason) = told { Some(*reason) } else { None })
+        .collect()
+}
+
 #[test]
 fn a_process_can_die_while_its_connections_are_closing() {
     let mut net = Net::connected(Links::default());
@@ -23,4 +33,166 @@ fn a_process_can_die_while_its_connections_are_closing() {
     net.act(0, |port| port.connect(DIALLED, address(1)));
     net.run(SECOND);
     assert!(matches!(net.told(0)[..], [Told::Start(_), Told::Connected(DIALLED, ..)]));
+}
+
+#[test]
+fn a_machine_without_power_sends_nothing_more() {
+    // What waits for the other side's window.
+    let mut net = Net::connected(Links::default());
+    net.act(1, |port| port.pause(ACCEPTED, true));
+    net.act(0, |port| {
+        port.send(DIALLED, &vec![1; 6 << 20]);
+        port.close(DIALLED, false);
+    });
+    net.run(SECOND);
+    net.world.crash(NodeId(0), Crash::Power);
+    net.act(1, |port| port.pause(ACCEPTED, false));
+    net.run(60 * SECOND);
+    let told = net.told(1);
+    assert_eq!((received(&told), ended(&told)), (4 << 20, vec![]));
+
+    // What waits for its own line: after a quarter of a second a quarter of a megabyte has gone.
+    let mut net = Net::connected(Links::default());
+    net.world.set_bandwidth(NodeId(0), (1_000_000, 0));
+    net.act(0, |port| port.send(DIALLED, &vec![1; 2_000_000]));
+    net.run(Duration::from_millis(250));
+    net.world.crash(NodeId(0), Crash::Power);
+    net.run(60 * SECOND);
+    let told = net.told(1);
+    let got = received(&told);
+    assert!((150_000..=250_000).contains(&got) && ended(&told).is_empty(), "{got}");
+
+    let mut net = Net::connected(Links::default());
+    net.world.set_bandwidth(NodeId(0), (1_000_000, 0));
+    net.act(0, |port| {
+        for size in [200_000, 50_001] {
+            port.datagram(address(1), &vec![1; size]);
+        }
+    });
+    net.run(Duration::from_millis(250));
+    net.world.crash(NodeId(0), Crash::Power);
+    net.run(60 * SECOND);
+    assert!(matches!(&net.told(1)[..], [Told::Datagram(_, bytes)] if bytes.len() == 200_000));
+    // Another machine's line is free from the start.
+    net.world.restart(NodeId(0), Puppet::default());
+    let begin = net.world.now().as_nanos() / 1000;
+    net.act(0, |port| port.datagram(address(1), &[0; 1000]));
+    net.run(SECOND);
+    let told = net.timed(1);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].0.as_micros() - begin, 41_000);
+}
+
+#[test]
+fn a_machine_without_power_answers_for_nothing_that_its_processes_left() {
+    let mut net = Net::connected(Links::default());
+    net.act(1, |port| port.pause(ACCEPTED, true));
+    net.world.crash(NodeId(0), Crash::Process);
+    net.run(SECOND);
+    net.world.restart(NodeId(0), Puppet::default());
+    net.world.crash(NodeId(0), Crash::Power);
+    net.act(1, |port| port.send(ACCEPTED, b"are you there?"));
+    net.run(60 * SECOND);
+    net.act(1, |port| port.pause(ACCEPTED, false));
+    net.run(SECOND);
+    assert_eq!(net.told(1), [Told::Disconnected(ACCEPTED, Disconnect::ClosedByPeer)]);
+    assert_eq!(net.world.connections(), 0);
+}
+
+#[test]
+fn joined_again_everything_goes_on_whichever_side_is_moved() {
+    for moved_back in [0, 1] {
+        let mut net = Net::connected(Links::default());
+        net.world.divide([NodeId(1)], 1);
+        net.act(0, |port| {
+            port.send(DIALLED, b"through the cut");
+            port.close(DIALLED, false);
+        });
+        net.run(10 * SECOND);
+        assert_eq!(net.told(1), []);
+        net.world.divide([NodeId(moved_back)], 1 - moved_back as u8);
+        net.run(SECOND);
+        let words = Told::Received(ACCEPTED, b"through the cut".to_vec());
+        assert_eq!(net.told(1), [words, Told::Disconnected(ACCEPTED, Disconnect::ClosedByPeer)]);
+        assert_eq!(net.world.connections(), 0);
+    }
+}
+
+#[test]
+fn who_waits_for_a_machine_that_vanished_gives_up() {
+    for has_end in [false, true] {
+        let mut net = Net::connected(Links::default());
+        net.act(1, |port| port.pause(ACCEPTED, true));
+        net.act(0, |port| {
+            port.send(DIALLED, &vec![1; 6 << 20]);
+            if has_end {
+                port.shut(DIALLED);
+            }
+        });
+        net.run(SECOND);
+        net.world.crash(NodeId(1), Crash::Power);
+        net.run(2000 * SECOND);
+        assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::TimedOut)]);
+        assert_eq!(net.world.connections(), 0);
+    }
+}
+
+#[test]
+fn bytes_to_a_machine_that_vanished_are_not_taken_for_ever() {
+    let mut net = Net::connected(Links::default());
+    net.world.crash(NodeId(1), Crash::Power);
+    net.act(0, |port| {
+        port.send(DIALLED, &vec![1; 1 << 20]);
+        port.flush(DIALLED);
+    });
+    net.run(10 * SECOND);
+    assert_eq!(net.told(0), [], "no socket holds a megabyte");
+    net.act(0, |port| port.send(DIALLED, &vec![1; 20 << 20]));
+    net.run(SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::SendQueueFull)]);
+}
+
+#[test]
+fn a_machine_that_comes_back_answers_when_it_is_asked_again() {
+    let mut net = Net::connected(Links::default());
+    net.world.crash(NodeId(1), Crash::Power);
+    net.act(0, |port| port.send(DIALLED, b"are you there?"));
+    net.run(60 * SECOND);
+    assert_eq!(net.told(0), []);
+    net.world.restart(NodeId(1), Puppet::default());
+    let begin = net.world.now().as_nanos() / 1000;
+    net.run(200 * SECOND);
+    let told = net.timed(0);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1, Told::Disconnected(DIALLED, Disconnect::Reset));
+    assert!(told[0].0.as_micros() - begin <= 61_000_000, "{told:?}");
+
+    // It is there, and nothing gets to it until the network is joined.
+    let mut net = Net::connected(Links::default());
+    net.world.crash(NodeId(1), Crash::Power);
+    net.world.restart(NodeId(1), Puppet::default());
+    net.act(0, |port| port.send(DIALLED, b"are you there?"));
+    net.world.divide([NodeId(1)], 1);
+    net.run(60 * SECOND);
+    assert_eq!(net.told(0), []);
+    net.world.divide([NodeId(1)], 0);
+    net.run(200 * SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::Reset)]);
+}
+
+#[test]
+fn a_division_that_is_over_counts_for_nothing_in_the_next() {
+    let mut net = Net::connected(Links::default());
+    net.world.divide([NodeId(1)], 1);
+    net.act(0, |port| port.send(DIALLED, b"first"));
+    net.run(600 * SECOND);
+    net.world.divide([NodeId(1)], 0);
+    net.run(SECOND);
+    assert_eq!(net.bytes(1), b"first");
+    net.world.divide([NodeId(1)], 1);
+    net.act(0, |port| port.send(DIALLED, b"second"));
+    net.run(900 * SECOND);
+    assert_eq!(net.told(0), []);
+    net.run(25 * SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::TimedOut)]);
 }
