@@ -346,7 +346,9 @@ impl Network {
         if let Some(mine) = self.pipes.end(end) {
             mine.incoming.is_paused = paused;
         }
-        if !paused {
+        if paused {
+            self.tell_end(end);
+        } else {
             self.release(end);
         }
     }

@@ -187,8 +187,10 @@ impl Network {
         flow.came = Some(reason);
         if flow.is_broken() {
             let towards = &mut pipe.ends[end.other().side()].incoming;
+            let had_queued = towards.backlog_bytes > SOCKET || towards.flushes > 0;
             towards.forget_queued(0);
             towards.flushes = 0;
+            pipe.ends[end.side()].incoming.has_failed = had_queued;
         }
         self.tell_end(end);
         self.settle(end);
@@ -200,7 +202,10 @@ impl Network {
         let (node, flow) = (mine.node, &mut mine.incoming);
         let Some(reason) = flow.came else { return };
         let site = &self.sites[node.index()];
-        if mine.state != State::Open || !flow.held.is_empty() || flow.is_paused || !site.reads {
+        let may_be_read = flow.held.is_empty() && !flow.is_paused && site.reads;
+        // A driver that writes what waits learns it by that, and reads from a paused connection no more.
+        let is_written = flow.is_paused && flow.has_failed;
+        if mine.state != State::Open || !(may_be_read || is_written) {
             return;
         }
         if flow.is_broken() || !site.keeps_half {

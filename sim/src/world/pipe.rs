@@ -108,6 +108,8 @@ pub(super) struct Flow {
     /// The end that has come, and whether the node has been told that its other half is open still.
     pub(super) came: Option<Disconnect>,
     pub(super) is_half_told: bool,
+    /// Whether bytes that waited to be sent were lost with it: that is told even to who does not read.
+    pub(super) has_failed: bool,
     /// When it is given up, as nothing gets through; never, while something does.
     pub(super) gives_up: Time,
 }
@@ -249,6 +251,7 @@ impl Flow {
         end: None,
         came: None,
         is_half_told: false,
+        has_failed: false,
         gives_up: Time::NEVER,
     };
 }

@@ -119,6 +119,40 @@ fn joined_again_everything_goes_on_whichever_side_is_moved() {
 }
 
 #[test]
+fn a_reset_while_bytes_wait_is_told_even_if_paused() {
+    let waiting = |before: bool| {
+        let mut net = Net::connected(Links::default());
+        net.act(1, |port| port.pause(ACCEPTED, true));
+        net.act(0, |port| {
+            if before {
+                port.pause(DIALLED, true);
+            }
+            port.send(DIALLED, &vec![1; 8 << 20]);
+            port.flush(DIALLED);
+        });
+        net.run(SECOND);
+        assert_eq!(net.told(0), []);
+        net
+    };
+    let mut net = waiting(true);
+    net.act(1, |port| port.reset(ACCEPTED));
+    net.run(SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::Reset)]);
+
+    // It is paused when it could hear of it.
+    let mut net = waiting(false);
+    net.world.node_mut(NodeId(0)).is_full = true;
+    net.act(0, |_| {});
+    net.act(1, |port| port.reset(ACCEPTED));
+    net.run(SECOND);
+    net.world.node_mut(NodeId(0)).is_full = false;
+    net.act(0, |port| port.pause(DIALLED, true));
+    net.run(SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::Reset)]);
+    assert_eq!(net.world.connections(), 0);
+}
+
+#[test]
 fn who_waits_for_a_machine_that_vanished_gives_up() {
     for has_end in [false, true] {
         let mut net = Net::connected(Links::default());

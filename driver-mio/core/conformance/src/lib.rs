@@ -129,6 +129,7 @@ macro_rules! conformance {
             a_flush_waits_for_what_was_sent_before_it
             fifty_megabytes_are_paced_through_a_small_queue
             a_write_to_a_peer_that_has_gone_ends_even_a_paused_connection
+            a_reset_while_a_flush_waits_ends_even_a_paused_connection
         }
         $crate::conformance! { @cases $stage, timers:
             a_thousand_idle_peers_cost_nothing

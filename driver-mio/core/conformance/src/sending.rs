@@ -128,3 +128,18 @@ pub fn a_write_to_a_peer_that_has_gone_ends_even_a_paused_connection<S: Stage>(s
     }
     stop(run);
 }
+
+pub fn a_reset_while_a_flush_waits_ends_even_a_paused_connection<S: Stage>(stage: &S) {
+    const LEN: usize = 8 << 20;
+    let (run, addr) = start(stage, Options { send_queue_bytes: 2 * LEN, ..listening() }, Puppet::default());
+    let (conn, peer) = accepted(stage, &run, addr);
+    peer.set_receive_buffer(32 * 1024);
+    tell(&run, Command::Pause(conn, true));
+    tell(&run, Command::Send(conn, pattern(0, LEN)));
+    tell(&run, Command::Flush(conn));
+    // The sockets hold less than that: the flush waits.
+    assert_eq!(run.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    peer.reset();
+    assert_eq!(disconnected(&run), (conn, Disconnect::Reset));
+    assert_eq!(stop(run), [Event::Stopped]);
+}
