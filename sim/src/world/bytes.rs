@@ -303,7 +303,6 @@ impl Network {
             self.queue.push(self.now, Happening::Release(end));
         }
         self.pump(end);
-        self.tell_end(end);
         Some(Arrival { node, conn, bytes })
     }
 

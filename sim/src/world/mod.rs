@@ -348,7 +348,13 @@ impl<N: Node> World<N> {
                 Some(self.turn(node, NodeInput::Connected { conn, remote, link: Link::Outbound }))
             }
             Happening::Arrived(end) => network.arrived(end).map(|arrival| self.deliver(arrival)),
-            Happening::Release(end) => network.released(end).map(|arrival| self.deliver(arrival)),
+            Happening::Release(end) => {
+                let arrival = network.released(end)?;
+                let node = self.deliver(arrival);
+                // Behind the bytes, which may be answered.
+                self.network.tell_end(end);
+                Some(node)
+            }
             Happening::Drained(end) => {
                 let end = network.pipes.end(end).filter(|end| end.state == State::Open)?;
                 let (node, conn) = (end.node, end.conn);

@@ -37,6 +37,7 @@ impl Port<'_> {
 
     /// Stops reading from a connection, or goes on.
     pub fn pause(&mut self, conn: ConnId, paused: bool) {
+        self.network.send_gathered(self.node);
         self.network.traced(self.node, || Traced::Pause { conn, paused });
         self.network.pause(self.node, conn, paused);
     }
@@ -99,6 +100,7 @@ impl Port<'_> {
 
     /// Sends a datagram.
     pub fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
+        self.network.send_gathered(self.node);
         self.network.traced(self.node, || Traced::Datagram { to, bytes });
         self.network.datagram(self.node, to, bytes);
     }

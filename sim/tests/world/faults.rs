@@ -152,6 +152,94 @@ fn a_reset_while_bytes_wait_is_told_even_if_paused() {
     assert_eq!(net.world.connections(), 0);
 }
 
+/// Answers everything with as much, and sends last words at an end that it could still answer.
+#[derive(Debug, Default)]
+struct Echo(Vec<Told>);
+
+impl Node for Echo {
+    fn turn(&mut self, _: Now, input: NodeInput<'_>, port: &mut Port<'_>) {
+        match input {
+            NodeInput::Received { conn, bytes } => {
+                self.0.push(Told::Received(conn, bytes.to_vec()));
+                port.send(conn, bytes);
+            }
+            NodeInput::Disconnected { conn, reason } => self.0.push(Told::Disconnected(conn, reason)),
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+enum Either {
+    Echo(Echo),
+    Half(Half),
+}
+
+/// Closes its half, and hears what comes.
+#[derive(Debug, Default)]
+struct Half(Vec<Told>);
+
+impl Node for Either {
+    fn turn(&mut self, now: Now, input: NodeInput<'_>, port: &mut Port<'_>) {
+        match self {
+            Self::Echo(echo) => echo.turn(now, input, port),
+            Self::Half(half) => match input {
+                NodeInput::Connected { conn, .. } => {
+                    port.send(conn, b"first and last");
+                    port.shut(conn);
+                }
+                NodeInput::Received { conn, bytes } => half.0.push(Told::Received(conn, bytes.to_vec())),
+                NodeInput::HalfClosed { conn } => half.0.push(Told::HalfClosed(conn)),
+                _ => {}
+            },
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn keeps_half(&self) -> bool {
+        matches!(self, Self::Half(_))
+    }
+}
+
+#[test]
+fn the_last_bytes_before_an_end_can_be_answered() {
+    let mut world = World::new(1, UnixTime::default(), Links::default());
+    let half = world.add(Place::at(address(0)), Either::Half(Half::default()));
+    let echo = world.add(Place::at(address(1)), Either::Echo(Echo::default()));
+    world.with(half, |_, _, port| port.connect(DIALLED, address(1)));
+    world.run_for(LATENCY * 3 / 2);
+    // Bytes and end come while it is paused.
+    world.with(echo, |_, _, port| port.pause(ACCEPTED, true));
+    world.run_for(SECOND);
+    world.with(echo, |_, _, port| port.pause(ACCEPTED, false));
+    world.run_for(SECOND);
+    let Either::Half(half) = world.node(half) else { panic!() };
+    let words = Told::Received(DIALLED, b"first and last".to_vec());
+    assert_eq!(half.0, [words.clone(), Told::HalfClosed(DIALLED)]);
+    let Either::Echo(echo) = world.node(echo) else { panic!() };
+    assert_eq!(echo.0[1..], [Told::Disconnected(ACCEPTED, Disconnect::ClosedByPeer)]);
+}
+
+#[test]
+fn what_is_sent_before_a_pause_ends_goes_out_before_an_end_is_heard() {
+    let mut net = Net::connected(Links::default());
+    net.act(0, |port| port.pause(DIALLED, true));
+    net.act(1, |port| port.shut(ACCEPTED));
+    net.run(SECOND);
+    net.act(0, |port| {
+        port.send(DIALLED, b"an answer");
+        port.pause(DIALLED, false);
+    });
+    net.run(SECOND);
+    assert_eq!(received(&net.told(1)), 9);
+}
+
 #[test]
 fn who_waits_for_a_machine_that_vanished_gives_up() {
     for has_end in [false, true] {
