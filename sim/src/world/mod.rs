@@ -23,6 +23,8 @@ mod pipe;
 mod port;
 mod queue;
 mod site;
+#[cfg(test)]
+mod tests;
 mod time;
 mod trace;
 
@@ -324,7 +326,7 @@ impl<N: Node> World<N> {
                 if site.armed != now || !site.is_up {
                     return None;
                 }
-                site.armed = Time::NEVER;
+                site.armed = site.later_wakes.pop().unwrap_or(Time::NEVER);
                 if self.nodes[node.index()].deadline().is_none_or(|at| at > self.time_at(node).instant) {
                     self.arm(node);
                     return None;
@@ -426,6 +428,10 @@ impl<N: Node> World<N> {
         let at = site.boot.plus(deadline.as_micros().saturating_mul(1000));
         let at = at.max(now);
         if at < site.armed {
+            // The later one is not put into the queue again.
+            if site.armed != Time::NEVER {
+                site.later_wakes.push(site.armed);
+            }
             site.armed = at;
             self.network.queue.push(at, Happening::Wake(id));
         }

@@ -98,6 +98,8 @@ pub(super) struct Site {
     pub(super) epoch: u32,
     /// When it will be woken as things stand.
     pub(super) armed: Time,
+    /// When else, as was asked for earlier and stands in the world's queue: the soonest last.
+    pub(super) later_wakes: Vec<Time>,
     /// When its line is free, each way.
     pub(super) up_free: Time,
     pub(super) down_free: Time,
@@ -127,6 +129,7 @@ impl Site {
             boot: Time::ZERO,
             epoch: 0,
             armed: Time::NEVER,
+            later_wakes: Vec::new(),
             up_free: Time::ZERO,
             down_free: Time::ZERO,
             accepted: 0,
@@ -154,6 +157,7 @@ impl Site {
         self.is_up = false;
         self.epoch += 1;
         self.armed = Time::NEVER;
+        self.later_wakes = Vec::new();
         let ends = self.all_ends();
         self.put_off.clear();
         self.ends = Vec::new();

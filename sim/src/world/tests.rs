@@ -1,0 +1,69 @@
+//! What cannot be seen from outside: that nothing is left over.
+
+use core::time::Duration;
+
+use super::*;
+
+/// A node that is told by the test when to wake.
+#[derive(Default)]
+struct Sleeper {
+    wakes_at: Option<Instant>,
+    wakes: u64,
+    is_full: bool,
+}
+
+impl Node for Sleeper {
+    fn turn(&mut self, now: Now, input: NodeInput<'_>, _: &mut Port<'_>) {
+        if matches!(input, NodeInput::Wake) {
+            self.wakes += 1;
+            assert!(self.wakes_at.is_some_and(|at| at <= now.instant), "it is woken when it asked for it");
+            self.wakes_at = Some(far(now));
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.wakes_at
+    }
+
+    fn reads(&self) -> bool {
+        !self.is_full
+    }
+}
+
+fn far(now: Now) -> Instant {
+    Instant::from_micros(now.instant.as_micros() / 1_000_000_000 * 1_000_000_000 + 1_000_000_000)
+}
+
+fn address(node: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, node], 8333))
+}
+
+fn world() -> World<Sleeper> {
+    let mut world = World::new(1, UnixTime::default(), Links::default());
+    for node in 0..2 {
+        world.add(Place::at(address(node)), Sleeper::default());
+    }
+    world.run_until(Time::ZERO);
+    world
+}
+
+#[test]
+fn timers_that_are_asked_for_again_and_again_stand_in_the_queue_once() {
+    let mut world = world();
+    let id = NodeId(0);
+    let mut most = 0;
+    for cycle in 0..10_000_u64 {
+        // One far ahead, one nearer and one at once: each is put off until the one before it is over.
+        for ahead in [Duration::from_millis(7), Duration::from_millis(3)] {
+            world.with(id, |node, now, _| node.wakes_at = Some(far(now)));
+            world.with(id, |node, now, _| {
+                node.wakes_at =
+                    Some(Instant::from_micros(now.instant.as_micros() + ahead.as_micros() as u64));
+            });
+        }
+        world.run_for(Duration::from_millis(10));
+        assert!(world.node(id).wakes > cycle);
+        most = most.max(world.network.queue.len());
+    }
+    assert!(most <= 4, "{most}");
+}
