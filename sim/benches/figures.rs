@@ -201,7 +201,6 @@ fn real_clients(nodes: u32, time: Duration) -> f64 {
             let member = client(&mut stream, peers.into_iter().take(4));
             let region = INTERNET.pick(stream.u64());
             let id = world.add(Place { region, ..Place::at(address(node)) }, member);
-            world.step(Time::ZERO);
             watch(&mut world, id);
         }
         let mut blocks = blocks.into_iter();

@@ -75,8 +75,6 @@ fn world(seed: u64, links: Links, servers: u8) -> (World<Member>, NodeId, Fixtur
     let disk = Disk::new(Pace::SOLID_STATE, Stream::new(seed).fork("disk"));
     let place = Place::at(SocketAddr::from(([10, 200, 0, 1], 18_444)));
     let id = world.add(place, Member::Client(Host::new(client(servers, 1), disk, Vec::new())));
-    world.step(Time::ZERO);
-    world.run_until(Time::ZERO);
     command(&mut world, id, watch(&fixture));
     (world, id, fixture)
 }
@@ -146,8 +144,6 @@ fn a_client_that_crashes_at_any_moment_goes_on_with_what_was_written() {
         let Member::Client(old) = std::mem::replace(before, Member::Client(placeholder)) else { panic!() };
         let (disk, _) = old.into_parts();
         world.restart(id, Member::Client(Host::new(client(2, 2), disk, Vec::new())));
-        let now = world.now();
-        world.run_until(now);
         command(&mut world, id, watch(&fixture));
         assert!(world.run_while(Time::from_secs(300), |world| !is_synced(world, id)), "{index}");
         assert_eq!(received(events(&world, id)), expected(&fixture), "{index}");

@@ -82,7 +82,7 @@ impl<N: Node> World<N> {
         Self { nodes: Vec::new(), network: Network::new(seed, links), begins }
     }
 
-    /// Puts a node into the world; it starts at once, as the next thing that happens.
+    /// Puts a node into the world. It starts now, when those that are put there now can be dialled, and before anything else happens to it.
     ///
     /// # Panics
     /// If another node has its address.
@@ -263,12 +263,13 @@ impl<N: Node> World<N> {
         }
     }
 
-    /// Gives a node a turn of the caller's making, a command as a rule. It must be up.
+    /// Gives a node a turn of the caller's making, a command as a rule, after the one in which it starts. It must be up.
     ///
     /// # Panics
     /// If it is not.
     pub fn with<R>(&mut self, id: NodeId, act: impl FnOnce(&mut N, Now, &mut Port<'_>) -> R) -> R {
         assert!(self.is_up(id), "a node that is down is given a turn");
+        self.start(id);
         let now = self.time_at(id);
         self.network.digest.absorb(self.network.now.as_nanos());
         self.network.digest.absorb(u64::from(id.0) << 8);
@@ -318,7 +319,10 @@ impl<N: Node> World<N> {
         match happening {
             Happening::Start(node, epoch) => {
                 let site = &network.sites[node.index()];
-                (site.is_up && site.epoch == epoch).then(|| self.turn(node, NodeInput::Start))
+                (site.is_up && site.epoch == epoch && !site.has_started).then(|| {
+                    self.start(node);
+                    node
+                })
             }
             Happening::Wake(node) => {
                 let now = network.now;
@@ -401,13 +405,27 @@ impl<N: Node> World<N> {
         node
     }
 
+    /// Gives a node its first turn, if it has not had it.
+    fn start(&mut self, id: NodeId) {
+        if !core::mem::replace(&mut self.network.sites[id.index()].has_started, true) {
+            self.give(id, NodeInput::Start);
+        }
+    }
+
     fn turn(&mut self, id: NodeId, input: NodeInput<'_>) -> NodeId {
+        self.start(id);
+        if self.is_up(id) {
+            self.give(id, input);
+        }
+        id
+    }
+
+    fn give(&mut self, id: NodeId, input: NodeInput<'_>) {
         self.network.told(id, &input);
         let now = self.time_at(id);
         let mut port = Port { network: &mut self.network, node: id };
         self.nodes[id.index()].turn(now, input, &mut port);
         self.finish(id);
-        id
     }
 
     fn finish(&mut self, id: NodeId) {

@@ -83,6 +83,8 @@ pub(super) struct Site {
     /// Its other addresses.
     pub(super) aliases: Vec<SocketAddr>,
     pub(super) is_up: bool,
+    /// Whether its node has had its first turn.
+    pub(super) has_started: bool,
     /// Whether its driver has stopped: nobody is let in, and nobody dialled.
     pub(super) is_stopped: bool,
     /// Whether its node is told what comes, and what waits until it is.
@@ -121,6 +123,7 @@ impl Site {
             place,
             aliases: Vec::new(),
             is_up: false,
+            has_started: false,
             is_stopped: false,
             reads: true,
             put_off: VecDeque::new(),
@@ -143,6 +146,7 @@ impl Site {
     /// A process begins.
     pub(super) fn begin_process(&mut self, now: Time, keeps_half: bool) {
         self.is_up = true;
+        self.has_started = false;
         self.is_stopped = false;
         self.reads = true;
         self.keeps_half = keeps_half;

@@ -152,6 +152,35 @@ fn a_reset_while_bytes_wait_is_told_even_if_paused() {
     assert_eq!(net.world.connections(), 0);
 }
 
+#[test]
+fn a_node_starts_before_anything_else_happens_to_it() {
+    let mut net = Net::new(1, Links::default());
+    let id = net.world.add(Place::at(address(1)), Puppet::default());
+    net.act(1, |port| port.note(String::new));
+    assert!(matches!(net.told(1)[..], [Told::Start(_)]));
+    // A dial that comes at the moment at which it is started again.
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.world.crash(id, Crash::Process);
+    net.run(LATENCY - Duration::from_nanos(1));
+    net.world.run_for(Duration::ZERO);
+    let mut net = {
+        let mut net = Net::new(2, Links::default());
+        net.world.node_mut(NodeId(1)).is_full = true;
+        net.act(1, |port| port.datagram(address(0), b"x"));
+        net.run(LATENCY);
+        net.told(0);
+        net.world.crash(NodeId(1), Crash::Process);
+        net
+    };
+    net.act(0, |port| port.datagram(address(1), b"early"));
+    net.world.links_mut().latency = Latency::Fixed(Duration::ZERO);
+    net.act(0, |port| port.datagram(address(1), b"at once"));
+    net.world.restart(NodeId(1), Puppet::default());
+    net.run(SECOND);
+    let told = net.told(1);
+    assert!(matches!(told[..], [Told::Start(_), Told::Datagram(..), Told::Datagram(..)]), "{told:?}");
+}
+
 /// Answers everything with as much, and sends last words at an end that it could still answer.
 #[derive(Debug, Default)]
 struct Echo(Vec<Told>);
