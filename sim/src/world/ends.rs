@@ -88,7 +88,7 @@ impl Network {
 
     /// A node's process ends: its system closes its sockets.
     pub(super) fn exit(&mut self, node: NodeId) {
-        let ends = self.sites[node.index()].end_process();
+        let ends = self.end_process(node);
         // All are gone before the first socket is closed: nothing that comes of that is told, or counted, any more.
         for end in &ends {
             if let Some(mine) = self.pipes.end(*end) {
@@ -103,8 +103,8 @@ impl Network {
 
     /// A machine's power fails: what has not left it by now never does, and nobody answers for it until it is asked again.
     pub(super) fn lose_power(&mut self, node: NodeId) {
+        self.end_process(node);
         let site = &mut self.sites[node.index()];
-        site.end_process();
         (site.up_free, site.down_free) = (Time::ZERO, Time::ZERO);
         self.forget_datagrams(node);
         // Those, too, that its processes were done with, and that its system was closing.

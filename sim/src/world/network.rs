@@ -45,8 +45,8 @@ pub struct Network {
     pub(super) gathered: Vec<u8>,
     pub(super) gathered_for: Option<ConnId>,
     pub(super) pool: Vec<Vec<u8>>,
-    datagrams: Slots<Datagram>,
-    look_ups: Slots<LookUp>,
+    pub(super) datagrams: Slots<Datagram>,
+    pub(super) look_ups: Slots<LookUp>,
     datagrams_are_bad: bool,
 }
 
@@ -255,6 +255,20 @@ impl Network {
         None
     }
 
+    /// A node's process has ended, and nothing that it would have been told is kept. Gives the connections that it had.
+    pub(super) fn end_process(&mut self, node: NodeId) -> Vec<EndRef> {
+        let site = &mut self.sites[node.index()];
+        let ends = site.end_process();
+        for happening in core::mem::take(&mut site.put_off) {
+            match happening {
+                Happening::Datagram(slot) => drop(self.datagrams.take(slot)),
+                Happening::Resolved(slot) => drop(self.look_ups.take(slot)),
+                _ => {}
+            }
+        }
+        ends
+    }
+
     /// A node takes inputs again, or no longer.
     pub(super) fn set_reads(&mut self, node: NodeId, reads: bool) {
         let site = &mut self.sites[node.index()];
@@ -459,7 +473,7 @@ impl Network {
 
 /// Things that wait, in places that are used again.
 #[derive(Debug)]
-struct Slots<T> {
+pub(super) struct Slots<T> {
     places: Vec<Option<T>>,
     free: Vec<u32>,
 }
@@ -478,6 +492,11 @@ impl<T> Slots<T> {
         }
         self.places.push(Some(what));
         (self.places.len() - 1) as u32
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
     }
 
     fn get(&self, slot: u32) -> Option<&T> {

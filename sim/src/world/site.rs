@@ -156,14 +156,13 @@ impl Site {
         self.boot = Time::from_nanos(now.as_nanos() / 1000 * 1000);
     }
 
-    /// The process has ended. Gives the connections that it had.
+    /// The process has ended. Gives the connections that it had. What was put off is the network's to forget.
     pub(super) fn end_process(&mut self) -> Vec<EndRef> {
         self.is_up = false;
         self.epoch += 1;
         self.armed = Time::NEVER;
         self.later_wakes = Vec::new();
         let ends = self.all_ends();
-        self.put_off.clear();
         self.ends = Vec::new();
         (self.inbound, self.used, self.look_ups) = (0, 0, 0);
         ends

@@ -67,3 +67,21 @@ fn timers_that_are_asked_for_again_and_again_stand_in_the_queue_once() {
     }
     assert!(most <= 4, "{most}");
 }
+
+#[test]
+fn nothing_is_left_of_what_was_put_off_when_a_process_ends() {
+    for how in [Crash::Process, Crash::Power] {
+        let mut world = world();
+        world.with(NodeId(1), |node, _, port| {
+            node.is_full = true;
+            port.resolve(andon_kernel::Ticket::new(0), "nobody.example", 1);
+        });
+        world.with(NodeId(0), |_, _, port| port.datagram(address(1), b"late"));
+        world.run_for(Duration::from_secs(1));
+        let left = |world: &World<Sleeper>| (world.network.datagrams.len(), world.network.look_ups.len());
+        assert_eq!(left(&world), (1, 1));
+        world.crash(NodeId(1), how);
+        world.run_for(Duration::from_secs(1));
+        assert_eq!(left(&world), (0, 0));
+    }
+}
