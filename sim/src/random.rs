@@ -72,13 +72,18 @@ impl Stream {
 
     /// Puts `items` in a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        self.draws.shuffle(items);
+        // As from the dependency on a machine of 64 bits, which draws numbers of the machine's size.
+        for last in 1..items.len() {
+            items.swap(last, self.index(last + 1));
+        }
     }
 
     /// 32 bytes, as the seed of a machine.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        self.draws.fill(&mut bytes);
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&self.u64().to_le_bytes());
+        }
         bytes
     }
 }
@@ -165,8 +170,17 @@ mod tests {
         let mut stream = Stream::new(1).fork("pinned");
         let drawn = [stream.u64(), stream.below(1000), stream.within(5..=6)];
         assert_eq!(drawn, PINNED);
+        let mut order: Vec<u8> = (0..12).collect();
+        stream.shuffle(&mut order);
+        assert_eq!(order, ORDER);
+        assert_eq!(stream.seed(), SEED);
     }
     const PINNED: [u64; 3] = [9_791_508_358_767_176_724, 500, 5];
+    const ORDER: [u8; 12] = [7, 3, 1, 5, 2, 4, 10, 11, 6, 0, 8, 9];
+    const SEED: [u8; 32] = [
+        153, 16, 96, 68, 206, 176, 243, 208, 164, 230, 174, 81, 147, 138, 93, 70, 90, 183, 69, 15, 113, 243,
+        85, 2, 40, 216, 210, 216, 27, 16, 72, 47,
+    ];
 
     #[test]
     fn chances_are_what_they_say() {
