@@ -73,6 +73,7 @@ impl Network {
         if flow.backlog.is_empty()
             && flow.end.is_none()
             && flow.has_room(bytes.len())
+            && flow.has_line(bytes.len(), self.now)
             && receiver.state != State::Vanished
             && !self.is_divided(end)
         {
@@ -172,6 +173,12 @@ impl Network {
                 if !flow.has_room(bytes.len()) {
                     break;
                 }
+                if !flow.has_line(bytes.len(), self.now) {
+                    if !core::mem::replace(&mut flow.waits_for_line, true) {
+                        self.queue.push(flow.leaves, Happening::Line(end));
+                    }
+                    break;
+                }
                 let Some(bytes) = flow.backlog.pop_front() else { break };
                 flow.backlog_bytes -= bytes.len();
                 Carried::Bytes(bytes)
@@ -183,6 +190,14 @@ impl Network {
             self.transmit(end, what);
         }
         self.handed_over(end);
+    }
+
+    /// The line has carried what a connection had put there.
+    pub(super) fn line_is_free(&mut self, end: EndRef) {
+        if let Some(receiver) = self.pipes.end(end) {
+            receiver.incoming.waits_for_line = false;
+            self.pump(end);
+        }
     }
 
     /// Puts something on the line towards `end`, behind all that is there.
@@ -199,6 +214,8 @@ impl Network {
         let sequence = self.queue.sequence();
         let flow = &mut pipe.ends[end.side()].incoming;
         flow.window += size;
+        flow.ahead = if flow.leaves <= self.now { size } else { flow.ahead + size };
+        flow.leaves = left;
         flow.last = flow.last.max(left.plus(latency + delay));
         flow.wire.push(Segment { at: flow.last, sequence, what, is_in: false });
         if !core::mem::replace(&mut flow.is_arriving, true) {

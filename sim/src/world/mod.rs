@@ -354,6 +354,10 @@ impl<N: Node> World<N> {
                 Some(self.turn(node, NodeInput::Connected { conn, remote, link: Link::Outbound }))
             }
             Happening::Arrived(end) => network.arrived(end).map(|arrival| self.deliver(arrival)),
+            Happening::Line(end) => {
+                network.line_is_free(end);
+                None
+            }
             Happening::Release(end) => {
                 let arrival = network.released(end)?;
                 let node = self.deliver(arrival);

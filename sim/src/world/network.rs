@@ -77,6 +77,8 @@ pub(super) enum Happening {
     Opened(EndRef),
     /// Bytes, or the end, have come.
     Arrived(EndRef),
+    /// What waits for the sender's line goes on.
+    Line(EndRef),
     /// Bytes that were held back go on.
     Release(EndRef),
     Drained(EndRef),

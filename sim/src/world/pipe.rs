@@ -99,6 +99,11 @@ pub(super) struct Flow {
     /// On the line and held, and how much of it there may be.
     pub(super) window: usize,
     pub(super) most: usize,
+    /// When the last of it has left the sender's line, how much of that was put there since the line last had nothing of it, and whether
+    /// more waits for that.
+    pub(super) leaves: Time,
+    pub(super) ahead: usize,
+    pub(super) waits_for_line: bool,
     /// Nothing arrives before this.
     pub(super) last: Time,
     /// How often the sender asked to be told when all has gone to the socket.
@@ -183,11 +188,18 @@ impl Carried {
 
 /// What is on a line, or arrived and not taken, at most, unless a node says otherwise: then the sender waits.
 const WINDOW: usize = 4 << 20;
+/// What one connection may put before others' bytes on a line that has not carried it yet.
+const AHEAD: usize = 64 * 1024;
 
 impl Flow {
     /// Whether the line takes so many bytes more. An idle line takes any piece, so that none waits for ever.
     pub(super) const fn has_room(&self, bytes: usize) -> bool {
         self.window == 0 || self.window + bytes <= self.most
+    }
+
+    /// Whether the sender's line takes so many bytes more now, besides those of other connections.
+    pub(super) fn has_line(&self, bytes: usize, now: Time) -> bool {
+        self.leaves <= now || self.ahead + bytes <= AHEAD
     }
 
     /// Whether something waits that is not on the line, or that did not get through.
@@ -246,6 +258,9 @@ impl Flow {
         backlog_bytes: 0,
         window: 0,
         most: WINDOW,
+        leaves: Time::ZERO,
+        ahead: 0,
+        waits_for_line: false,
         last: Time::ZERO,
         flushes: 0,
         end: None,

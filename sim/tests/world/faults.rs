@@ -347,3 +347,28 @@ fn a_division_that_is_over_counts_for_nothing_in_the_next() {
     net.run(25 * SECOND);
     assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::TimedOut)]);
 }
+
+#[test]
+fn few_bytes_do_not_wait_for_all_of_another_connections() {
+    let mut net = Net::new(3, Links::default());
+    for dialler in [1, 2] {
+        net.act(dialler, |port| port.connect(DIALLED, address(0)));
+    }
+    net.run(SECOND);
+    for node in 0..3 {
+        net.told(node);
+    }
+    net.world.set_bandwidth(NodeId(0), (125_000, 0));
+    net.act(0, |port| {
+        port.send(ConnId::accepted(0), &vec![1; 4 << 20]);
+        port.send(ConnId::accepted(1), &[2; 100]);
+    });
+    net.run(60 * SECOND);
+    let told = net.timed(2);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].0.as_micros() - 1_000_000 < 600_000, "{}", told[0].0.as_micros());
+    // The line is never idle meanwhile.
+    let last = net.timed(1).last().unwrap().0.as_micros() - 1_000_000;
+    let line = ((4 << 20) + 100) * 8;
+    assert!((line..=line + 41_000).contains(&last), "{last}");
+}
