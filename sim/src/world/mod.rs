@@ -353,6 +353,10 @@ impl<N: Node> World<N> {
                 let (node, conn, remote) = network.opened(end)?;
                 Some(self.turn(node, NodeInput::Connected { conn, remote, link: Link::Outbound }))
             }
+            Happening::DialLimit(end) => {
+                network.dial_limit(end);
+                None
+            }
             Happening::Arrived(end) => network.arrived(end).map(|arrival| self.deliver(arrival)),
             Happening::Line(end) => {
                 network.line_is_free(end);

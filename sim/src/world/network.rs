@@ -75,6 +75,8 @@ pub(super) enum Happening {
     Accepted(EndRef),
     /// Who dialled learns that it was let in.
     Opened(EndRef),
+    /// A dial has taken as long as it may.
+    DialLimit(EndRef),
     /// Bytes, or the end, have come.
     Arrived(EndRef),
     /// What waits for the sender's line goes on.
@@ -312,8 +314,12 @@ impl Network {
             mine.has_slot = true;
             mine.remote = Some(addr);
         }
+        let limit = self.now + limit;
+        if limit != Time::NEVER {
+            self.queue.push(limit, Happening::DialLimit(end));
+        }
         let Some(&target) = self.by_address.get(&addr) else {
-            self.unanswered(end, self.nowhere, Duration::ZERO, NOWHERE);
+            self.unanswered(end, self.nowhere, NOWHERE);
             return;
         };
         if let Some(other) = self.pipes.end(end.other()) {
@@ -321,20 +327,13 @@ impl Network {
         }
         let latency = self.latency(node, target);
         self.queue.push(self.now.plus(latency), Happening::Opening(end));
-        if u128::from(2 * latency) > limit.as_nanos() {
-            self.queue.push(self.now + limit, Happening::Ended(end, Disconnect::TimedOut));
-        }
     }
 
-    /// A dial that began so long ago comes to nothing.
-    fn unanswered(&mut self, end: EndRef, reach: Reach, ago: Duration, latency: Duration) {
-        let Some(mine) = self.pipes.end(end) else { return };
-        let limit = self.sites[mine.node.index()].place.limits.dial;
-        let (after, reason) = match reach {
-            Reach::Closed => (latency, Disconnect::Refused),
-            Reach::Open | Reach::Hidden => (limit.saturating_sub(ago), Disconnect::TimedOut),
-        };
-        self.queue.push(self.now + after, Happening::Ended(end, reason));
+    /// A dial comes to nothing: it is refused, or not answered until it has taken as long as it may.
+    fn unanswered(&mut self, end: EndRef, reach: Reach, latency: Duration) {
+        if reach == Reach::Closed {
+            self.queue.push(self.now + latency, Happening::Ended(end, Disconnect::Refused));
+        }
     }
 
     /// A dial has come to where it leads: the system there lets it in, or not.
@@ -357,7 +356,7 @@ impl Network {
         };
         if reach != Reach::Open {
             let latency = Duration::from_nanos(latency);
-            self.unanswered(end, reach, latency, latency);
+            self.unanswered(end, reach, latency);
             return;
         }
         let at = self.now.plus(latency);
@@ -397,6 +396,14 @@ impl Network {
         mine.has_slot = true;
         self.release(end);
         Some((target, conn, remote))
+    }
+
+    /// A dial has taken as long as it may.
+    pub(super) fn dial_limit(&mut self, end: EndRef) {
+        if self.pipes.end(end).is_some_and(|mine| mine.state == State::Dialling) {
+            self.conclude(end, Disconnect::TimedOut);
+            self.finish(end.other(), Disconnect::Reset);
+        }
     }
 
     /// Who dialled learns that it was let in. Gives whom to tell.

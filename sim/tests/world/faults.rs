@@ -349,6 +349,26 @@ fn a_division_that_is_over_counts_for_nothing_in_the_next() {
 }
 
 #[test]
+fn a_connection_that_is_open_is_not_ended_by_the_limit_of_its_dial() {
+    let slow = Links { latency: Latency::Fixed(6 * SECOND), ..Links::default() };
+    let mut net = Net::new(2, slow);
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.run(6 * SECOND - Duration::from_millis(1));
+    net.world.links_mut().latency = Latency::Fixed(SECOND);
+    net.run(60 * SECOND);
+    assert_eq!(net.told(0), [Told::Connected(DIALLED, address(1), Link::Outbound)]);
+
+    // And the limit counts when the way becomes longer after the dial.
+    let mut net = Net::new(2, Links::default());
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.world.links_mut().latency = Latency::Fixed(20 * SECOND);
+    net.run(15 * SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::TimedOut)]);
+    net.run(60 * SECOND);
+    assert_eq!(net.world.connections(), 0);
+}
+
+#[test]
 fn few_bytes_do_not_wait_for_all_of_another_connections() {
     let mut net = Net::new(3, Links::default());
     for dialler in [1, 2] {
