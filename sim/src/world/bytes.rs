@@ -165,6 +165,9 @@ impl Network {
             self.stick(end);
             return;
         }
+        if self.has_islands {
+            self.send_again(end);
+        }
         loop {
             let Some(pipe) = self.pipes.get(end) else { return };
             let flow = &mut pipe.ends[end.side()].incoming;
@@ -190,6 +193,22 @@ impl Network {
             self.transmit(end, what);
         }
         self.handed_over(end);
+    }
+
+    /// What did not come, as the network was divided, comes now.
+    fn send_again(&mut self, end: EndRef) {
+        let at = self.now.plus(self.latency_of(end));
+        let Some(receiver) = self.pipes.end(end) else { return };
+        let flow = &mut receiver.incoming;
+        if flow.is_arriving {
+            return;
+        }
+        if let Some(first) = flow.wire.first() {
+            first.at = first.at.max(at);
+            flow.last = flow.last.max(first.at);
+            flow.is_arriving = true;
+            self.queue.push_in_place(first.at, first.sequence, Happening::Arrived(end));
+        }
     }
 
     /// The line has carried what a connection had put there.
@@ -238,6 +257,7 @@ impl Network {
     /// Something has come to `end`. Gives what its node is told.
     pub(super) fn arrived(&mut self, end: EndRef) -> Option<Arrival> {
         let now = self.now;
+        let is_divided = self.is_divided(end);
         let pipe = self.pipes.get(end)?;
         let receiver = &mut pipe.ends[end.side()];
         let node = receiver.node;
@@ -249,6 +269,16 @@ impl Network {
         };
         if segment.at > now {
             self.queue.push_in_place(segment.at, segment.sequence, Happening::Arrived(end));
+            return None;
+        }
+        if is_divided && !segment.is_in {
+            // It does not come before it is sent again, if there is somebody to do so.
+            receiver.incoming.is_arriving = false;
+            if pipe.ends[end.other().side()].state == State::Vanished {
+                pipe.ends[end.side()].incoming.forget_after(Time::ZERO);
+            } else {
+                self.stick(end);
+            }
             return None;
         }
         if rate > 0 && !core::mem::replace(&mut segment.is_in, true) {

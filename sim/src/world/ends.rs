@@ -314,6 +314,9 @@ impl Network {
         // Of an earlier division, if it is not of now.
         if flow.gives_up == self.now && (sends.is_live() || sends == State::Lingering) {
             flow.gives_up = Time::NEVER;
+            if !flow.is_arriving {
+                flow.forget_after(Time::ZERO);
+            }
             self.end_came(end.other(), Disconnect::TimedOut);
             self.finish(end, Disconnect::Reset);
         }

@@ -250,7 +250,8 @@ impl<N: Node> World<N> {
         }
     }
 
-    /// Puts nodes on an island: nothing passes between islands. A world begins as one, of number 0.
+    /// Puts nodes on an island: nothing passes between islands, and of what is on its way only what systems send again, when the islands
+    /// are joined. Names are answered on all. A world begins as one, of number 0.
     pub fn divide(&mut self, nodes: impl IntoIterator<Item = NodeId>, island: u8) {
         self.network.has_islands = true;
         for id in nodes {

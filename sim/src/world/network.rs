@@ -124,6 +124,8 @@ pub(super) const SEND_LIMIT: Duration = Duration::from_secs(924);
 const BACKLOG: usize = 4096;
 /// How many look-ups a node may have under way, as with a driver: one more fails at once.
 const LOOK_UPS: u32 = 64;
+/// After which an answer to a dial that did not get through is sent again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A round trip to an address that nobody has.
 const NOWHERE: Duration = Duration::from_millis(100);
 
@@ -408,7 +410,12 @@ impl Network {
 
     /// Who dialled learns that it was let in. Gives whom to tell.
     pub(super) fn opened(&mut self, end: EndRef) -> Option<(NodeId, ConnId, SocketAddr)> {
+        let is_divided = self.is_divided(end);
         let mine = self.pipes.end(end).filter(|mine| mine.state == State::Dialling)?;
+        if is_divided {
+            self.queue.push(self.now + AGAIN, Happening::Opened(end));
+            return None;
+        }
         mine.state = State::Open;
         let (node, conn, remote) = (mine.node, mine.conn, mine.remote?);
         self.release(end);
@@ -442,6 +449,9 @@ impl Network {
 
     pub(super) fn datagram_at(&mut self, slot: u32) -> Option<Datagram> {
         self.datagrams.take(slot).filter(|datagram| {
+            if self.are_apart(datagram.by, datagram.to) {
+                return false;
+            }
             let site = &self.sites[datagram.to.index()];
             let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
             is_there && site.place.reach != Reach::Hidden && site.place.limits.datagrams

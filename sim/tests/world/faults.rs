@@ -349,6 +349,40 @@ fn a_division_that_is_over_counts_for_nothing_in_the_next() {
 }
 
 #[test]
+fn what_is_on_its_way_waits_for_a_division_to_end() {
+    let mut net = Net::connected(Links::default());
+    net.act(0, |port| {
+        port.send(DIALLED, b"on its way");
+        port.datagram(address(1), b"lost");
+    });
+    net.run(LATENCY / 2);
+    net.world.divide([NodeId(1)], 1);
+    net.run(60 * SECOND);
+    assert_eq!(net.told(1), []);
+    net.world.divide([NodeId(1)], 0);
+    net.run(SECOND);
+    assert_eq!(net.told(1), [Told::Received(ACCEPTED, b"on its way".to_vec())]);
+
+    // The answer to a dial, too.
+    let mut net = Net::new(2, Links::default());
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.run(LATENCY * 3 / 2);
+    net.world.divide([NodeId(1)], 1);
+    net.run(5 * SECOND);
+    assert_eq!(net.told(0), []);
+    net.world.divide([NodeId(1)], 0);
+    net.run(4 * SECOND);
+    assert_eq!(net.told(0), [Told::Connected(DIALLED, address(1), Link::Outbound)]);
+
+    let mut net = Net::new(2, Links::default());
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.run(LATENCY * 3 / 2);
+    net.world.divide([NodeId(1)], 1);
+    net.run(60 * SECOND);
+    assert_eq!(net.told(0), [Told::Disconnected(DIALLED, Disconnect::TimedOut)]);
+}
+
+#[test]
 fn a_connection_that_is_open_is_not_ended_by_the_limit_of_its_dial() {
     let slow = Links { latency: Latency::Fixed(6 * SECOND), ..Links::default() };
     let mut net = Net::new(2, slow);
