@@ -782,3 +782,30 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
     assert_eq!(digests[..3], (0..3).map(run).collect::<Vec<_>>());
     assert_ne!(digests[0], digests[1]);
 }
+
+/// Everything that a node is told counts: two worlds that differ in one thing of it differ in the digest.
+#[test]
+fn the_digest_covers_every_input() {
+    let run = |from: u32, name: u32, skew: i64, datagram: bool| {
+        let mut world = World::new(1, UnixTime::from_secs(1_000_000), Links::default());
+        world.add(Place::at(address(from)), Puppet::default());
+        world.add(Place { skew, ..Place::at(address(200)) }, Puppet::default());
+        world.set_name("seed.example", Some(Name::of(vec![address(name)])));
+        world.with(NodeId(0), |_, _, port| {
+            if datagram {
+                port.datagram(address(200), b"one");
+            } else {
+                port.connect(DIALLED, address(200));
+            }
+        });
+        world.with(NodeId(1), |_, _, port| port.resolve(Ticket::new(0), "seed.example", 1));
+        world.run_for(Duration::from_secs(1));
+        world.digest()
+    };
+    let mut seen = BTreeSet::new();
+    for datagram in [false, true] {
+        for (from, name, skew) in [(0, 9, 0), (1, 9, 0), (0, 8, 0), (0, 9, 1)] {
+            assert!(seen.insert(run(from, name, skew, datagram)), "{from} {name} {skew} {datagram}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! It tells whether two runs are the same; it is no defence against someone who makes runs to collide.
 
+use core::net::{IpAddr, SocketAddr};
+
 use crate::random::mix;
 
 /// A digest of what was absorbed so far, in order.
@@ -37,6 +39,18 @@ impl Digest {
                 self.absorb(lane);
             }
         }
+    }
+
+    /// Takes in an address with its port.
+    pub fn absorb_address(&mut self, address: SocketAddr) {
+        match address.ip() {
+            IpAddr::V4(ip) => self.absorb(u64::from(ip.to_bits())),
+            IpAddr::V6(ip) => {
+                self.absorb((ip.to_bits() >> 64) as u64);
+                self.absorb(ip.to_bits() as u64);
+            }
+        }
+        self.absorb(u64::from(address.port()) << 1 | u64::from(address.is_ipv6()));
     }
 
     /// What it comes to.

@@ -115,7 +115,7 @@ impl<N: Node> World<N> {
         UnixTime::from_secs(self.begins.as_secs() + self.network.now.as_secs())
     }
 
-    /// A digest of every input that every node was given so far.
+    /// A digest of every input that every node was given so far, with the node's time and all that the input says.
     pub const fn digest(&self) -> u64 {
         self.network.digest.value()
     }
@@ -274,6 +274,7 @@ impl<N: Node> World<N> {
         let now = self.time_at(id);
         self.network.digest.absorb(self.network.now.as_nanos());
         self.network.digest.absorb(u64::from(id.0) << 8);
+        self.network.digest.absorb(now.unix.as_secs());
         let mut port = Port { network: &mut self.network, node: id };
         let result = act(&mut self.nodes[id.index()], now, &mut port);
         self.finish(id);
@@ -430,8 +431,8 @@ impl<N: Node> World<N> {
     }
 
     fn give(&mut self, id: NodeId, input: NodeInput<'_>) {
-        self.network.told(id, &input);
         let now = self.time_at(id);
+        self.network.told(id, now.unix, &input);
         let mut port = Port { network: &mut self.network, node: id };
         self.nodes[id.index()].turn(now, input, &mut port);
         self.finish(id);

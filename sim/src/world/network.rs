@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use andon_kernel::{ConnId, Disconnect, Link, Ticket};
+use andon_kernel::{ConnId, Disconnect, Link, Ticket, UnixTime};
 
 use super::digest::Digest;
 use super::links::Links;
@@ -179,9 +179,10 @@ impl Network {
     }
 
     /// Takes an input into the digest, and shows it.
-    pub(super) fn told(&mut self, node: NodeId, input: &NodeInput<'_>) {
+    pub(super) fn told(&mut self, node: NodeId, unix: UnixTime, input: &NodeInput<'_>) {
         self.counts.events += 1;
         self.digest.absorb(self.now.as_nanos());
+        self.digest.absorb(unix.as_secs());
         let (kind, detail) = match input {
             NodeInput::Start => (1, 0),
             NodeInput::Wake => (2, 0),
@@ -197,11 +198,19 @@ impl Network {
         self.digest.absorb(u64::from(node.0) << 8 | kind);
         self.digest.absorb(detail);
         match input {
-            NodeInput::Received { bytes, .. } | NodeInput::Datagram { bytes, .. } => {
+            NodeInput::Received { bytes, .. } => self.digest.absorb_bytes(bytes),
+            NodeInput::Datagram { from, bytes } => {
+                self.digest.absorb_address(*from);
                 self.digest.absorb_bytes(bytes);
             }
+            NodeInput::Connected { remote, .. } => self.digest.absorb_address(*remote),
             NodeInput::Disconnected { reason, .. } => self.digest.absorb(reason_number(*reason)),
-            NodeInput::Resolved { addrs, .. } => self.digest.absorb(addrs.len() as u64),
+            NodeInput::Resolved { addrs, .. } => {
+                self.digest.absorb(addrs.len() as u64);
+                for addr in *addrs {
+                    self.digest.absorb_address(*addr);
+                }
+            }
             _ => {}
         }
         if let Some(trace) = &mut self.trace {
