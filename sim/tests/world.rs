@@ -667,6 +667,50 @@ fn datagrams_come_or_do_not() {
 }
 
 #[test]
+fn bursts_of_lost_datagrams_are_each_senders_own() {
+    // Once in the bad state, for ever: as everything is lost there, who has sent nothing so far must lose nothing at once.
+    let mut net = Net::new(3, Links::default());
+    net.world.links_mut().datagrams = GilbertElliott {
+        to_bad: Chance::ALWAYS,
+        to_good: Chance::NEVER,
+        lost_good: Chance::NEVER,
+        lost_bad: Chance::ALWAYS,
+    };
+    net.act(0, |port| port.datagram(address(1), b"lost"));
+    net.world.links_mut().datagrams.to_bad = Chance::NEVER;
+    net.act(0, |port| port.datagram(address(1), b"lost, too"));
+    net.act(2, |port| port.datagram(address(1), b"comes"));
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.told(1), [Told::Datagram(address(2), b"comes".to_vec())]);
+    assert_eq!(net.world.counts().datagrams_lost, 2);
+}
+
+/// What is drawn for one purpose changes nothing for another.
+#[test]
+fn more_datagrams_and_look_ups_change_nothing_of_connections() {
+    let run = |datagrams: u32| {
+        let links = Links { jitter: 500, loss: Chance::of(1, 20), ..Links::internet() };
+        let mut net = Net::new(3, links);
+        net.world
+            .set_name("seed.example", Some(Name { fails: Chance::of(1, 2), ..Name::of(vec![address(1)]) }));
+        net.act(0, |port| port.connect(DIALLED, address(1)));
+        for _ in 0..20 {
+            net.act(2, |port| (0..datagrams).for_each(|_| port.datagram(address(0), b"x")));
+            net.act(2, |port| {
+                (0..datagrams).for_each(|index| port.resolve(Ticket::new(index.into()), "seed.example", 1))
+            });
+            net.act(0, |port| port.send(DIALLED, &[1; 5000]));
+            net.run(Duration::from_millis(300));
+        }
+        net.run(Duration::from_secs(60));
+        net.timed(1)
+    };
+    let alone = run(0);
+    assert!(alone.len() > 10);
+    assert_eq!(alone, run(7));
+}
+
+#[test]
 fn a_busy_node_is_woken_in_time() {
     let mut net =
         Net::connected(Links { latency: Latency::Fixed(Duration::from_micros(10)), ..Links::default() });

@@ -89,7 +89,7 @@ impl Network {
         let mut rest = bytes;
         while !rest.is_empty() {
             let length = match self.links.pieces {
-                Some(most) => self.stream.within(1..=u64::from(most.max(1))) as usize,
+                Some(most) => self.streams.pieces.within(1..=u64::from(most.max(1))) as usize,
                 None => READ,
             };
             let (piece, after) = rest.split_at(length.min(rest.len()));
@@ -229,7 +229,7 @@ impl Network {
         };
         let site = &mut self.sites[pipe.ends[end.other().side()].node.index()];
         let left = carried(self.now, &mut site.up_free, site.place.bandwidth.0, size);
-        let delay = self.links.delay(latency, size, &mut self.stream);
+        let delay = self.links.delay(latency, size, &mut self.streams.delays);
         let sequence = self.queue.sequence();
         let flow = &mut pipe.ends[end.side()].incoming;
         flow.window += size;

@@ -122,7 +122,7 @@ impl Links {
 const PACKET: usize = 1460;
 
 /// A link with two states (Gilbert 1960, Elliott 1963): in a good one packets are seldom lost, in a bad one often, so
-/// that losses come in bursts.
+/// that losses come in bursts. Each node's way out is one of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct GilbertElliott {
     /// From good to bad, with each datagram.

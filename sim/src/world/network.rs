@@ -40,14 +40,22 @@ pub struct Network {
     pub(super) has_islands: bool,
     /// Where a dial to nobody's address leads.
     pub(super) nowhere: Reach,
-    pub(super) stream: Stream,
+    pub(super) streams: Streams,
     /// What a node has sent in this turn and may go on sending.
     pub(super) gathered: Vec<u8>,
     pub(super) gathered_for: Option<ConnId>,
     pub(super) pool: Vec<Vec<u8>>,
     pub(super) datagrams: Slots<Datagram>,
     pub(super) look_ups: Slots<LookUp>,
-    datagrams_are_bad: bool,
+}
+
+/// What is drawn for one purpose changes nothing of what is drawn for another.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) delays: Stream,
+    pub(super) pieces: Stream,
+    datagrams: Stream,
+    names: Stream,
 }
 
 /// What has happened in a world so far.
@@ -153,13 +161,17 @@ impl Network {
             links_edition: 0,
             has_islands: false,
             nowhere: Reach::Hidden,
-            stream: stream.fork("links"),
+            streams: Streams {
+                delays: stream.fork("delays"),
+                pieces: stream.fork("pieces"),
+                datagrams: stream.fork("datagrams"),
+                names: stream.fork("names"),
+            },
             gathered: Vec::new(),
             gathered_for: None,
             pool: Vec::new(),
             datagrams: Slots::default(),
             look_ups: Slots::default(),
-            datagrams_are_bad: false,
         }
     }
 
@@ -443,13 +455,14 @@ impl Network {
             return;
         }
         let (from, rate) = (from.place.address, from.place.bandwidth.0);
-        if self.links.datagrams.step(&mut self.datagrams_are_bad, &mut self.stream) {
+        let site = &mut self.sites[node.index()];
+        if self.links.datagrams.step(&mut site.datagrams_are_bad, &mut self.streams.datagrams) {
             self.counts.datagrams_lost += 1;
             return;
         }
         let latency = self.latency(node, target);
         let left = carried(self.now, &mut self.sites[node.index()].up_free, rate, bytes.len());
-        let jitter = self.stream.below(latency / 1000 * u64::from(self.links.jitter) + 1);
+        let jitter = self.streams.datagrams.below(latency / 1000 * u64::from(self.links.jitter) + 1);
         let bytes = bytes.to_vec();
         let datagram = Datagram { to: target, from, bytes, by: node, left, is_lost: false };
         let slot = self.datagrams.put(datagram);
@@ -481,7 +494,7 @@ impl Network {
         let (addrs, after) = if site.look_ups >= LOOK_UPS {
             (Vec::new(), Duration::ZERO)
         } else {
-            self.names.look_up(host, port, &mut self.stream)
+            self.names.look_up(host, port, &mut self.streams.names)
         };
         site.look_ups += 1;
         let slot = self.look_ups.put(LookUp { node, epoch, ticket, addrs });

@@ -105,6 +105,8 @@ pub(super) struct Site {
     /// When its line is free, each way.
     pub(super) up_free: Time,
     pub(super) down_free: Time,
+    /// Which state its way out is in, for datagrams.
+    pub(super) datagrams_are_bad: bool,
     /// How many it has accepted.
     pub(super) accepted: u64,
     /// Of what is open, how many others dialled.
@@ -135,6 +137,7 @@ impl Site {
             later_wakes: Vec::new(),
             up_free: Time::ZERO,
             down_free: Time::ZERO,
+            datagrams_are_bad: false,
             accepted: 0,
             inbound: 0,
             used: 0,
