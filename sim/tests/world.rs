@@ -667,6 +667,36 @@ fn datagrams_come_or_do_not() {
 }
 
 #[test]
+fn a_node_uses_the_addresses_that_it_has() {
+    let mut net = Net::new(2, Links::default());
+    let [sixth, fourth]: [SocketAddr; 2] =
+        ["[2001:db8::1]:8333", "10.9.9.9:8333"].map(|addr| addr.parse().unwrap());
+    let there: SocketAddr = "[2001:db8::2]:8333".parse().unwrap();
+    net.world.add_address(NodeId(0), sixth);
+    net.world.add_address(NodeId(0), fourth);
+    net.world.add_address(NodeId(1), there);
+    let mut from = |net: &mut Net, conn, to| {
+        net.act(0, |port| {
+            port.datagram(to, b"x");
+            port.connect(ConnId::dialled(conn), to);
+        });
+        net.run(Duration::from_secs(1));
+        let told = net.told(1);
+        let [Told::Datagram(by, _), Told::Connected(_, remote, _)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(by.ip(), remote.ip());
+        *by
+    };
+    assert_eq!(from(&mut net, 0, there), sixth);
+    assert_eq!(from(&mut net, 1, address(1)), address(0));
+    net.world.remove_address(address(0));
+    assert_eq!(from(&mut net, 2, address(1)), fourth);
+    net.world.remove_address(sixth);
+    assert_eq!(from(&mut net, 3, there), fourth, "the only one");
+    assert_eq!((net.world.at(address(0)), net.world.at(sixth)), (None, None));
+    net.world.add(Place::at(sixth), Puppet::default());
+}
+
+#[test]
 fn bursts_of_lost_datagrams_are_each_senders_own() {
     // Once in the bad state, for ever: as everything is lost there, who has sent nothing so far must lose nothing at once.
     let mut net = Net::new(3, Links::default());

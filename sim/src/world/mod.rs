@@ -180,9 +180,12 @@ impl<N: Node> World<N> {
         self.network.sites[id.index()].aliases.push(address);
     }
 
-    /// Takes an address from whoever has it: nobody is there any more, and another may be given it.
+    /// Takes an address from whoever has it: nobody is there any more, another may be given it, and its node uses it no more if it has
+    /// another one.
     pub fn remove_address(&mut self, address: SocketAddr) {
-        self.network.by_address.remove(&address);
+        if let Some(id) = self.network.by_address.remove(&address) {
+            self.network.sites[id.index()].lose(address);
+        }
     }
 
     /// Shows the run from here on.

@@ -454,7 +454,7 @@ impl Network {
         if from.island != self.sites[target.index()].island {
             return;
         }
-        let (from, rate) = (from.place.address, from.place.bandwidth.0);
+        let (from, rate) = (from.address_towards(to), from.place.bandwidth.0);
         let site = &mut self.sites[node.index()];
         if self.links.datagrams.step(&mut site.datagrams_are_bad, &mut self.streams.datagrams) {
             self.counts.datagrams_lost += 1;

@@ -80,7 +80,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) place: Place,
-    /// Its other addresses.
+    /// Whether it still has the address of its place, and its other ones.
+    pub(super) has_own: bool,
     pub(super) aliases: Vec<SocketAddr>,
     pub(super) is_up: bool,
     /// Whether its node has had its first turn.
@@ -123,6 +124,7 @@ impl Site {
     pub(super) const fn new(place: Place) -> Self {
         Self {
             place,
+            has_own: true,
             aliases: Vec::new(),
             is_up: false,
             has_started: false,
@@ -180,10 +182,17 @@ impl Site {
         self.ends.iter().map(|(_, end)| *end).chain(waiting).collect()
     }
 
-    /// From where it dials an address: one of the same family, if it has any.
+    /// From where it dials an address, or sends there: one of the same family, if it has any.
     pub(super) fn address_towards(&self, to: SocketAddr) -> SocketAddr {
-        let mut own = core::iter::once(&self.place.address).chain(&self.aliases);
-        own.find(|address| address.is_ipv4() == to.is_ipv4()).copied().unwrap_or(self.place.address)
+        let own = || self.has_own.then_some(&self.place.address).into_iter().chain(&self.aliases);
+        let same = own().find(|address| address.is_ipv4() == to.is_ipv4());
+        same.or_else(|| own().next()).copied().unwrap_or(self.place.address)
+    }
+
+    /// An address is taken from it.
+    pub(super) fn lose(&mut self, address: SocketAddr) {
+        self.has_own &= address != self.place.address;
+        self.aliases.retain(|alias| *alias != address);
     }
 
     pub(super) fn end(&self, conn: ConnId) -> Option<EndRef> {
