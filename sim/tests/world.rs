@@ -9,7 +9,8 @@ use std::time::Duration;
 use andon_kernel::{ConnId, Disconnect, Instant, Link, Now, Ticket, UnixTime};
 use andon_sim::random::{Chance, Stream};
 use andon_sim::world::{
-    Crash, GilbertElliott, Latency, Links, Name, Node, NodeId, NodeInput, Place, Port, Reach, Time, World,
+    Crash, GilbertElliott, Latency, Limits, Links, Name, Node, NodeId, NodeInput, Place, Port, Reach, Time,
+    World,
 };
 
 #[path = "world/faults.rs"]
@@ -694,6 +695,50 @@ fn a_node_uses_the_addresses_that_it_has() {
     assert_eq!(from(&mut net, 3, there), fourth, "the only one");
     assert_eq!((net.world.at(address(0)), net.world.at(sixth)), (None, None));
     net.world.add(Place::at(sixth), Puppet::default());
+}
+
+/// Parameters that mean "as much as there is" are no overflow.
+#[test]
+fn the_largest_parameters_are_no_overflow() {
+    let mut world = World::new(1, UnixTime::from_secs(u64::MAX), Links::default());
+    let limits = Limits { send_queue: usize::MAX, dial: Duration::MAX, ..Limits::WIDE };
+    for node in 0..2 {
+        world.add(Place { limits, skew: i64::MAX, ..Place::at(address(node)) }, Puppet::default());
+    }
+    let mut net = Net { world };
+    net.run(Duration::from_secs(1));
+    net.act(0, |port| {
+        port.connect(DIALLED, address(1));
+        port.set_window(DIALLED, usize::MAX);
+    });
+    net.run(Duration::from_secs(1));
+    net.act(1, |port| port.pause(ACCEPTED, true));
+    net.act(0, |port| port.send(DIALLED, &vec![1; 12 << 20]));
+    net.run(Duration::from_secs(1));
+    assert!(matches!(net.told(0)[..], [Told::Start(_), Told::Connected(..)]));
+    *net.world.links_mut() = Links {
+        latency: Latency::Fixed(Duration::MAX),
+        jitter: u32::MAX,
+        loss: Chance::of(1, 2),
+        ..Links::default()
+    };
+    net.act(0, |port| {
+        port.datagram(address(1), b"never");
+        port.connect(ConnId::dialled(1), address(1));
+        port.after(Duration::MAX);
+    });
+    net.act(1, |port| port.send(ACCEPTED, b"never"));
+    net.world.crash(NodeId(1), Crash::Power);
+    net.run(Duration::from_secs(1_000_000));
+    assert_eq!(ended_of(&net.told(0)), [(DIALLED, Disconnect::TimedOut)]);
+}
+
+fn ended_of(told: &[Told]) -> Vec<(ConnId, Disconnect)> {
+    told.iter()
+        .filter_map(
+            |told| if let Told::Disconnected(conn, reason) = told { Some((*conn, *reason)) } else { None },
+        )
+        .collect()
 }
 
 #[test]

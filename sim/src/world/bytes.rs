@@ -108,7 +108,7 @@ impl Network {
         }
         self.pump(other);
         let waits = self.pipes.end(other).map_or(0, |receiver| receiver.incoming.backlog_bytes);
-        if waits > SOCKET + self.sites[node.index()].place.limits.send_queue {
+        if waits > SOCKET.saturating_add(self.sites[node.index()].place.limits.send_queue) {
             self.conclude(end, Disconnect::SendQueueFull);
             self.hang_up(end);
         }
@@ -119,7 +119,7 @@ impl Network {
         let Some(other) = self.pipes.end(end.other()) else { return };
         if other.incoming.gives_up == Time::NEVER {
             other.incoming.gives_up = self.now + SEND_LIMIT;
-            self.queue.push(self.now.plus(after), Happening::Probe(end));
+            self.queue.push(self.now.plus(after).min(other.incoming.gives_up), Happening::Probe(end));
         }
     }
 
@@ -235,7 +235,7 @@ impl Network {
         flow.window += size;
         flow.ahead = if flow.leaves <= self.now { size } else { flow.ahead + size };
         flow.leaves = left;
-        flow.last = flow.last.max(left.plus(latency + delay));
+        flow.last = flow.last.max(left.plus(latency.saturating_add(delay)));
         flow.wire.push(Segment { at: flow.last, sequence, what, is_in: false });
         if !core::mem::replace(&mut flow.is_arriving, true) {
             self.queue.push_in_place(flow.last, sequence, Happening::Arrived(end));

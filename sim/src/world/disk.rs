@@ -140,8 +140,10 @@ impl Storage for Disk {
         if self.waiting.is_empty() || core::mem::replace(&mut self.is_asked, true) {
             return None;
         }
-        let spread = self.pace.most.saturating_sub(self.pace.least).as_nanos() as u64;
-        Some(self.pace.least + Duration::from_nanos(self.stream.below(spread + 1)))
+        let spread =
+            u64::try_from(self.pace.most.saturating_sub(self.pace.least).as_nanos()).unwrap_or(u64::MAX);
+        let more = Duration::from_nanos(self.stream.below(spread.saturating_add(1)));
+        Some(self.pace.least.saturating_add(more))
     }
 
     /// Carries out some of what waits, in order.

@@ -119,7 +119,7 @@ impl Network {
 
     fn vanish(&mut self, end: EndRef) {
         let latency = self.latency_of(end);
-        let longest = latency.saturating_add(latency / 1000 * u64::from(self.links.jitter));
+        let longest = latency.saturating_add(self.links.most_jitter(latency));
         let now = self.now;
         let Some(pipe) = self.pipes.get(end) else { return };
         let mine = &mut pipe.ends[end.side()];

@@ -89,9 +89,15 @@ impl Links {
                 let pair = mix(seed ^ mix(u64::from(low.0) << 32 | u64::from(high.0)));
                 let millis = regions.millis[in_a as usize % 5][in_b as usize % 5];
                 // From 1 to 2 in steps of a 65,536th.
-                u64::from(millis) * 1_000_000 * (65_536 + (pair >> 48)) / 65_536
+                let nanos = u128::from(millis) * 1_000_000 * u128::from(65_536 + (pair >> 48)) / 65_536;
+                u64::try_from(nanos).unwrap_or(u64::MAX)
             }
         }
+    }
+
+    /// How much longer than the latency a segment takes at most, if it is not lost.
+    pub(super) fn most_jitter(&self, latency: u64) -> u64 {
+        (latency / 1000).saturating_mul(u64::from(self.jitter))
     }
 
     /// What a segment takes longer than the latency says: jitter, and waiting until what was lost has come again.
@@ -99,17 +105,20 @@ impl Links {
     pub(super) fn delay(&self, latency: u64, bytes: usize, stream: &mut Stream) -> u64 {
         let mut delay = 0;
         if self.jitter > 0 {
-            delay += stream.below(latency / 1000 * u64::from(self.jitter) + 1);
+            delay += stream.below(self.most_jitter(latency).saturating_add(1));
         }
         if self.loss != Chance::NEVER {
             // Who sends again waits for two round trips, 200 ms at least, and twice as long each time.
-            let first = (latency * 4).max(200_000_000);
+            let first = latency.saturating_mul(4).max(200_000_000);
             for _ in 0..bytes.div_ceil(PACKET).max(1) {
                 let mut wait = first;
-                let mut lost = 0;
-                while stream.happens(self.loss) && wait < 60_000_000_000 {
-                    lost += wait;
-                    wait *= 2;
+                let mut lost = 0_u64;
+                for _ in 0..REPEATS {
+                    if !stream.happens(self.loss) {
+                        break;
+                    }
+                    lost = lost.saturating_add(wait);
+                    wait = wait.saturating_mul(2);
                 }
                 delay = delay.max(lost);
             }
@@ -118,6 +127,8 @@ impl Links {
     }
 }
 
+/// How often one packet is lost at most: the last wait is of 51 seconds at least.
+const REPEATS: u32 = 9;
 /// What TCP sends at once.
 const PACKET: usize = 1460;
 

@@ -112,7 +112,7 @@ impl<N: Node> World<N> {
 
     /// The right calendar time.
     pub const fn unix(&self) -> UnixTime {
-        UnixTime::from_secs(self.begins.as_secs() + self.network.now.as_secs())
+        UnixTime::from_secs(self.begins.as_secs().saturating_add(self.network.now.as_secs()))
     }
 
     /// A digest of every input that every node was given so far, with the node's time and all that the input says.

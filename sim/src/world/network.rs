@@ -462,11 +462,11 @@ impl Network {
         }
         let latency = self.latency(node, target);
         let left = carried(self.now, &mut self.sites[node.index()].up_free, rate, bytes.len());
-        let jitter = self.streams.datagrams.below(latency / 1000 * u64::from(self.links.jitter) + 1);
+        let jitter = self.streams.datagrams.below(self.links.most_jitter(latency).saturating_add(1));
         let bytes = bytes.to_vec();
         let datagram = Datagram { to: target, from, bytes, by: node, left, is_lost: false };
         let slot = self.datagrams.put(datagram);
-        self.queue.push(left.plus(latency + jitter), Happening::Datagram(slot));
+        self.queue.push(left.plus(latency.saturating_add(jitter)), Happening::Datagram(slot));
     }
 
     pub(super) fn datagram_at(&mut self, slot: u32) -> Option<Datagram> {
