@@ -65,8 +65,9 @@ impl<C, E> Application<C, E> {
         EventStream { application: self.clone(), seat: Seat::default() }
     }
 
-    /// Asks for an orderly stop: commands given before are still taken, the machine closes its connections, the store
-    /// finishes. Events of all that can be received until [`recv`](Self::recv) says that the end has come.
+    /// Asks for an orderly stop: commands given before are still given to the machine, which closes its connections, and the store
+    /// finishes. What the machine can't do without more of the network or of the store than has come by then is not
+    /// done. Events of all that can be received until [`recv`](Self::recv) says that the end has come.
     pub fn stop(&self) {
         self.shared.stopper.stop();
     }

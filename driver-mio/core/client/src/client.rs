@@ -51,9 +51,12 @@ impl Client {
         !self.counter.has_ended()
     }
 
-    /// Asks for an orderly stop: what was asked before is still carried out, connections are closed, everything is stored. Requests
-    /// that are not answered by then complete as [`RequestError::Ended`](crate::RequestError::Ended); the [`Ending`] tells when
-    /// sockets and store are closed. Once is enough; more do no harm.
+    /// Asks for an orderly stop: what was asked before is still given to the client, connections are closed, everything is stored.
+    /// Requests that are not answered by then complete as [`RequestError::Ended`](crate::RequestError::Ended): what they asked for was
+    /// not done, if it waits for something that a stop does not wait for. Before the client has
+    /// [started](andon_bitcoin::client::Event::Started) that is all of it, and later a block, a header to date a birthday by, a peer.
+    /// So who broadcasts a payment and stops waits for the request's answer in between. The [`Ending`] tells when sockets and store
+    /// are closed. Once is enough; more do no harm.
     pub fn shutdown(&self) {
         self.application.stop();
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use andon_bitcoin::client::{self, Birthday, Command, Event};
 use andon_client::{Client, Request, RequestError};
@@ -20,6 +21,7 @@ use common::{Driver, Node, config, execute, fixture, scripts, start, until_synce
 over_each_driver! {
     a_stop_completes_what_is_open
     what_was_asked_before_a_stop_is_carried_out
+    what_is_asked_of_a_client_that_has_not_started_is_done_or_said_not_to_be
     a_store_that_fails_completes_what_is_open
     a_machine_that_panics_completes_what_is_open
     the_driver_stops_with_the_last_end
@@ -87,6 +89,27 @@ fn what_was_asked_before_a_stop_is_carried_out<D: Driver>() {
     }
     ending.join().unwrap();
     assert_eq!(client.open_requests(), 0);
+}
+
+/// Whether the client has read what is stored when it is told to stop, each request completes, as done or as not done.
+fn what_is_asked_of_a_client_that_has_not_started_is_done_or_said_not_to_be<D: Driver>() {
+    let fixture = fixture();
+    let node = Node::whole(&fixture);
+    for pause in [0, 1, 20, 200] {
+        let (client, _events, ending) = start::<D>(config([node.address]));
+        let watch = client.watch(scripts(&fixture), Birthday::Height(0)).started();
+        let tips: Vec<_> = (0..200).map(|_| client.tip().started()).collect();
+        thread::sleep(Duration::from_millis(pause));
+        client.shutdown();
+        let watched = watch.wait();
+        assert!(matches!(watched, Ok(()) | Err(RequestError::Ended)), "{watched:?}");
+        for tip in tips {
+            let tip = tip.wait();
+            assert!(matches!(tip, Ok(_) | Err(RequestError::Ended)), "{tip:?}");
+        }
+        ending.join().unwrap();
+        assert_eq!(client.open_requests(), 0);
+    }
 }
 
 /// A store that fails when it is told to.
