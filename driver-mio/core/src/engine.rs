@@ -6,6 +6,7 @@ use andon_kernel::{Effect, Input, Instant, Machine, Now, Shell, Store};
 
 use crate::DriverError;
 use crate::clock::Clock;
+use crate::held::{Held, HeldCompletion};
 use crate::network::Network;
 use crate::queue::Room;
 use crate::reactor::Reactor;
@@ -15,6 +16,8 @@ use crate::shared::Shared;
 /// The machine with its store, and everything that its effects reach.
 pub(crate) struct Engine<M: Machine, S, R: Reactor> {
     shell: Shell<M, S>,
+    /// What the store has completed and the machine may not be given yet. It comes before what the store completes next.
+    held: Held,
     clock: Clock,
     /// As of the last [`tick`](Self::tick): one reading serves a piece of work.
     now: Now,
@@ -41,7 +44,7 @@ where
     ) -> Self {
         let mut clock = Clock::start();
         let now = clock.now();
-        Self { shell, clock, now, shared, network, resolver, stopped: false }
+        Self { shell, held: Held::new(), clock, now, shared, network, resolver, stopped: false }
     }
 
     /// The time when the piece of work at hand began.
@@ -61,13 +64,17 @@ where
 
     /// Whether the machine may be given what comes from sockets, look-ups and the application.
     pub(crate) fn takes_input(&self, room: Room) -> bool {
-        self.stopped || (room == Room::Open && !self.shell.is_congested())
+        self.stopped || (room == Room::Open && !self.is_congested())
     }
 
     /// Whether the machine may be given commands. They are the application's own: as timers, they go on while it does not take
     /// events, until the queue has been filled once more.
     pub(crate) fn takes_commands(&self, room: Room) -> bool {
-        self.stopped || (room != Room::Overfull && !self.shell.is_congested())
+        self.stopped || (room != Room::Overfull && !self.is_congested())
+    }
+
+    fn is_congested(&self) -> bool {
+        self.held.is_full() || self.shell.is_congested()
     }
 
     /// How much the machine may be given. If not everything, the driver is woken when there is room: what is decided
@@ -76,9 +83,9 @@ where
         if self.stopped { Room::Open } else { self.shared.events.room() }
     }
 
-    /// How many requests the store has not completed.
+    /// How many requests to the store the machine has no answer to.
     pub(crate) fn outstanding(&self) -> usize {
-        self.shell.outstanding()
+        self.held.len() + self.shell.outstanding()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -121,11 +128,31 @@ where
     /// Gives the machine the store's next completion, at the time of the last [`tick`](Self::tick). Whether there was one.
     pub(crate) fn complete(&mut self) -> Result<bool, DriverError> {
         let now = self.now;
-        let completed = self.shell.complete(now).map_err(store_failed)?;
+        let completed = match self.held.pop() {
+            Some(HeldCompletion::Loaded { ticket, rows, more }) => {
+                self.shell.turn(now, Input::Loaded { ticket, rows: rows.rows(), more });
+                true
+            }
+            Some(HeldCompletion::Stored { ticket }) => {
+                self.shell.turn(now, Input::Stored { ticket });
+                true
+            }
+            None => self.shell.complete(now).map_err(store_failed)?,
+        };
         if completed {
             self.carry_out(now)?;
         }
         Ok(completed)
+    }
+
+    /// Hears the store, though the machine may not be given what it completes: a store that has failed must not run on, silent, for
+    /// as long as nobody takes events.
+    pub(crate) fn look_ahead(&mut self) -> Result<(), DriverError> {
+        while !self.held.is_full() {
+            let Some(completion) = self.shell.store_mut().complete().map_err(store_failed)? else { break };
+            self.held.push(completion);
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, now: Now) -> Result<(), DriverError> {

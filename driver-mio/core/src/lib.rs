@@ -36,6 +36,7 @@ mod ending;
 mod engine;
 mod error;
 mod handle;
+mod held;
 mod listener;
 mod network;
 mod options;

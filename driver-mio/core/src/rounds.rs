@@ -187,7 +187,7 @@ where
             }
             if self.engine.room() != Room::Open {
                 self.completions = Completions::HeldOff;
-                return Ok(());
+                return self.engine.look_ahead();
             }
             if !self.engine.complete()? {
                 self.completions = Completions::Taken;

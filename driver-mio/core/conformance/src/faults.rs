@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -155,6 +155,79 @@ fn lagging<S: Stage>(
     });
     let store = Lagging { inner: MemoryStore::new(), gate: gate.clone() };
     (driver.run(Checked::new(puppet), store), addr, gate)
+}
+
+/// A store with a thread of its own, which fails when it is told to, after so many requests.
+struct FailingLater {
+    inner: MemoryStore,
+    completes: usize,
+    has_failed: Arc<AtomicBool>,
+}
+
+impl Store for FailingLater {
+    type Error = DiskFull;
+
+    fn load(&mut self, scan: Scan<'_>) -> Result<(), DiskFull> {
+        let Ok(()) = self.inner.load(scan);
+        Ok(())
+    }
+
+    fn store(&mut self, ticket: Ticket, batch: Batch<'_>) -> Result<(), DiskFull> {
+        let Ok(()) = self.inner.store(ticket, batch);
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<Option<Completion<'_>>, DiskFull> {
+        if !self.has_failed.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        self.completes = self.completes.checked_sub(1).ok_or(DiskFull)?;
+        let Ok(completion) = self.inner.complete();
+        Ok(completion)
+    }
+
+    fn outstanding(&self) -> usize {
+        self.inner.outstanding()
+    }
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}
+
+pub fn a_store_that_fails_later_ends_the_driver_though_nobody_takes_events<S: Stage>(stage: &S) {
+    const STORED: usize = 20;
+    const QUEUE: u32 = 4;
+    let puppet = Puppet::default();
+    let counts = puppet.counts.clone();
+    let driver = stage.driver(Options { event_queue: QUEUE as usize, ..listening() }).unwrap();
+    let (addr, waker, has_failed) = (driver.local_addresses()[0], driver.waker(), Arc::default());
+    let store = FailingLater {
+        inner: MemoryStore::new(),
+        completes: STORED - 1,
+        has_failed: Arc::clone(&has_failed),
+    };
+    let run = driver.run(Checked::new(puppet), store);
+    let (_, mut peer) = accepted(stage, &run, addr);
+    (0..STORED).for_each(|_| tell(&run, Command::Store));
+    (0..QUEUE).for_each(|mark| tell(&run, Command::Mark(mark)));
+    // The start, the connection and the commands: from here on there is no room.
+    let inputs = 2 + STORED as u64 + u64::from(QUEUE);
+    wait_until(stage, "a full queue", || count(&counts.inputs) == inputs);
+    has_failed.store(true, Ordering::SeqCst);
+    waker.wake();
+    // Nobody has taken an event, and the sockets are closed.
+    match peer.read(&mut [0]) {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => {
+            let still_open = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            assert!(!still_open, "the driver runs on");
+        }
+    }
+    assert_eq!(count(&counts.inputs), inputs, "what is held off was given to the machine");
+    (0..QUEUE).for_each(|mark| expect(&run, &Event::Mark(mark)));
+    assert_eq!(run.recv(), None);
+    assert!(matches!(run.join(), Err(DriverError::Store(_))));
 }
 
 pub fn while_the_store_lags_nothing_is_let_in_but_timers<S: Stage>(stage: &S) {

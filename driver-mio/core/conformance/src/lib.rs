@@ -164,6 +164,7 @@ macro_rules! conformance {
             $crate::conformance! { @real $driver, real:
                 the_handle_can_be_shared
                 a_stopper_works_from_another_thread_while_one_waits
+                a_store_that_fails_later_ends_the_driver_though_nobody_takes_events
             }
 
             #[cfg(unix)]

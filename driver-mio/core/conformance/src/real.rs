@@ -5,6 +5,8 @@
 //! - [`running_out_of_files_does_not_spin`]: of a limit that systems have. A world has no files.
 //! - [`an_idle_process_sleeps`]: of what the system's scheduler counts. In a world time passes for nobody's work.
 //! - [`drivers_that_have_ended_keep_no_files`]: of the system's files, as well.
+//! - [`a_store_that_fails_later_ends_the_driver_though_nobody_takes_events`]: of a store that fails on a thread of its own. A
+//!   simulated host hears its store when it may give the machine what that completes.
 //! - All of [`awaiting`](crate::awaiting): of futures, executors and threads at the application's end. A simulated host tells its
 //!   application each event in the turn that makes it.
 
@@ -45,6 +47,12 @@ pub fn a_stopper_works_from_another_thread_while_one_waits<D: Driver + 'static>(
     let taken: usize = receivers.into_iter().map(|receiver| receiver.join().unwrap()).sum();
     assert_eq!(taken, 1);
     Arc::into_inner(run).unwrap().join().unwrap();
+}
+
+pub fn a_store_that_fails_later_ends_the_driver_though_nobody_takes_events<D: Driver + 'static>() {
+    crate::faults::a_store_that_fails_later_ends_the_driver_though_nobody_takes_events(
+        &System::<D>::default(),
+    );
 }
 
 /// Runs itself again under a small limit on files. `path` is what the test is called, as `module_path!` has it.
