@@ -742,6 +742,27 @@ fn ended_of(told: &[Told]) -> Vec<(ConnId, Disconnect)> {
 }
 
 #[test]
+fn dials_are_lost_as_bytes_are() {
+    let mut net = Net::new(2, Links { loss: Chance::of(1, 4), ..Links::default() });
+    for conn in 0..200 {
+        net.act(0, |port| port.connect(ConnId::dialled(conn), address(1)));
+    }
+    net.run(Duration::from_secs(60));
+    let told = net.timed(0);
+    assert_eq!(told.len(), 200);
+    // A half in four is late, on the way there or back: seven dials in sixteen.
+    let late = told.iter().filter(|(at, _)| at.as_micros() > 80_000).count();
+    assert!((60..115).contains(&late), "{late}");
+
+    let mut net = Net::new(2, Links { loss: Chance::ALWAYS, ..Links::default() });
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.run(Duration::from_secs(600));
+    let ended = Told::Disconnected(DIALLED, Disconnect::TimedOut);
+    assert_eq!(net.timed(0), [(Instant::from_micros(10_000_000), ended)]);
+    assert_eq!((net.told(1), net.world.connections()), (vec![], 0));
+}
+
+#[test]
 fn bursts_of_lost_datagrams_are_each_senders_own() {
     // Once in the bad state, for ever: as everything is lost there, who has sent nothing so far must lose nothing at once.
     let mut net = Net::new(3, Links::default());

@@ -14,7 +14,7 @@ pub struct Links {
     pub latency: Latency,
     /// How much longer a segment may take, in thousandths of the latency; evenly spread. Order is kept.
     pub jitter: u32,
-    /// How often a packet of 1,460 bytes of a connection is lost. It comes later, and all behind it wait.
+    /// How often a packet of 1,460 bytes of a connection is lost, and each half of a dial. It comes later, and all behind it wait.
     pub loss: Chance,
     /// How datagrams are lost.
     pub datagrams: GilbertElliott,

@@ -349,13 +349,14 @@ impl Network {
             other.node = target;
         }
         let latency = self.latency(node, target);
-        self.queue.push(self.now.plus(latency), Happening::Opening(end));
+        let delay = self.links.delay(latency, 0, &mut self.streams.delays);
+        self.queue.push(self.now.plus(latency.saturating_add(delay)), Happening::Opening(end));
     }
 
     /// A dial comes to nothing: it is refused, or not answered until it has taken as long as it may.
-    fn unanswered(&mut self, end: EndRef, reach: Reach, latency: Duration) {
+    fn unanswered(&mut self, end: EndRef, reach: Reach, after: Duration) {
         if reach == Reach::Closed {
-            self.queue.push(self.now + latency, Happening::Ended(end, Disconnect::Refused));
+            self.queue.push(self.now + after, Happening::Ended(end, Disconnect::Refused));
         }
     }
 
@@ -368,6 +369,7 @@ impl Network {
             return;
         }
         let latency = self.latency(dialler, target);
+        let back = latency.saturating_add(self.links.delay(latency, 0, &mut self.streams.delays));
         let island = self.sites[dialler.index()].island;
         let site = &self.sites[target.index()];
         let reach = if !site.is_up || site.island != island || site.put_off.len() >= BACKLOG {
@@ -378,11 +380,10 @@ impl Network {
             site.place.reach
         };
         if reach != Reach::Open {
-            let latency = Duration::from_nanos(latency);
-            self.unanswered(end, reach, latency);
+            self.unanswered(end, reach, Duration::from_nanos(back));
             return;
         }
-        let at = self.now.plus(latency);
+        let at = self.now.plus(back);
         let Some(pipe) = self.pipes.get(end) else { return };
         pipe.ends[0].incoming.last = at;
         pipe.ends[1].state = State::Waiting;
