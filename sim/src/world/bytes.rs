@@ -308,7 +308,7 @@ impl Network {
         let (state, conn) = (receiver.state, receiver.conn);
         let flow = &mut receiver.incoming;
         let takes = state == State::Open && !flow.is_paused && flow.held.is_empty();
-        if state.is_live() && !(takes && self.sites[node.index()].reads) {
+        if state.is_live() && !(takes && self.sites[node.index()].takes()) {
             flow.held.push_back(bytes);
             return None;
         }
@@ -340,7 +340,7 @@ impl Network {
         let (node, conn, state) = (receiver.node, receiver.conn, receiver.state);
         let flow = &mut receiver.incoming;
         flow.is_releasing = false;
-        if flow.is_paused || state != State::Open || !self.sites[node.index()].reads {
+        if flow.is_paused || state != State::Open || !self.sites[node.index()].takes() {
             return None;
         }
         let bytes = flow.held.pop_front()?;

@@ -202,7 +202,7 @@ impl Network {
         let (node, flow) = (mine.node, &mut mine.incoming);
         let Some(reason) = flow.came else { return };
         let site = &self.sites[node.index()];
-        let may_be_read = flow.held.is_empty() && !flow.is_paused && site.reads;
+        let may_be_read = flow.held.is_empty() && !flow.is_paused && site.takes();
         // A driver that writes what waits learns it by that, and reads from a paused connection no more.
         let is_written = flow.is_paused && flow.has_failed;
         if mine.state != State::Open || !(may_be_read || is_written) {

@@ -320,7 +320,10 @@ impl<N: Node> World<N> {
 
     fn happen(&mut self, happening: Happening) -> Option<NodeId> {
         let network = &mut self.network;
-        let happening = network.unless_put_off(happening)?;
+        let happening = match happening {
+            Happening::Resume(node) => network.resume(node)?,
+            other => network.unless_put_off(other)?,
+        };
         match happening {
             Happening::Start(node, epoch) => {
                 let site = &network.sites[node.index()];
@@ -387,6 +390,8 @@ impl<N: Node> World<N> {
                 let (node, conn) = network.half_closed(end)?;
                 Some(self.turn(node, NodeInput::HalfClosed { conn }))
             }
+            // It is what was put off that happens.
+            Happening::Resume(_) => None,
             Happening::Linger(end) => {
                 network.lingered(end);
                 None

@@ -104,6 +104,8 @@ pub(super) enum Happening {
     Probe(EndRef),
     Datagram(u32),
     Resolved(u32),
+    /// A node that takes inputs again is told the next of what was put off.
+    Resume(NodeId),
 }
 
 #[derive(Debug)]
@@ -128,7 +130,7 @@ pub(super) struct LookUp {
 
 /// As long as a system sends again before it gives a connection up.
 pub(super) const SEND_LIMIT: Duration = Duration::from_secs(924);
-/// How many dials and datagrams wait for a node that takes nothing: one dial more is not answered, one datagram more is lost.
+/// How many dials, and how many datagrams, wait for a node that takes nothing: one dial more is not answered, one datagram more is lost.
 const BACKLOG: usize = 4096;
 /// How many look-ups a node may have under way, as with a driver: one more fails at once.
 const LOOK_UPS: u32 = 64;
@@ -272,20 +274,58 @@ impl Network {
             Happening::Resolved(slot) => self.look_ups.get(slot)?.node,
             _ => return Some(happening),
         };
-        let Some(site) = self.sites.get_mut(node.index()).filter(|site| !site.reads && site.is_up) else {
+        let Some(site) = self.sites.get_mut(node.index()).filter(|site| !site.takes() && site.is_up) else {
             return Some(happening);
         };
         match happening {
-            Happening::Datagram(slot) if site.put_off.len() >= BACKLOG => drop(self.datagrams.take(slot)),
-            _ => site.put_off.push_back(happening),
+            Happening::Datagram(slot) if site.datagrams_put_off >= BACKLOG => {
+                self.counts.datagrams_lost += 1;
+                self.datagrams.take(slot);
+                return None;
+            }
+            Happening::Datagram(_) => site.datagrams_put_off += 1,
+            Happening::Accepted(_) => site.dials_put_off += 1,
+            _ => {}
         }
+        site.put_off.push_back(happening);
         None
+    }
+
+    /// The next of what was put off, for a node that takes it now.
+    pub(super) fn resume(&mut self, node: NodeId) -> Option<Happening> {
+        let site = &mut self.sites[node.index()];
+        site.is_resuming = false;
+        if !site.reads || !site.is_up {
+            return None;
+        }
+        let Some(happening) = site.put_off.pop_front() else {
+            let ends: Vec<EndRef> = site.ends.iter().map(|(_, end)| *end).collect();
+            for end in ends {
+                self.release(end);
+            }
+            return None;
+        };
+        match happening {
+            Happening::Datagram(_) => site.datagrams_put_off -= 1,
+            Happening::Accepted(_) => site.dials_put_off -= 1,
+            _ => {}
+        }
+        self.go_on(node);
+        Some(happening)
+    }
+
+    /// Tells a node that takes inputs again what waits: what was put off, one after the other as long as it takes it, and then bytes.
+    fn go_on(&mut self, node: NodeId) {
+        if !core::mem::replace(&mut self.sites[node.index()].is_resuming, true) {
+            self.queue.push(self.now, Happening::Resume(node));
+        }
     }
 
     /// A node's process has ended, and nothing that it would have been told is kept. Gives the connections that it had.
     pub(super) fn end_process(&mut self, node: NodeId) -> Vec<EndRef> {
         let site = &mut self.sites[node.index()];
         let ends = site.end_process();
+        (site.dials_put_off, site.datagrams_put_off) = (0, 0);
         for happening in core::mem::take(&mut site.put_off) {
             match happening {
                 Happening::Datagram(slot) => drop(self.datagrams.take(slot)),
@@ -302,13 +342,7 @@ impl Network {
         if core::mem::replace(&mut site.reads, reads) == reads || !reads {
             return;
         }
-        for happening in core::mem::take(&mut site.put_off) {
-            self.queue.push(self.now, happening);
-        }
-        let ends: Vec<EndRef> = self.sites[node.index()].ends.iter().map(|(_, end)| *end).collect();
-        for end in ends {
-            self.release(end);
-        }
+        self.go_on(node);
     }
 
     // Dials.
@@ -372,7 +406,7 @@ impl Network {
         let back = latency.saturating_add(self.links.delay(latency, 0, &mut self.streams.delays));
         let island = self.sites[dialler.index()].island;
         let site = &self.sites[target.index()];
-        let reach = if !site.is_up || site.island != island || site.put_off.len() >= BACKLOG {
+        let reach = if !site.is_up || site.island != island || site.dials_put_off >= BACKLOG {
             Reach::Hidden
         } else if site.is_stopped {
             Reach::Closed

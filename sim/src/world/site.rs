@@ -91,6 +91,11 @@ pub(super) struct Site {
     /// Whether its node is told what comes, and what waits until it is.
     pub(super) reads: bool,
     pub(super) put_off: VecDeque<Happening>,
+    /// How many dials and datagrams that is.
+    pub(super) dials_put_off: usize,
+    pub(super) datagrams_put_off: usize,
+    /// Whether the world's queue says that the next of it is told.
+    pub(super) is_resuming: bool,
     /// As [`keeps_half`](super::Node::keeps_half).
     pub(super) keeps_half: bool,
     /// Which part of a divided network it is in.
@@ -131,6 +136,9 @@ impl Site {
             is_stopped: false,
             reads: true,
             put_off: VecDeque::new(),
+            dials_put_off: 0,
+            datagrams_put_off: 0,
+            is_resuming: false,
             keeps_half: false,
             island: 0,
             boot: Time::ZERO,
@@ -171,6 +179,11 @@ impl Site {
         self.ends = Vec::new();
         (self.inbound, self.used, self.look_ups) = (0, 0, 0);
         ends
+    }
+
+    /// Whether its node is told what comes now: it takes it, and has been told all that came before.
+    pub(super) fn takes(&self) -> bool {
+        self.reads && self.put_off.is_empty()
     }
 
     /// All of its connections, with those that its system has let in and that it has not been told of.

@@ -10,14 +10,29 @@ struct Sleeper {
     wakes_at: Option<Instant>,
     wakes: u64,
     is_full: bool,
+    /// Whether it is full after each datagram.
+    fills: bool,
+    datagrams: u32,
+    connected: u32,
 }
 
 impl Node for Sleeper {
     fn turn(&mut self, now: Now, input: NodeInput<'_>, _: &mut Port<'_>) {
-        if matches!(input, NodeInput::Wake) {
-            self.wakes += 1;
-            assert!(self.wakes_at.is_some_and(|at| at <= now.instant), "it is woken when it asked for it");
-            self.wakes_at = Some(far(now));
+        match input {
+            NodeInput::Wake => {
+                self.wakes += 1;
+                assert!(
+                    self.wakes_at.is_some_and(|at| at <= now.instant),
+                    "it is woken when it asked for it"
+                );
+                self.wakes_at = Some(far(now));
+            }
+            NodeInput::Datagram { .. } => {
+                self.datagrams += 1;
+                self.is_full = self.fills;
+            }
+            NodeInput::Connected { .. } => self.connected += 1,
+            _ => {}
         }
     }
 
@@ -84,4 +99,43 @@ fn nothing_is_left_of_what_was_put_off_when_a_process_ends() {
         world.run_for(Duration::from_secs(1));
         assert_eq!(left(&world), (0, 0));
     }
+}
+
+/// A node that takes one thing at a time: what waits is looked at once for each, and not all of it each time.
+#[test]
+fn what_was_put_off_is_gone_through_once() {
+    let mut world = world();
+    world.with(NodeId(1), |node, _, _| (node.is_full, node.fills) = (true, true));
+    for _ in 0..2000 {
+        world.with(NodeId(0), |_, _, port| port.datagram(address(1), b"one of many"));
+    }
+    world.run_for(Duration::from_secs(1));
+    let mut steps = 0;
+    for told in 0..2000 {
+        assert_eq!(world.node(NodeId(1)).datagrams, told);
+        world.with(NodeId(1), |node, _, _| node.is_full = false);
+        while world.step(world.now()).is_some() {
+            steps += 1;
+        }
+    }
+    assert_eq!(world.node(NodeId(1)).datagrams, 2000);
+    assert!(steps <= 3 * 2000, "{steps}");
+}
+
+/// As many datagrams as may wait keep no dial out.
+#[test]
+fn dials_and_datagrams_wait_beside_each_other() {
+    let mut world = world();
+    world.with(NodeId(1), |node, _, _| node.is_full = true);
+    for _ in 0..5000 {
+        world.with(NodeId(0), |_, _, port| port.datagram(address(1), b"one of many"));
+    }
+    world.run_for(Duration::from_secs(1));
+    world.with(NodeId(0), |_, _, port| port.connect(andon_kernel::ConnId::dialled(0), address(1)));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.node(NodeId(0)).connected, 1);
+    world.with(NodeId(1), |node, _, _| node.is_full = false);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!((world.node(NodeId(1)).connected, world.node(NodeId(1)).datagrams), (1, 4096));
+    assert_eq!(world.counts().datagrams_lost, 5000 - 4096);
 }
