@@ -763,6 +763,27 @@ fn dials_are_lost_as_bytes_are() {
 }
 
 #[test]
+fn who_is_hidden_hears_from_those_to_whom_it_has_sent_datagrams() {
+    let mut net = Net::new(4, Links::default());
+    net.world.set_reach(NodeId(0), Reach::Hidden);
+    let asks = |net: &mut Net, node: u32| {
+        net.act(node, |port| port.datagram(address(0), b"are you there?"));
+        net.run(Duration::from_secs(1));
+        net.told(0) == [Told::Datagram(address(node), b"are you there?".to_vec())]
+    };
+    assert!(!asks(&mut net, 1));
+    net.act(0, |port| port.datagram(address(1), b"a question"));
+    net.run(Duration::from_secs(1));
+    assert!(asks(&mut net, 1) && !asks(&mut net, 2));
+    // Not for ever.
+    for other in 2..66 {
+        net.act(0, |port| port.datagram(address(other), b"another question"));
+    }
+    net.run(Duration::from_secs(1));
+    assert!(asks(&mut net, 2) && !asks(&mut net, 1));
+}
+
+#[test]
 fn bursts_of_lost_datagrams_are_each_senders_own() {
     // Once in the bad state, for ever: as everything is lost there, who has sent nothing so far must lose nothing at once.
     let mut net = Net::new(3, Links::default());

@@ -485,6 +485,8 @@ impl Network {
         if !from.place.limits.datagrams {
             return;
         }
+        self.sites[node.index()].let_in(to);
+        let from = &self.sites[node.index()];
         let Some(&target) = self.by_address.get(&to) else { return };
         if from.island != self.sites[target.index()].island {
             return;
@@ -511,7 +513,7 @@ impl Network {
             }
             let site = &self.sites[datagram.to.index()];
             let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
-            is_there && site.place.reach != Reach::Hidden && site.place.limits.datagrams
+            is_there && site.lets_in(datagram.from) && site.place.limits.datagrams
         })
     }
 

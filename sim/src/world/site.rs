@@ -18,7 +18,7 @@ pub enum Reach {
     Open,
     /// It is refused: nothing listens.
     Closed,
-    /// Nothing answers: the node is behind a NAT or a firewall.
+    /// Nothing answers: the node is behind a NAT or a firewall. Datagrams come from those to whom it has sent some: the last 64 of them.
     Hidden,
 }
 
@@ -76,6 +76,9 @@ impl Place {
     }
 }
 
+/// From how many addresses datagrams are let in to who is hidden.
+const LET_IN: usize = 64;
+
 /// A place with what changes.
 #[derive(Debug)]
 pub(super) struct Site {
@@ -111,6 +114,8 @@ pub(super) struct Site {
     /// When its line is free, each way.
     pub(super) up_free: Time,
     pub(super) down_free: Time,
+    /// To whom it has sent datagrams while it was hidden, the last first.
+    pub(super) let_in: Vec<SocketAddr>,
     /// Which state its way out is in, for datagrams.
     pub(super) datagrams_are_bad: bool,
     /// How many it has accepted.
@@ -147,6 +152,7 @@ impl Site {
             later_wakes: Vec::new(),
             up_free: Time::ZERO,
             down_free: Time::ZERO,
+            let_in: Vec::new(),
             datagrams_are_bad: false,
             accepted: 0,
             inbound: 0,
@@ -200,6 +206,20 @@ impl Site {
         let own = || self.has_own.then_some(&self.place.address).into_iter().chain(&self.aliases);
         let same = own().find(|address| address.is_ipv4() == to.is_ipv4());
         same.or_else(|| own().next()).copied().unwrap_or(self.place.address)
+    }
+
+    /// It sends a datagram: what comes from there is let in, if little else is let in.
+    pub(super) fn let_in(&mut self, from: SocketAddr) {
+        if self.place.reach == Reach::Hidden && self.let_in.first() != Some(&from) {
+            self.let_in.retain(|known| *known != from);
+            self.let_in.truncate(LET_IN - 1);
+            self.let_in.insert(0, from);
+        }
+    }
+
+    /// Whether a datagram is let in.
+    pub(super) fn lets_in(&self, from: SocketAddr) -> bool {
+        self.place.reach != Reach::Hidden || self.let_in.contains(&from)
     }
 
     /// An address is taken from it.
