@@ -664,7 +664,48 @@ fn datagrams_come_or_do_not() {
     net.run(Duration::from_secs(1));
     let lost = 10_000 - net.told(1).len();
     assert!((10..150).contains(&lost), "{lost}");
-    assert_eq!(net.world.counts().datagrams_lost, lost as u64);
+    assert_eq!(net.world.counts().datagrams_lost, lost as u64 + 1);
+}
+
+#[test]
+fn each_datagram_that_nobody_is_told_of_is_counted() {
+    let mut world = World::new(1, UnixTime::default(), Links::default());
+    for node in 0..4 {
+        let limits = Limits { datagrams: node != 3, ..Limits::WIDE };
+        world.add(Place { limits, ..Place::at(address(node)) }, Puppet::default());
+    }
+    let mut net = Net { world };
+    net.world.set_reach(NodeId(1), Reach::Hidden);
+    net.world.crash(NodeId(2), Crash::Process);
+    // From who has no socket, to nobody, to who is hidden, to who is down, to who has no socket.
+    net.act(3, |port| port.datagram(address(0), b"x"));
+    for to in [77, 1, 2, 3] {
+        net.act(0, |port| port.datagram(address(to), b"x"));
+    }
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.world.counts().datagrams_lost, 5);
+    net.world.divide([NodeId(3)], 1);
+    net.act(0, |port| port.datagram(address(3), b"x"));
+    assert_eq!(net.world.counts().datagrams_lost, 6);
+    assert_eq!(net.told(0).len(), 1);
+}
+
+#[test]
+fn a_wider_window_lets_more_come() {
+    let mut net = Net::connected(Links::default());
+    net.act(1, |port| {
+        port.pause(ACCEPTED, true);
+        port.set_window(ACCEPTED, 100_000);
+    });
+    net.act(0, |port| {
+        port.send(DIALLED, &vec![1; 1 << 20]);
+        port.flush(DIALLED);
+    });
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.told(0), []);
+    net.act(1, |port| port.set_window(ACCEPTED, 2 << 20));
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.told(0), [Told::Drained(DIALLED)]);
 }
 
 #[test]
@@ -676,7 +717,7 @@ fn a_node_uses_the_addresses_that_it_has() {
     net.world.add_address(NodeId(0), sixth);
     net.world.add_address(NodeId(0), fourth);
     net.world.add_address(NodeId(1), there);
-    let mut from = |net: &mut Net, conn, to| {
+    let from = |net: &mut Net, conn, to| {
         net.act(0, |port| {
             port.datagram(to, b"x");
             port.connect(ConnId::dialled(conn), to);

@@ -44,6 +44,8 @@ pub struct LazyServer<W> {
     origin: Rc<Origin>,
     seed: u64,
     connections: u32,
+    /// The application, while it sleeps.
+    watch: W,
     awake: Option<Box<Host<Server, MemoryStore, W>>>,
 }
 
@@ -59,12 +61,22 @@ impl<W> core::fmt::Debug for LazyServer<W> {
 impl<W: Watch<Event> + Default> LazyServer<W> {
     /// One of this origin; `seed` makes it differ from the others.
     pub fn new(origin: &Rc<Origin>, seed: u64) -> Self {
-        Self { origin: origin.clone(), seed, connections: 0, awake: None }
+        Self { origin: origin.clone(), seed, connections: 0, watch: W::default(), awake: None }
     }
 
     /// Whether somebody is connected to it.
     pub const fn is_awake(&self) -> bool {
         self.awake.is_some()
+    }
+
+    /// The application: it keeps what it was told while the server sleeps.
+    pub fn watch(&self) -> &W {
+        self.awake.as_ref().map_or(&self.watch, |host| &host.watch)
+    }
+
+    /// The application, to change.
+    pub fn watch_mut(&mut self) -> &mut W {
+        self.awake.as_mut().map_or(&mut self.watch, |host| &mut host.watch)
     }
 
     /// What has become of its origin's chain, for one that is awake.
@@ -78,7 +90,7 @@ impl<W: Watch<Event> + Default> LazyServer<W> {
         let mut config = self.origin.config.borrow().clone();
         config.seed = Stream::new(self.seed).fork("server").seed();
         let server = Server::new(config, self.origin.chain());
-        let mut host = Box::new(Host::new(server, MemoryStore::new(), W::default()));
+        let mut host = Box::new(Host::new(server, MemoryStore::new(), core::mem::take(&mut self.watch)));
         host.turn(now, NodeInput::Start, port);
         self.awake = Some(host);
     }
@@ -100,7 +112,7 @@ impl<W: Watch<Event> + Default> Node for LazyServer<W> {
         if let Some(host) = &mut self.awake {
             host.turn(now, input, port);
             if self.connections == 0 {
-                self.awake = None;
+                self.watch = self.awake.take().map(|host| host.into_parts().1).unwrap_or_default();
             }
         }
     }

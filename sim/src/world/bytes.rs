@@ -366,8 +366,11 @@ impl Network {
     /// How much a node takes of what comes before the other side waits.
     pub(super) fn set_window(&mut self, node: NodeId, conn: ConnId, most: usize) {
         let end = self.sites[node.index()].end(conn);
-        if let Some(mine) = end.and_then(|end| self.pipes.end(end)) {
+        if let Some(end) = end
+            && let Some(mine) = self.pipes.end(end)
+        {
             mine.incoming.most = most;
+            self.pump(end);
         }
     }
 

@@ -29,12 +29,11 @@ mod time;
 mod trace;
 
 pub use application::{EventQueue, Room, Watch};
-pub use digest::Digest;
 pub use disk::{Disk, Pace, Storage};
 pub use host::Host;
 pub use links::{GilbertElliott, INTERNET, Latency, Links, Regions};
 pub use names::Name;
-pub use network::{Counts, Network};
+pub use network::Counts;
 pub use node::{Node, NodeId, NodeInput};
 pub use port::Port;
 pub use site::{Limits, Place, Reach};
@@ -45,7 +44,7 @@ use core::net::SocketAddr;
 
 use andon_kernel::{Instant, Link, Now, UnixTime};
 
-use network::Happening;
+use network::{Happening, Network};
 use pipe::State;
 use site::Site;
 
@@ -308,7 +307,7 @@ impl<N: Node> World<N> {
         self.run_until(self.network.now + time);
     }
 
-    /// Runs until `done`. False: it was not so until `limit`.
+    /// Runs while `goes_on` says so. False: it says so still, and it is `limit`.
     pub fn run_while(&mut self, limit: Time, mut goes_on: impl FnMut(&Self) -> bool) -> bool {
         while goes_on(self) {
             if self.step(limit).is_none() {

@@ -22,7 +22,7 @@ use super::trace::{Trace, Traced};
 use crate::random::Stream;
 
 /// Everything between the nodes.
-pub struct Network {
+pub(super) struct Network {
     pub(super) seed: u64,
     pub(super) now: Time,
     pub(super) queue: Queue<Happening>,
@@ -67,7 +67,7 @@ pub struct Counts {
     pub dials: u64,
     /// Bytes sent over connections.
     pub bytes: u64,
-    /// Datagrams that were lost.
+    /// Datagrams that no node was told of: lost on the way, sent to nobody, or dropped by a system.
     pub datagrams_lost: u64,
 }
 
@@ -328,7 +328,10 @@ impl Network {
         (site.dials_put_off, site.datagrams_put_off) = (0, 0);
         for happening in core::mem::take(&mut site.put_off) {
             match happening {
-                Happening::Datagram(slot) => drop(self.datagrams.take(slot)),
+                Happening::Datagram(slot) => {
+                    self.counts.datagrams_lost += 1;
+                    self.datagrams.take(slot);
+                }
                 Happening::Resolved(slot) => drop(self.look_ups.take(slot)),
                 _ => {}
             }
@@ -481,40 +484,49 @@ impl Network {
     // Datagrams and names.
 
     pub(super) fn datagram(&mut self, node: NodeId, to: SocketAddr, bytes: &[u8]) {
-        let from = &self.sites[node.index()];
-        if !from.place.limits.datagrams {
-            return;
+        if self.send_datagram(node, to, bytes).is_none() {
+            self.counts.datagrams_lost += 1;
         }
-        self.sites[node.index()].let_in(to);
-        let from = &self.sites[node.index()];
-        let Some(&target) = self.by_address.get(&to) else { return };
-        if from.island != self.sites[target.index()].island {
-            return;
+    }
+
+    /// `None`: it gets nowhere.
+    fn send_datagram(&mut self, node: NodeId, to: SocketAddr, bytes: &[u8]) -> Option<()> {
+        let site = &mut self.sites[node.index()];
+        if !site.place.limits.datagrams {
+            return None;
         }
-        let (from, rate) = (from.address_towards(to), from.place.bandwidth.0);
+        site.let_in(to);
+        let from = site.address_towards(to);
+        let &target = self.by_address.get(&to)?;
+        if self.are_apart(node, target) {
+            return None;
+        }
         let site = &mut self.sites[node.index()];
         if self.links.datagrams.step(&mut site.datagrams_are_bad, &mut self.streams.datagrams) {
-            self.counts.datagrams_lost += 1;
-            return;
+            return None;
         }
+        let rate = site.place.bandwidth.0;
+        let left = carried(self.now, &mut site.up_free, rate, bytes.len());
         let latency = self.latency(node, target);
-        let left = carried(self.now, &mut self.sites[node.index()].up_free, rate, bytes.len());
         let jitter = self.streams.datagrams.below(self.links.most_jitter(latency).saturating_add(1));
         let bytes = bytes.to_vec();
         let datagram = Datagram { to: target, from, bytes, by: node, left, is_lost: false };
         let slot = self.datagrams.put(datagram);
         self.queue.push(left.plus(latency.saturating_add(jitter)), Happening::Datagram(slot));
+        Some(())
     }
 
+    /// A datagram, if it gets to its node.
     pub(super) fn datagram_at(&mut self, slot: u32) -> Option<Datagram> {
-        self.datagrams.take(slot).filter(|datagram| {
-            if self.are_apart(datagram.by, datagram.to) {
-                return false;
-            }
-            let site = &self.sites[datagram.to.index()];
-            let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
-            is_there && site.lets_in(datagram.from) && site.place.limits.datagrams
-        })
+        let datagram = self.datagrams.take(slot)?;
+        let site = &self.sites[datagram.to.index()];
+        let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
+        let is_let_in = site.lets_in(datagram.from) && site.place.limits.datagrams;
+        if !is_there || !is_let_in || self.are_apart(datagram.by, datagram.to) {
+            self.counts.datagrams_lost += 1;
+            return None;
+        }
+        Some(datagram)
     }
 
     /// A machine's power has failed: what has not left it by now never does.

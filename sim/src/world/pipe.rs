@@ -29,7 +29,7 @@ impl EndRef {
 #[derive(Debug)]
 pub(super) struct Pipe {
     generation: u32,
-    /// As [`Network::latency`](super::Network) found it, under which edition of the links.
+    /// As [`Network::latency`](super::network::Network) found it, under which edition of the links.
     pub(super) latency: Option<(u32, u64)>,
     pub(super) ends: [End; 2],
 }

@@ -59,14 +59,14 @@ impl Port<'_> {
     /// Breaks a connection off: the other side is told [`Reset`](andon_kernel::Disconnect::Reset).
     pub fn reset(&mut self, conn: ConnId) {
         self.network.send_gathered(self.node);
-        self.network.traced(self.node, || Traced::Close { conn, flush: false });
+        self.network.traced(self.node, || Traced::Reset { conn });
         self.network.reset(self.node, conn);
     }
 
     /// Closes our half of a connection, behind what was sent; what the other side sends still comes.
     pub fn shut(&mut self, conn: ConnId) {
         self.network.send_gathered(self.node);
-        self.network.traced(self.node, || Traced::Close { conn, flush: true });
+        self.network.traced(self.node, || Traced::Shut { conn });
         self.network.shut_half(self.node, conn);
     }
 

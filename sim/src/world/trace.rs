@@ -31,6 +31,14 @@ pub enum Traced<'a> {
         conn: ConnId,
         flush: bool,
     },
+    /// A node's half is closed, behind what was sent.
+    Shut {
+        conn: ConnId,
+    },
+    /// It is broken off.
+    Reset {
+        conn: ConnId,
+    },
     Datagram {
         to: SocketAddr,
         bytes: &'a [u8],
