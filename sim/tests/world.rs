@@ -545,7 +545,7 @@ fn a_process_that_dies_is_heard_of_and_a_machine_that_loses_its_power_is_not() {
 
     // Nothing is heard of the other until something is sent, and then only if somebody is there to answer.
     for (is_back, reason, after) in
-        [(true, Disconnect::Reset, 120_000), (false, Disconnect::TimedOut, 924_000_000)]
+        [(true, Disconnect::Reset, 80_000), (false, Disconnect::TimedOut, 924_000_000)]
     {
         let mut net = Net::connected(Links::default());
         net.world.crash(NodeId(1), Crash::Power);
@@ -561,7 +561,7 @@ fn a_process_that_dies_is_heard_of_and_a_machine_that_loses_its_power_is_not() {
         let told = net.timed(0);
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].1, Told::Disconnected(DIALLED, reason));
-        assert!(told[0].0.as_micros() - begin <= after, "{told:?}");
+        assert_eq!(told[0].0.as_micros() - begin, after);
         assert_eq!(net.world.connections(), 0);
     }
 }
@@ -900,6 +900,9 @@ fn check(told: &[(Instant, Told)]) -> (BTreeSet<ConnId>, BTreeSet<ConnId>) {
     (open, ended)
 }
 
+/// Of seed 0.
+const PINNED: u64 = 16_462_419_963_470_347_073;
+
 /// A thousand random acts on random connections: everything that was opened ends, once, and the run repeats.
 #[test]
 fn random_acts_end_each_connection_once_and_the_run_repeats() {
@@ -983,6 +986,10 @@ fn random_acts_end_each_connection_once_and_the_run_repeats() {
     let digests: Vec<u64> = (0..30).map(run).collect();
     assert_eq!(digests[..3], (0..3).map(run).collect::<Vec<_>>());
     assert_ne!(digests[0], digests[1]);
+    assert_eq!(
+        digests[0], PINNED,
+        "a change of what happens is deliberate, and the same in debug and release"
+    );
 }
 
 /// Everything that a node is told counts: two worlds that differ in one thing of it differ in the digest.
