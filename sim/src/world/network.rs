@@ -461,7 +461,10 @@ impl Network {
 
     /// A dial has taken as long as it may.
     pub(super) fn dial_limit(&mut self, end: EndRef) {
-        if self.pipes.end(end).is_some_and(|mine| mine.state == State::Dialling) {
+        let Some(mine) = self.pipes.end(end).filter(|mine| mine.state == State::Dialling) else { return };
+        // Its system has the answer, if the node has only not been told.
+        let mut put_off = self.sites[mine.node.index()].put_off.iter();
+        if !put_off.any(|happening| matches!(happening, Happening::Opened(opened) if *opened == end)) {
             self.conclude(end, Disconnect::TimedOut);
             self.finish(end.other(), Disconnect::Reset);
         }
