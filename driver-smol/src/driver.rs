@@ -44,8 +44,8 @@ impl Driver {
     }
 
     /// A future that runs `machine` over `store`, for any executor, and the application's end of it. The future is ready
-    /// when the driver has ended, but that its store may still be closing, on a thread of its own: the
-    /// [`Ending`](crate::Ending) tells when that is done. Dropped before, it closes everything at once.
+    /// when the driver has ended: it waits for a thread that closes its sockets and its store, since that may take its time.
+    /// Dropped before the end, it closes everything at once.
     ///
     /// # Errors
     /// If the system has no room for the sockets' registration.

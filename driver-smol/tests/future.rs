@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake};
 use std::thread::{self, Thread};
@@ -32,6 +32,7 @@ impl Machine for Idle {
 /// A store whose end takes as long as somebody else likes.
 struct Slow {
     inner: MemoryStore,
+    begins: Sender<()>,
     gate: Mutex<Receiver<()>>,
 }
 
@@ -61,6 +62,7 @@ impl Store for Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
+        self.begins.send(()).unwrap();
         // A thread that waited for this to end could not let it.
         self.gate.get_mut().unwrap().recv_timeout(Duration::from_secs(20)).expect("the executor goes on");
     }
@@ -76,17 +78,22 @@ impl Wake for Unpark {
 
 #[test]
 fn a_store_that_takes_its_time_to_close_does_not_hold_the_executor_up() {
-    let (open, gate) = channel();
-    let slow = Slow { inner: MemoryStore::new(), gate: Mutex::new(gate) };
+    let ((begins, begun), (open, gate)) = (channel(), channel());
+    let slow = Slow { inner: MemoryStore::new(), begins, gate: Mutex::new(gate) };
     let (handle, future) = Driver::new(Options::default()).unwrap().future(Idle, slow).unwrap();
     handle.stop();
     let waker = Arc::new(Unpark(thread::current())).into();
     let mut future = pin!(future);
+    while begun.try_recv().is_err() {
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    // Whoever hears of the end may open the store again, so it is not told before; nor is the future ready.
+    assert_eq!(handle.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    open.send(()).unwrap();
     while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
         thread::park();
     }
-    // Whoever hears of the end may open the store again, so it is not told before.
-    assert_eq!(handle.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
-    open.send(()).unwrap();
     handle.join().unwrap();
 }

@@ -5,7 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -149,6 +149,7 @@ fn a_runtime_that_goes_takes_the_driver_with_it() {
 /// A store whose end takes as long as somebody else likes.
 struct Slow {
     inner: MemoryStore,
+    begins: Sender<()>,
     gate: Mutex<Receiver<()>>,
 }
 
@@ -178,6 +179,7 @@ impl Store for Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
+        self.begins.send(()).unwrap();
         // A thread that waited for this to end could not let it.
         self.gate.get_mut().unwrap().recv_timeout(Duration::from_secs(20)).expect("the executor goes on");
     }
@@ -187,17 +189,25 @@ impl Drop for Slow {
 fn a_store_that_takes_its_time_to_close_holds_no_other_task_up() {
     let runtime = runtime();
     let (driver, _) = driver();
-    let (open, gate) = channel();
-    let slow = Slow { inner: MemoryStore::new(), gate: Mutex::new(gate) };
+    let ((begins, begun), (open, gate)) = (channel(), channel());
+    let slow = Slow { inner: MemoryStore::new(), begins, gate: Mutex::new(gate) };
     let handle = driver.spawn_on(runtime.handle(), Echo, slow).unwrap();
     handle.stop();
     runtime.block_on(async {
+        while begun.try_recv().is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        // Whoever hears of the end may open the store again, so it is not told before; nor is the task over.
+        for _ in 0..50 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(handle.recv_timeout(Duration::ZERO), Received::TimedOut);
+        assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+        open.send(()).unwrap();
+        let (_application, ending) = handle.split();
+        ending.await.unwrap();
         while runtime.metrics().num_alive_tasks() > 0 {
             sleep(Duration::from_millis(1)).await;
         }
     });
-    // Whoever hears of the end may open the store again, so it is not told before.
-    assert_eq!(handle.recv_timeout(Duration::from_millis(100)), Received::TimedOut);
-    open.send(()).unwrap();
-    handle.join().unwrap();
 }

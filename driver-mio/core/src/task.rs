@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use andon_kernel::{Instant, Machine, Store};
 
-use crate::closing::close_apart;
+use crate::closing::Closing;
 use crate::reactor::Reactor;
 use crate::signals::Signal;
 use crate::{Buffer, DriverEnd, Next, Options, Running, Signals};
@@ -23,19 +23,25 @@ pub trait AsyncReactor: Reactor {
     fn give_way(&mut self, context: &mut Context<'_>);
 }
 
-/// A driver as one future, which is ready when the driver has ended but for what takes its time: sockets and store are closed on
-/// a thread of their own, since a store may wait for its disk, and then the [`Ending`](crate::Ending) is told what it ended
-/// with.
+/// A driver as one future, which is ready when the driver has ended, and what it ended with has been told to the
+/// [`Ending`](crate::Ending).
 ///
-/// One round for each poll, so that what else runs in the same thread has its turn. Dropping it before it is ready
-/// closes everything at once, on the thread that drops it.
+/// One round for each poll, so that what else runs in the same thread has its turn. Sockets and store are closed on a thread of
+/// their own at the end, since a store may wait for its disk, and the future waits for that. Dropping it before the end closes
+/// everything at once, on the thread that drops it.
 pub struct Task<M: Machine, S, R: Reactor> {
-    /// None: the driver has ended.
-    running: Option<Running<M, S, R>>,
+    stage: Stage<M, S, R>,
     signals: Signals,
     /// Kept for its memory.
     taken: Vec<Arc<Signal>>,
     buffer: Buffer,
+}
+
+/// From the first round to the end.
+enum Stage<M: Machine, S, R: Reactor> {
+    Running(Box<Running<M, S, R>>),
+    Closing(Closing),
+    Over,
 }
 
 impl<M: Machine, S, R: Reactor> Drop for Task<M, S, R> {
@@ -66,7 +72,7 @@ where
         end: DriverEnd<M::Command, M::Event>,
     ) -> Self {
         let running = Running::new(machine, store, reactor, options, end);
-        Self { running: Some(running), signals, taken: Vec::new(), buffer: Buffer::new() }
+        Self { stage: Stage::Running(Box::new(running)), signals, taken: Vec::new(), buffer: Buffer::new() }
     }
 }
 
@@ -84,8 +90,18 @@ where
 
     /// One round.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Self { running, signals, taken, buffer } = self.get_mut();
-        let Some(mut current) = running.take() else { return Poll::Ready(()) };
+        let Self { stage, signals, taken, buffer } = self.get_mut();
+        let mut current = match std::mem::replace(stage, Stage::Over) {
+            Stage::Running(running) => running,
+            Stage::Closing(closing) => {
+                let closed = closing.poll(context);
+                if closed.is_pending() {
+                    *stage = Stage::Closing(closing);
+                }
+                return closed;
+            }
+            Stage::Over => return Poll::Ready(()),
+        };
         let result = current.work(|rounds| {
             signals.begin(context.waker());
             for source in signals.take(taken) {
@@ -105,14 +121,18 @@ where
         });
         match result {
             Ok(Some(())) => {
-                *running = Some(current);
+                *stage = Stage::Running(current);
                 Poll::Pending
             }
             ended => {
                 // Whoever polled may keep this for long.
                 signals.close();
-                close_apart(current, ended.map(drop));
-                Poll::Ready(())
+                let closing = Closing::begin(*current, ended.map(drop));
+                let closed = closing.poll(context);
+                if closed.is_pending() {
+                    *stage = Stage::Closing(closing);
+                }
+                closed
             }
         }
     }
