@@ -165,8 +165,6 @@ impl<T> fmt::Debug for Request<T> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
     use andon_bitcoin::client::Refusal;
     use andon_driver::{Options, Waker, ends};
     use bitcoin::Network;
