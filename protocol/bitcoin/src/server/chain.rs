@@ -172,6 +172,26 @@ impl Chain {
         Some(self.block(self.at(height)?).hash)
     }
 
+    /// The height of a block of the best chain.
+    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
+        self.find(hash).filter(|&index| self.is_in_best(index)).map(|index| self.block(index).height)
+    }
+
+    /// The header of a block of the best chain.
+    pub fn header_at(&self, height: u32) -> Option<Header> {
+        Some(self.block(self.at(height)?).header)
+    }
+
+    /// A block of the best chain.
+    pub fn block_at(&self, height: u32) -> Option<Block> {
+        Some(self.block(self.at(height)?).read())
+    }
+
+    /// The filter that is served of a block of the best chain.
+    pub fn filter_at(&self, height: u32) -> Option<&[u8]> {
+        Some(&self.block(self.at(height)?).filter)
+    }
+
     /// The filter header of a block, in the best chain or one that was.
     pub fn filter_header(&self, hash: &BlockHash) -> Option<FilterHeader> {
         Some(self.block(self.find(hash)?).filter_header)
