@@ -227,6 +227,23 @@ fn beside_a_search_each_gets_what_it_asked_for() {
     assert_eq!(lab.farewells(), []);
 }
 
+/// What the search had asked for before comes in the middle of what is fetched: the rest of that still comes, and is not asked for twice.
+#[test]
+fn what_a_search_has_asked_for_may_come_in_between() {
+    let chain = Rc::new(chain());
+    for wait in (0..900).step_by(20) {
+        let mut lab = synced_with(config(1), &chain);
+        lab.latency = Duration::from_millis(300);
+        lab.command(Command::Watch { scripts: vec![script(9999)], from: Birthday::Height(50) });
+        lab.run_for(Duration::from_millis(wait));
+        fetch(&mut lab, 1, 40, 50);
+        lab.run_until("the filters", |lab| answer(lab, 1).is_some());
+        assert_eq!(answer(&lab, 1).unwrap(), expected(&chain, 40, 89));
+        lab.run_for(Duration::from_secs(10));
+        assert_eq!(lab.farewells(), [], "fetched {wait} ms after the search began");
+    }
+}
+
 #[test]
 fn what_is_given_up_holds_nobody_up() {
     let chain = Rc::new(chain());

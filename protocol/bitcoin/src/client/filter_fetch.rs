@@ -64,8 +64,16 @@ struct Fetching {
     /// The filter header before the first, and then theirs.
     links: Vec<FilterHeader>,
     filters: Vec<Option<Vec<u8>>>,
-    /// Who is asked, and by which request.
-    asked: Option<(ConnId, u64)>,
+    asked: Option<Asked>,
+}
+
+/// Who is asked, by which request, and for which of them by their places: none of those had come by then.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    peer: ConnId,
+    serial: u64,
+    first: usize,
+    last: usize,
 }
 
 impl Fetching {
@@ -84,6 +92,11 @@ impl Fetching {
         let run = self.filters[first..].iter().take_while(|filter| filter.is_none()).count();
         Some((first, first + run - 1))
     }
+
+    /// How many of those have not come that were asked for.
+    fn owed(&self, asked: Asked) -> usize {
+        self.filters[asked.first..=asked.last].iter().filter(|filter| filter.is_none()).count()
+    }
 }
 
 impl FilterFetches {
@@ -101,13 +114,13 @@ impl FilterFetches {
 
     /// Whether `peer` owes filters.
     pub(super) fn is_waiting_for(&self, peer: ConnId) -> bool {
-        self.fetching().is_some_and(|fetching| fetching.asked.is_some_and(|(asked, _)| asked == peer))
+        self.fetching().is_some_and(|fetching| fetching.asked.is_some_and(|asked| asked.peer == peer))
     }
 
     /// Whether `peer` has not answered a request up to `serial`, though it has answered what came after it.
     pub(super) fn is_unanswered(&self, peer: ConnId, serial: u64) -> bool {
         let asked = self.fetching().and_then(|fetching| fetching.asked);
-        asked.is_some_and(|(asked, of)| asked == peer && of <= serial)
+        asked.is_some_and(|asked| asked.peer == peer && asked.serial <= serial)
     }
 
     fn fetching(&self) -> Option<&Fetching> {
@@ -127,10 +140,8 @@ impl FilterFetches {
     /// Takes back what `peer` was asked for: how many it may still send.
     fn release(&mut self, peer: ConnId) -> u32 {
         let Some(fetching) = self.fetching_mut() else { return 0 };
-        if fetching.asked.take_if(|(asked, _)| *asked == peer).is_none() {
-            return 0;
-        }
-        fetching.missing().map_or(0, |(first, last)| (last + 1 - first) as u32)
+        let asked = fetching.asked.take_if(|asked| asked.peer == peer);
+        asked.map_or(0, |asked| fetching.owed(asked) as u32)
     }
 }
 
@@ -294,7 +305,7 @@ impl Client {
         let Some((conn, _)) = able.into_iter().find(|(_, best)| *best >= highest) else { return };
         let serial = self.next_request();
         if let Some(fetching) = self.filter_fetches.fetching_mut() {
-            fetching.asked = Some((conn, serial));
+            fetching.asked = Some(Asked { peer: conn, serial, first, last });
         }
         let request = FilterRequest { filter_type: FILTER_TYPE_BASIC, start_height, stop_hash };
         self.send(turn, conn, &Message::GetCFilters(request));
@@ -312,9 +323,7 @@ impl Client {
         bytes: &[u8],
     ) -> Result<bool, Misbehaviour> {
         let Some(fetching) = self.filter_fetches.fetching_mut() else { return Ok(false) };
-        if fetching.asked.is_none_or(|(asked, _)| asked != conn) {
-            return Ok(false);
-        }
+        let Some(asked) = fetching.asked.filter(|asked| asked.peer == conn) else { return Ok(false) };
         let Some(place) = fetching.hashes.iter().position(|hash| *hash == block_hash) else {
             return Ok(false);
         };
@@ -322,13 +331,9 @@ impl Client {
             return Ok(false);
         }
         let is_right = fetching.take(place, bytes);
-        let (run, height) = (fetching.missing(), fetching.first + place as u32);
-        let is_done = run.is_none_or(|(first, _)| first > place) && is_right;
-        if is_done {
-            // The run that it was asked for ends where one follows that has come before.
-            let ends = fetching.filters.get(place + 1).is_none_or(Option::is_some);
-            fetching.asked = fetching.asked.filter(|_| !ends);
-        }
+        let height = fetching.first + place as u32;
+        // Some may have come before their turn: the peer was asked for them by the search as well, and still sends the others.
+        fetching.asked = Some(asked).filter(|asked| fetching.owed(*asked) > 0);
         if !is_right {
             return self.charge(conn, height, Misbehaviour::WrongFilter).map(|()| true);
         }
@@ -370,8 +375,8 @@ impl Client {
         if !reaches {
             return;
         }
-        if let Some((conn, _)) = self.filter_fetches.fetching().and_then(|fetching| fetching.asked) {
-            self.release_filter_fetch(conn);
+        if let Some(asked) = self.filter_fetches.fetching().and_then(|fetching| fetching.asked) {
+            self.release_filter_fetch(asked.peer);
         }
         if let Some(fetch) = self.filter_fetches.orders.front_mut() {
             fetch.stage = Stage::Waiting;
