@@ -280,6 +280,24 @@ fn paying(blocks: u32) -> Rc<Chain> {
     Rc::new(chain)
 }
 
+/// Whose answers take a minute while every half second is one too much: it is asked again and again, and then all comes at once.
+#[test]
+fn what_comes_after_a_long_silence_is_no_fault() {
+    let chain = paying(200);
+    let mut lab =
+        Lab::new(Config { stall_timeout: Duration::from_millis(500), ..config(1) }, vec![Peer::new(&chain)]);
+    lab.sync();
+    lab.latency = Duration::from_secs(30);
+    lab.command(watch(7));
+    lab.run_for(Duration::from_secs(1800));
+    assert!(blocks_asked(&lab, 0).len() > 20, "no block was asked for again");
+    assert_nobody_was_let_go(&lab);
+    lab.latency = Duration::from_millis(50);
+    lab.run_for(Duration::from_secs(300));
+    assert_all_found(&lab, 200);
+    assert_nobody_was_let_go(&lab);
+}
+
 /// Heights of blocks that a peer was asked for.
 fn blocks_asked(lab: &Lab, of: usize) -> Vec<u32> {
     let asked = lab.asked.iter().filter(|(_, peer, _)| *peer == of);

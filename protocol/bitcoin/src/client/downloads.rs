@@ -14,7 +14,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::p2p::ServiceFlags;
 
 use super::filters::Owed;
-use super::peer::Peer;
+use super::peer::{MAX_LATE_BLOCKS, Peer};
 use super::{Client, Reason, Timer, Turn};
 use crate::wire::{FilterRequest, INV_BLOCK, INV_WITNESS_BLOCK, INV_WITNESS_FLAG, Inventory, Items, Message};
 
@@ -334,7 +334,10 @@ impl Client {
         let (is_busy, soonest, first) = *by_time.first()?;
         let has_room = |conn: ConnId| {
             let owed = self.search.blocks.owed_by(conn);
-            owed < MAX_BLOCKS && (owed == 0 || self.time_until(conn, 0, now) <= BLOCKS_TIME)
+            let late = self.peers.get(&conn).map_or(0, Peer::late_blocks);
+            owed < MAX_BLOCKS
+                && owed + late < MAX_LATE_BLOCKS
+                && (owed == 0 || self.time_until(conn, 0, now) <= BLOCKS_TIME)
         };
         if beside.is_some() {
             return Some(first).filter(|first| has_room(*first));

@@ -38,8 +38,9 @@ const MAX_PROBES: usize = 16;
 /// connection may have been slow, once or twice.
 const MAX_UNHEARD: u32 = 3;
 
-/// Blocks that may come late, after they were asked of another peer, before the oldest is forgotten.
-const MAX_LATE_BLOCKS: usize = 64;
+/// Blocks that may come late, after they were given up or asked of another peer. A peer that owes as many is asked for no other: each
+/// that it sends must be known to have been asked for.
+pub(super) const MAX_LATE_BLOCKS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -336,6 +337,11 @@ impl Peer {
         if self.probes.is_empty() { 0 } else { self.late_filters }
     }
 
+    /// Blocks that may still come though nobody waits for them, as far as no pong says that they will not.
+    pub(super) fn late_blocks(&self) -> usize {
+        if self.probes.is_empty() { 0 } else { self.late_blocks.len() }
+    }
+
     /// Whether answers have come on since this was asked last.
     pub(super) fn take_progress(&mut self) -> bool {
         let progress = self.answered || self.bytes >= LEAST_PROGRESS;
@@ -397,6 +403,7 @@ impl Peer {
 
     /// A block that was asked for may still come, though nobody waits for it.
     pub(super) fn expect_late_block(&mut self, hash: BlockHash) {
+        // The oldest will not come any more: a pong has said so.
         if self.late_blocks.len() == MAX_LATE_BLOCKS {
             self.late_blocks.pop_front();
         }
