@@ -157,6 +157,50 @@ fn seeds_are_asked_by_an_empty_book_and_again_when_the_network_is_back() {
     assert!(seeds.iter().any(|seed| lab.dialled.contains(seed)));
 }
 
+/// Two seeds, and twenty nodes of as many groups of each. Who is dialled first, by seed.
+fn dialled_of_two_seeds(seed: u8, mute: Vec<&'static str>) -> (Vec<usize>, u64) {
+    let mut lab = seeded(Discovery { fixed_seeds: false, ..Discovery::default() });
+    lab.config.seed = [seed; 32];
+    lab.mute = mute;
+    for (seed, name) in
+        ["seed.signet.bitcoin.sprovoost.nl.", "seed.signet.achownodes.xyz."].into_iter().enumerate()
+    {
+        let nodes: Vec<SocketAddr> =
+            (1..20).map(|host| SocketAddr::from(([90 + seed as u8, host, 7, 7], 38_333))).collect();
+        for prefix in ["x849.", "x49."] {
+            lab.names.insert(format!("{prefix}{name}"), nodes.clone());
+        }
+    }
+    lab.run_until("eight dials", |lab| lab.dialled.len() >= 8);
+    let seed_of = |addr: &SocketAddr| match addr.ip() {
+        IpAddr::V4(ip) => usize::from(ip.octets()[0] - 90),
+        IpAddr::V6(_) => unreachable!(),
+    };
+    (lab.dialled.iter().take(8).map(seed_of).collect(), lab.now.as_micros())
+}
+
+/// Whoever owns the seed that answers first would else have all connections of a new client.
+#[test]
+fn the_seed_that_answers_first_does_not_get_all_connections() {
+    let mut mixed = 0;
+    for seed in 0..16 {
+        let (dialled, micros) = dialled_of_two_seeds(seed, Vec::new());
+        assert!(micros < 1_000_000, "nothing is waited for once all have answered: {micros}");
+        mixed += usize::from(dialled.contains(&0) && dialled.contains(&1));
+    }
+    // By chance one in a hundred has none of the other seed's.
+    assert!(mixed >= 14, "{mixed} of 16");
+}
+
+#[test]
+fn a_seed_that_never_answers_is_not_waited_for_long() {
+    for seed in 0..4 {
+        let (dialled, micros) = dialled_of_two_seeds(seed, vec!["sprovoost.nl."]);
+        assert_eq!(dialled, [1; 8]);
+        assert!(micros < 7_000_000, "{micros}");
+    }
+}
+
 #[test]
 fn seeds_are_not_asked_where_they_are_not_wanted() {
     let mut lab = seeded(Discovery { dns_seeds: false, ..Discovery::default() });

@@ -20,8 +20,8 @@ use super::ways::reachable;
 use super::{Client, Event, Misbehaviour, Refusal, RequestId, Then, Timer, Turn};
 use crate::addresses::limits::{BAN, FIXED_SEEDS_AFTER, POOR_BOOK};
 use crate::addresses::{
-    AddressBook, AddressNetworks, Anchors, Barred, Dial, Location, Outbound, Policy, Purpose, Required,
-    SeedQuery, Source, Subnet, Table, Welcome, dns_seeds,
+    AddressBook, AddressNetworks, Anchors, Barred, Dial, DnsSeed, Location, Outbound, Policy, Purpose,
+    Required, SeedQuery, Source, Subnet, Table, Welcome, dns_seeds,
 };
 use crate::wire::{Host, Message, NodeAddress};
 
@@ -40,6 +40,9 @@ const SEEDS_AT_ONCE: usize = 3;
 /// How long the book's own nodes are tried before seeds are asked: a book of few nodes, one of many.
 const BEFORE_SEEDS: Duration = Duration::from_secs(11);
 const BEFORE_SEEDS_WITH_MANY: Duration = Duration::from_secs(5 * 60);
+
+/// How long an empty book waits for all seeds that were asked, until it may go by the answers of some alone.
+const SEED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the time between two rounds of seeds doubles: up to an hour and a half, for whoever is offline.
 const MAX_SEED_DOUBLINGS: u32 = 9;
@@ -70,6 +73,8 @@ pub(super) struct Nodes {
     /// Questions to DNS seeds that have not been asked in this round.
     seeds: Vec<SeedQuery>,
     asked: BTreeMap<Ticket, SeedQuery>,
+    /// How many were asked by an empty book, and until when it waits for their answers.
+    first_answers: Option<(usize, Instant)>,
     rounds: u32,
     /// Since when seeds are asked in vain.
     seeking_since: Option<Instant>,
@@ -101,6 +106,7 @@ impl Nodes {
             given: BTreeMap::new(),
             seeds: Vec::new(),
             asked: BTreeMap::new(),
+            first_answers: None,
             rounds: 0,
             seeking_since: None,
             is_stale: false,
@@ -140,6 +146,21 @@ impl Nodes {
             _ => BEFORE_SEEDS_WITH_MANY,
         }
     }
+}
+
+/// Questions to seeds, the first last. Those come first that tell of nodes with filters, for only such can be chosen from before anybody is
+/// connected; and each of these seeds once before any is asked twice, so that the first answers are of as many seeds as can be.
+fn in_turn(seeds: &[DnsSeed], rng: &mut Rng) -> Vec<SeedQuery> {
+    let mut all: Vec<(bool, usize, SeedQuery)> = Vec::new();
+    for seed in seeds {
+        let mut queries = seed.queries();
+        rng.shuffle(&mut queries);
+        let rank = |query: &SeedQuery| !query.services.has(ServiceFlags::COMPACT_FILTERS);
+        all.extend(queries.into_iter().enumerate().map(|(turn, query)| (rank(&query), turn, query)));
+    }
+    rng.shuffle(&mut all);
+    all.sort_by_key(|(rank, turn, _)| core::cmp::Reverse((*rank, *turn)));
+    all.into_iter().map(|(_, _, query)| query).collect()
 }
 
 /// How nodes are chosen. Where each byte costs there are only so many as can contradict each other, and none is tested.
@@ -213,15 +234,20 @@ impl Client {
         let may_dial = !self.pause.is_paused();
         let Some(nodes) = self.nodes.as_deref_mut().filter(|nodes| nodes.is_due && may_dial) else { return };
         nodes.is_due = false;
+        let held = nodes.held_for_answers(turn.now.instant);
+        let most = held.map_or(usize::MAX, |(most, _)| most);
         let Nodes { outbound, book, barred, rng, is_stale, .. } = nodes;
         let mut dials = Vec::new();
-        while let Some(dial) = outbound.next(book, barred, *is_stale, turn.now, rng) {
+        while outbound.open().len() < most
+            && let Some(dial) = outbound.next(book, barred, *is_stale, turn.now, rng)
+        {
             match dial.location.endpoint() {
                 Some(endpoint) => dials.push((dial, endpoint)),
                 None => outbound.ended(&dial.location, book, turn.now),
             }
         }
-        match outbound.deadline() {
+        let is_held = outbound.open().len() >= most;
+        match held.filter(|_| is_held).map(|(_, until)| until).or_else(|| outbound.deadline()) {
             Some(deadline) => self.timers.set(Timer::Nodes, deadline.max(turn.now.instant)),
             None => self.timers.cancel(Timer::Nodes),
         }
@@ -465,8 +491,7 @@ impl Client {
             nodes.add_fixed_seeds(network, turn.now);
         }
         if nodes.seeds.is_empty() {
-            nodes.seeds = seeds.iter().flat_map(|seed| seed.queries()).collect();
-            nodes.rng.shuffle(&mut nodes.seeds);
+            nodes.seeds = in_turn(seeds, &mut nodes.rng);
             nodes.rounds = nodes.rounds.saturating_add(1);
         }
         if nodes.seeds.is_empty() {
@@ -483,6 +508,9 @@ impl Client {
         while asked.len() < SEEDS_AT_ONCE && nodes.asked.len() + asked.len() < MAX_SEEDS_ASKED {
             let Some(query) = nodes.seeds.pop() else { break };
             asked.push(query);
+        }
+        if nodes.book.is_empty() {
+            nodes.first_answers = Some((asked.len(), now + SEED_PATIENCE));
         }
         for query in asked {
             self.ask_seed(turn, query);
@@ -509,6 +537,8 @@ impl Client {
     pub(super) fn seed_answered(&mut self, turn: &Turn<'_>, ticket: Ticket, addrs: &[SocketAddr]) {
         let Some(nodes) = self.nodes.as_deref_mut() else { return };
         let Some(query) = nodes.asked.remove(&ticket) else { return };
+        // The others' answers may be dialled for, whatever this one is.
+        nodes.is_due |= nodes.first_answers.is_some();
         let answer: Vec<_> = addrs.iter().map(SocketAddr::ip).collect();
         let Nodes { book, rng, .. } = nodes;
         if book.add_seed_answer(&query, &answer, self.config.network, turn.now.unix, rng) > 0 {
@@ -577,6 +607,19 @@ impl Nodes {
             self.anchors.set(&best);
         }
         self.barred.bans.sweep(now.unix);
+    }
+
+    /// How many connections there may be while seeds that an empty book has asked owe answers, and until when: as large a part of
+    /// all as the part of the seeds that has answered. Else whichever is the first to answer would have all of them, and
+    /// the others be asked for nothing. `None`: as many as there are to be.
+    fn held_for_answers(&mut self, now: Instant) -> Option<(usize, Instant)> {
+        let (asked, until) = self.first_answers?;
+        let owed = self.asked.len().min(asked);
+        if owed == 0 || now >= until {
+            self.first_answers = None;
+            return None;
+        }
+        Some((self.outbound.policy().peers * (asked - owed) / asked, until))
     }
 
     /// Takes the nodes that are compiled in, of networks of which the book has nobody.
