@@ -16,6 +16,9 @@ use super::{Error, Experiment, Model, Outcome, Results, Stop};
 /// How many trials for each thread may be done or in work beyond the last that is recorded.
 const AHEAD: u64 = 32;
 
+/// How many trials are kept at most: of ten measures, two gigabytes.
+pub(super) const MOST_KEPT: u64 = 10_000_000;
+
 /// An experiment with its models, one for each cell.
 pub struct Runnable {
     /// The experiment.
@@ -38,13 +41,21 @@ pub struct Options {
 /// Runs an experiment. `progress` hears how many more trials are recorded, and how many there are to be at most from here on.
 ///
 /// # Errors
-/// If a trial panics, or a model measures the same by two kinds.
+/// If a trial panics, a model measures the same by two kinds, or more trials are to be kept than there is room for.
 pub fn run(
     runnable: &Runnable,
     options: Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Results, Error> {
     let experiment = &runnable.experiment;
+    let each = experiment.trials / options.shard.map_or(1, Shard::count);
+    let kept = each.saturating_mul(experiment.cells.len() as u64);
+    if options.keep_trials && kept > MOST_KEPT {
+        return Err(Error::Usage(format!(
+            "{}: every trial is kept until it is written, and {kept} are more than {MOST_KEPT}: run fewer, or without `--out`",
+            experiment.name
+        )));
+    }
     let mut results = Results::new(experiment.clone(), options.keep_trials, options.shard.is_some());
     let stop = experiment.stop.as_ref().filter(|_| options.shard.is_none());
     let step = if stop.is_some() { Stop::BATCH } else { experiment.trials };

@@ -15,6 +15,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::results::Series;
+use super::runner::MOST_KEPT;
 use super::statistics::{Histogram, MeasureKind};
 use super::{CellResult, Column, Error, Experiment, Measure, Results, Stop};
 
@@ -279,7 +280,7 @@ fn read_series(content: &SeriesContent, trials: u64) -> Result<Series, String> {
 /// Merges all parts of an experiment's run.
 ///
 /// # Errors
-/// If they are of several experiments, or one is missing or there twice.
+/// If they are of several experiments, one is missing or there twice, or there are more trials than there is room for.
 ///
 /// # Panics
 /// If there is no part at all.
@@ -289,6 +290,12 @@ pub fn merge(mut parts: Vec<Part>) -> Result<Results, Error> {
     check(&parts, first)?;
     let experiment = first.content.experiment.clone();
     let wrong = |message| Error::Merge { experiment: experiment.name.clone(), message };
+    let kept = experiment.trials.saturating_mul(experiment.cells.len() as u64);
+    if kept > MOST_KEPT {
+        return Err(wrong(format!(
+            "{kept} trials are more than the {MOST_KEPT} that are kept until they are written"
+        )));
+    }
     let mut results = Results::new(experiment.clone(), true, false);
     for (index, cell) in results.cells.iter_mut().enumerate() {
         for trial in 0..experiment.trials {
