@@ -23,6 +23,7 @@ mod cells_for_tests;
 pub mod eclipse;
 pub mod erebus;
 pub mod experiment;
+mod nearest;
 pub mod nodes;
 pub mod policy;
 #[cfg(feature = "program")]

@@ -123,6 +123,12 @@ fn what_makes_no_sense_is_an_error_that_says_so() {
         ("run it.toml --threads 0", "invalid value '0'"),
         ("run it.toml --trials 0", "a cell has 1 to 1000000000 trials"),
         ("run it.toml --out it.toml", "it.toml/heads"),
+        (
+            "run it.toml --trials 1000000000 --out x",
+            "4000000000 are more than 10000000: run fewer, or without",
+        ),
+        ("run core", "did you mean `e4-countermeasures-core`?"),
+        ("list e3-tabel-2", ": did you mean `e3-table-2`?"),
         ("merge empty --out x", "empty: there are no parts in it"),
         ("merge none --out x", "none: No such file"),
         ("list nothing", "no experiment `nothing` comes with the program, but "),
@@ -275,7 +281,16 @@ fn the_digest_of_a_known_experiment_is_known() {
 fn what_comes_with_the_program_is_listed_and_can_be_copied() {
     let sandbox = Sandbox::new();
     let list = sandbox.expect(0, "list");
-    assert!(list.contains("  coins ") && list.contains("closed forms"), "{list}");
+    for expected in [
+        "  coins ",
+        "closed forms",
+        "  core-28 ",
+        "  nakamoto ",
+        "  feelers ",
+        "Flags of kyoto-0.1, kyoto-0.2",
+    ] {
+        assert!(list.contains(expected), "{expected} is not in {list}");
+    }
     let text = sandbox.expect(0, "list coins");
     sandbox.file("mine.toml", &text);
     assert_eq!(

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{NOW, sources};
 use crate::experiment::{Measure, Model, Outcome};
+use crate::nearest::{hint, short};
 use crate::policy::named::book_by_name;
 use crate::policy::{Address, Source};
 use crate::random::{Stream, mix};
@@ -39,11 +40,17 @@ pub enum Table {
     Tried,
 }
 
+/// Nodes that are told of at most: many times as many as any book has places.
+pub(super) const MOST_TOLD: u64 = 10_000_000;
+
 impl Cells {
     pub(super) fn check(&self) -> Result<(), String> {
         check_book(&self.book, self.aimed)?;
         if self.aimed && self.sources > 8 {
             return Err("sources have eight parts of Kyoto's table to aim at".to_owned());
+        }
+        if u64::from(self.sources) * u64::from(self.told) > MOST_TOLD {
+            return Err(format!("all sources together tell of {MOST_TOLD} nodes at most"));
         }
         if self.sources == 0 || self.groups == 0 || self.sources + self.groups > sources::GROUPS {
             return Err(format!(
@@ -58,7 +65,8 @@ impl Cells {
 pub(super) fn check_book(book: &str, is_aimed: bool) -> Result<(), String> {
     if book_by_name(book, Stream::new(0)).is_none() {
         let names = crate::policy::named::LIGHT_CLIENTS.join(", ");
-        return Err(format!("no light client is called `{book}`, but {names}"));
+        let hint = hint(book, crate::policy::named::LIGHT_CLIENTS);
+        return Err(format!("no light client is called `{}`, but {names}{hint}", short(book)));
     }
     if is_aimed && !book.starts_with("kyoto") {
         return Err(format!("nobody can tell where in `{book}` an address stands, so nobody can aim"));

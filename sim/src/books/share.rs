@@ -49,13 +49,17 @@ impl Share {
         if self.offset.is_some() && self.attackers != 1 {
             return Err("with an offset there is one attacker".to_owned());
         }
-        if self.draws == 0 {
-            return Err("draws are at least one".to_owned());
+        if u64::from(self.attackers) * u64::from(self.told) > cells::MOST_TOLD {
+            return Err(format!("all attackers together tell of {} nodes at most", cells::MOST_TOLD));
+        }
+        if !(1..=MOST_DRAWS).contains(&self.draws) {
+            return Err(format!("draws are 1 to {MOST_DRAWS}"));
         }
         Ok(())
     }
 }
 
+const MOST_DRAWS: u32 = 10_000_000;
 /// Groups of the nodes that the attacker tells of.
 const HOSTS: u32 = 1000;
 

@@ -75,6 +75,7 @@ fn settings_that_make_no_sense_are_refused() {
         ("table = 'new'", "table = 'old'", "old"),
         ("told = 1", "told = 1\ncolour = 'red'", "colour"),
         ("told = 1", "", "told"),
+        ("told = 1", "told = 4294967295", "10000000 nodes at most"),
     ];
     let load = |text: &str| load("book-cells", text.parse().expect("it is TOML")).expect("it is a kind");
     assert!(load(right).is_ok());

@@ -3,6 +3,7 @@
 use toml::Table;
 
 use super::{Model, coins};
+use crate::nearest::{hint, short};
 use crate::{ablation, books, eclipse, erebus, sybil};
 
 /// Loads a model of a kind from an experiment's settings, all of which it must know. `None`: the kind is another's.
@@ -57,7 +58,8 @@ impl Kinds {
         // A loader takes the settings whether or not the kind is its own.
         self.0.iter().find_map(|family| (family.load)(kind, settings.clone())).unwrap_or_else(|| {
             let names: Vec<_> = self.names().map(|(name, _)| format!("`{name}`")).collect();
-            Err(format!("no model is of kind `{kind}`, but of {}", names.join(", ")))
+            let hint = hint(kind, self.names().map(|(name, _)| name));
+            Err(format!("no model is of kind `{}`, but of {}{hint}", short(kind), names.join(", ")))
         })
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod book;
 pub mod btcd;
+pub mod catalogue;
 pub mod client;
 pub mod kyoto;
 pub mod nakamoto;
@@ -12,6 +13,8 @@ pub mod named;
 pub mod own;
 
 use andon_kernel::Now;
+
+use crate::nearest::{hint, short};
 
 pub mod core;
 
@@ -120,8 +123,13 @@ pub type Make = Box<dyn Fn(&crate::random::Stream) -> Box<dyn Policy> + Send + S
 /// # Errors
 /// If there is no policy of that name, or it has no such flags.
 pub fn load(name: &str, flags: toml::Table) -> Result<Make, String> {
+    catalogue::check(name, &flags)?;
     let made = core::load(name, flags.clone()).or_else(|| named::load(name, flags));
-    made.unwrap_or_else(|| Err(format!("there is no policy \"{name}\"")))
+    made.unwrap_or_else(|| {
+        let known = || catalogue::ALL.iter().map(|policy| policy.name);
+        let (names, hint) = (known().collect::<Vec<_>>().join(", "), hint(name, known()));
+        Err(format!("there is no policy `{}`, but {names}{hint}", short(name)))
+    })
 }
 
 /// A node's book of addresses and the rules by which it dials.

@@ -35,9 +35,8 @@ pub(super) fn load(name: &str, mut flags: toml::Table) -> Option<Result<super::M
     let outgoing =
         flags.remove("outgoing").map_or(Some(1), |count| usize::try_from(count.as_integer()?).ok());
     let is_kyoto = name.starts_with("kyoto");
-    let outgoing = match (outgoing, flags.keys().next()) {
-        (_, Some(flag)) => return Some(Err(format!("`{name}` has no flag `{flag}`"))),
-        (Some(outgoing), None) if (1..=15).contains(&outgoing) && (is_kyoto || outgoing == 1) => outgoing,
+    let outgoing = match outgoing {
+        Some(outgoing) if (1..=15).contains(&outgoing) && (is_kyoto || outgoing == 1) => outgoing,
         _ => return Some(Err("`outgoing` is 1 to 15, and only Kyoto's users set it".to_owned())),
     };
     let make = move |stream: &Stream| {

@@ -3,6 +3,8 @@
 use super::{Ending, print};
 use crate::experiment::file::{self, Overrides};
 use crate::experiment::{Error, Kinds, catalogue};
+use crate::nearest::{hint, short};
+use crate::policy::catalogue as policies;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -15,7 +17,12 @@ pub(super) fn run(arguments: &Arguments, kinds: &Kinds) -> Result<Ending, Error>
     if let Some(name) = &arguments.experiment {
         let text = catalogue::find(name).ok_or_else(|| {
             let names: Vec<_> = catalogue::ALL.iter().map(|(name, _)| *name).collect();
-            Error::Usage(format!("no experiment `{name}` comes with the program, but {}", names.join(", ")))
+            let hint = hint(name, names.iter().copied());
+            Error::Usage(format!(
+                "no experiment `{}` comes with the program, but {}{hint}",
+                short(name),
+                names.join(", ")
+            ))
         })?;
         return print::text(text).map(|()| Ending::Fine);
     }
@@ -39,6 +46,14 @@ pub(super) fn run(arguments: &Arguments, kinds: &Kinds) -> Result<Ending, Error>
     kinds.names().for_each(|(name, about)| text.push_str(&format!("  {name:<24}{about}\n")));
     text.push_str("\nExperiments, for `andon-sim run NAME`:\n");
     experiments.iter().for_each(|(name, about)| text.push_str(&format!("  {name:<24}{about}\n")));
+    text.push_str("\nPolicies, for `policy = \"NAME\"` and, of light clients, `book = \"NAME\"`:\n");
+    policies::ALL
+        .iter()
+        .for_each(|policy| text.push_str(&format!("  {:<24}{}\n", policy.name, policy.about)));
+    for (names, flags) in policies::flags() {
+        text.push_str(&format!("\nFlags of {}, for `flags = {{ FLAG = VALUE }}`:\n", names.join(", ")));
+        flags.iter().for_each(|(flag, about)| text.push_str(&format!("  {flag:<32}{about}\n")));
+    }
     print::text(&text)?;
     Ok(Ending::Fine)
 }
