@@ -138,6 +138,7 @@ fn the_experiments_are_read_and_wrong_settings_are_not() {
         "reachable = 10000 -> reachable = 10",
         "again_days = 30 -> again_days = 0",
         "groups = 1000 -> groups = 0",
+        "told_per_1000s = 2000        -> told_per_1000s = 100000",
         "tests = true -> tests = true\ncolour = 1",
     ] {
         assert!(wrong(change), "{change}");

@@ -82,6 +82,8 @@ const START: u32 = 1_546_300_800;
 /// The mean time between feelers.
 const FEELER: u64 = 120;
 const MESSAGE: u32 = 1000;
+/// So many nodes an attacker may tell of: each takes a few bytes, whether or not it finds a place.
+const MOST_ATTACKERS: u64 = 50_000_000;
 /// Connections of others to the node, each of which may tell.
 const INCOMING: usize = 117;
 /// How many of these go away in a day, of ten.
@@ -116,6 +118,10 @@ impl Trickle {
             return Err("an attack lasts a day at least, all of it a thousand at most, and a round 1 to 100"
                 .to_owned());
         }
+        let round = u64::from(attack.told_per_1000s) * u64::from(attack.again_days) * u64::from(DAY) / 1000;
+        if round > MOST_ATTACKERS {
+            return Err(format!("an attacker tells of {MOST_ATTACKERS} nodes at most before it begins anew"));
+        }
         if honest.told_per_1000s > 100_000
             || attack.told_per_1000s > 100_000
             || !(1..=60_000).contains(&attack.groups)
@@ -139,7 +145,7 @@ struct Run<'a> {
     honest_credit: u64,
     attack_credit: u64,
     /// How many addresses the attacker has told.
-    told: u32,
+    told: u64,
 }
 
 impl Model for Trickle {
@@ -296,7 +302,7 @@ impl<'a> Run<'a> {
         let round = u64::from(attack.told_per_1000s) * u64::from(attack.again_days * DAY) / 1000;
         let source = self.victim.attacker_group(self.stream.below(u64::from(attack.groups)) as u32);
         for _ in 0..MESSAGE {
-            let node = self.world.end() + (u64::from(self.told) % round.max(1)) as u32;
+            let node = self.world.end() + (self.told % round.max(1)) as u32;
             self.told += 1;
             self.victim.hear((node, self.now), source, &self.world, self.now, &mut self.stream);
         }

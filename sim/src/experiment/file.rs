@@ -47,6 +47,8 @@ use super::{Cell, Error, Experiment, Figures, Kinds, Runnable, Stop, paths};
 const LARGEST: usize = 1 << 20;
 /// How many cells an experiment may have.
 const MOST_CELLS: usize = 10_000;
+/// How many values the settings of all cells may have together: each cell has its own copy of what they have in common.
+const MOST_VALUES: usize = 4_000_000;
 /// The keys that are every experiment's.
 const COMMON: [&str; 12] = [
     "schema",
@@ -179,6 +181,15 @@ impl<'a> Reader<'a> {
         let Some(count) = count else {
             return Err(self.places.wrong("sweep", format!("that makes more than {MOST_CELLS} cells")));
         };
+        let combinations = count / given.len().max(1);
+        let every = values(self.rest.values()) + expect.len();
+        let sets = given.iter().map(|given| values(given.set.values()) + given.expect.len()).sum::<usize>();
+        let all = every.saturating_mul(count).saturating_add(sets.saturating_mul(combinations));
+        self.check("", all <= MOST_VALUES, || {
+            format!(
+                "that makes {count} cells with {all} settings together, and there are at most {MOST_VALUES}"
+            )
+        })?;
         let (mut cells, mut tables, mut names) = (vec![], vec![], BTreeSet::new());
         for index in 0..count {
             // The last path that is swept changes fastest, and the cells that are given slowest.
@@ -322,6 +333,17 @@ impl<'a> Reader<'a> {
             }
         })
     }
+}
+
+/// How many values there are, with all that are in others; a long text counts as many.
+fn values<'a>(all: impl Iterator<Item = &'a Value>) -> usize {
+    let count = |value: &'a Value| match value {
+        Value::Array(items) => values(items.iter()),
+        Value::Table(table) => values(table.values()),
+        Value::String(text) => text.len() / 64,
+        _ => 0,
+    };
+    all.map(|value| 1 + count(value)).sum()
 }
 
 fn label(value: &Value) -> String {

@@ -108,8 +108,18 @@ impl<'a> Places<'a> {
             let line = before.rsplit('\n').next().unwrap_or_default();
             (before.matches('\n').count() + 1, line.chars().count() + 1)
         });
-        Error::File { path: self.path.to_owned(), place, message }
+        Error::File { path: self.path.to_owned(), place, message: shortened(message) }
     }
+}
+
+/// What has room on a screen: a message may repeat a value that is as long as the file.
+fn shortened(message: String) -> String {
+    const LONGEST: usize = 1500;
+    if message.chars().count() <= LONGEST {
+        return message;
+    }
+    let (begin, end) = (message.chars().take(LONGEST / 2), message.chars().rev().take(LONGEST / 2));
+    begin.chain([' ', '…', ' ']).chain(end.collect::<Vec<_>>().into_iter().rev()).collect()
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -128,13 +128,25 @@ fn what_is_hostile_is_refused_at_once() {
     let deep = format!("{HEADS}deep = {}", "[".repeat(300_000));
     let large = format!("{HEADS}# {}", "x".repeat(LARGEST));
     let long = format!("{HEADS}[sweep]\n'{}b' = [1]\n", "a.".repeat(100_000));
+    let each = (0..MOST_CELLS).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let heavy = format!("{HEADS}mine = [{}0]\n[sweep]\ncoins = [{each}]\n", "0, ".repeat(200_000));
+    let named = HEADS.replace("'heads'", &format!("'{}'", "x".repeat(1 << 19)));
+    let kind = HEADS.replace("'coins'", &format!("'{}'", "x".repeat(1 << 19)));
+    let typed = HEADS.replace("trials = 10", &format!("trials = '{}'", "x".repeat(1 << 19)));
+    let key = format!("{HEADS}{} = 1\n", "x".repeat(1 << 19));
     for (text, expected) in [
         (many, "more than 10000 cells"),
         (deep, "max recursion depth"),
         (large, "at most 1048576"),
         (long, "at most 32 keys"),
+        (heavy, "settings together, and there are at most 4000000"),
+        (named, "1 to 64 of a-z"),
+        (kind, "but of `coins`"),
+        (typed, "invalid type: string"),
+        (key, "expected `coins` or `chance`"),
     ] {
         let error = load(&text).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(expected), "{error}");
+        assert!(error.len() < 5000, "nobody reads {} bytes", error.len());
     }
 }
