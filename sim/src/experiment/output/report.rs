@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::super::Results;
 use super::super::expectation::Verdict;
 use super::figures::Figure;
-use super::table::{HEADINGS, Shown, TableRow, notes, table};
+use super::table::{HEADINGS, Shown, TableRow, table};
 
 /// How many rows the table of all measures has at most: beyond that, who wants them reads `summary.json`.
 const MOST_ROWS: usize = 1_000;
@@ -28,6 +30,7 @@ pub(super) fn write(results: &Results, figures: &[Figure]) -> Vec<u8> {
     ] {
         let _ = writeln!(text, "- {what}: {value}");
     }
+    write_settings(&mut text, results);
     let rows = table(results, Shown::Expected);
     let judged: Vec<_> = rows.iter().filter(|row| row.verdict.is_some()).collect();
     if !judged.is_empty() {
@@ -50,6 +53,59 @@ pub(super) fn write(results: &Results, figures: &[Figure]) -> Vec<u8> {
         write_table(&mut text, rows.iter());
     }
     text.into_bytes()
+}
+
+/// What was run: what all cells have in common, and what each has of its own.
+fn write_settings(text: &mut String, results: &Results) {
+    let cells: Vec<BTreeMap<String, String>> =
+        results.experiment.cells.iter().map(|cell| flat(&cell.settings)).collect();
+    let Some(first) = cells.first() else { return };
+    let is_common = |path: &String, value: &String| cells.iter().all(|cell| cell.get(path) == Some(value));
+    text.push_str("\n## Settings\n\n");
+    for (path, value) in first.iter().filter(|(path, value)| is_common(path, value)) {
+        let _ = writeln!(text, "- `{path}`: {}", code(value));
+    }
+    if cells.len() == 1 {
+        return;
+    }
+    let _ = writeln!(text, "\n| cell | its own |\n|---|---|");
+    for (cell, settings) in results.experiment.cells.iter().zip(&cells).take(MOST_ROWS) {
+        let own = settings.iter().filter(|(path, value)| !is_common(path, value));
+        let own: Vec<_> = own.map(|(path, value)| format!("`{path}` {}", code(value))).collect();
+        let _ = writeln!(text, "| {} | {} |", escape(&cell.name), escape(&own.join(", ")));
+    }
+    if cells.len() > MOST_ROWS {
+        let _ = writeln!(text, "\nAll {} cells are in `summary.json`.", cells.len());
+    }
+}
+
+/// Every value by its path.
+fn flat(settings: &Value) -> BTreeMap<String, String> {
+    fn walk(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            Value::Object(table) if !table.is_empty() => {
+                table.iter().for_each(|(key, value)| walk(&below(key), value, into));
+            }
+            // A list of settings; lists of values are one.
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for (index, value) in items.iter().enumerate() {
+                    walk(&below(&index.to_string()), value, into);
+                }
+            }
+            _ => {
+                into.insert(path.to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk("", settings, &mut all);
+    all
+}
+
+/// As code, whatever is in it.
+fn code(value: &str) -> String {
+    if value.contains('`') { format!("`` {value} ``") } else { format!("`{value}`") }
 }
 
 fn verdicts(rows: &[&TableRow]) -> String {
@@ -76,12 +132,23 @@ fn write_table<'a>(text: &mut String, rows: impl Iterator<Item = &'a TableRow>) 
     rows.for_each(|row| line(text, &row.fields));
 }
 
+/// What else there is to say, with all rows of which it is said: of what deviates as is known, why.
 fn write_notes(text: &mut String, rows: &[&TableRow]) {
-    let notes = notes(rows.iter().copied());
+    let mut notes: Vec<(&str, Vec<&TableRow>)> = vec![];
+    for row in rows {
+        let Some(note) = row.note.as_deref() else { continue };
+        match notes.iter_mut().find(|(known, _)| *known == note) {
+            Some((_, rows)) => rows.push(row),
+            None => notes.push((note, vec![row])),
+        }
+    }
     if !notes.is_empty() {
         text.push_str("\n### Notes\n\n");
     }
-    notes.iter().for_each(|note| text.push_str(&format!("- {}\n", escape(note))));
+    for (note, rows) in notes {
+        let who: Vec<_> = rows.iter().map(|row| format!("{}, `{}`", row.fields[0], row.fields[1])).collect();
+        let _ = writeln!(text, "- {}: {}", escape(&who.join("; ")), escape(note));
+    }
 }
 
 fn write_sources(text: &mut String, rows: &[&TableRow]) {
