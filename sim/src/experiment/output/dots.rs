@@ -1,9 +1,11 @@
-//! A figure of cells one below the other, for those that no number tells apart.
+//! A figure of cells one below the other, for those that no number tells apart: a dot with its interval is what was found; below it lies what was
+//! expected, a cross, and grey what passes.
 
 use plotters::prelude::*;
 
 use super::super::Error;
 use super::super::expectation::Verdict;
+use super::super::statistics::Interval;
 use super::lines::{COLOURS, Drawn, Point, failed, font, mark, shortened};
 use super::ticks::Axis;
 
@@ -20,6 +22,8 @@ pub(super) struct Row {
     pub(super) label: String,
     pub(super) found: Option<Point>,
     pub(super) published: Option<Point>,
+    /// What passes; an end may be infinite.
+    pub(super) bounds: Option<Interval>,
     pub(super) verdict: Option<Verdict>,
 }
 
@@ -30,6 +34,8 @@ const PLOT: u32 = 560;
 const ROW: u32 = 26;
 const LETTER: u32 = 7;
 const LONGEST: usize = 60;
+/// How wide a letter of the title is, nearly.
+const TITLE_LETTER: u32 = 10;
 
 /// Draws it, as SVG.
 pub(super) fn draw(chart: &Chart) -> Result<String, Error> {
@@ -52,7 +58,7 @@ fn draw_on(chart: &Chart, root: &super::lines::Area<'_>, beside: u32) -> Drawn {
     // The first row is on top.
     let places = (0..chart.rows.len()).map(|row| count - 1.0 - row as f64);
     let mut context = ChartBuilder::on(root)
-        .caption(shortened(&chart.title, 80), font(18))
+        .caption(shortened(&chart.title, ((beside + PLOT) / TITLE_LETTER) as usize), font(18))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(beside - 12)
@@ -75,12 +81,12 @@ fn draw_on(chart: &Chart, root: &super::lines::Area<'_>, beside: u32) -> Drawn {
     let inside = |value: f64| value.max(x.low).min(x.high);
     for (row, place) in chart.rows.iter().zip(places) {
         // What was expected lies below the line of what was found, so that neither hides the other.
+        let y = place - 0.22;
+        if let Some(bounds) = row.bounds {
+            let bar = vec![(inside(bounds.low), y), (inside(bounds.high), y)];
+            context.draw_series([PathElement::new(bar, BLACK.mix(0.45).stroke_width(3))])?;
+        }
         if let Some(point) = &row.published {
-            let y = place - 0.22;
-            if let Some(band) = point.band {
-                let bar = vec![(inside(band.low), y), (inside(band.high), y)];
-                context.draw_series([PathElement::new(bar, BLACK.mix(0.45).stroke_width(3))])?;
-            }
             context.draw_series([mark((point.x, y))])?;
         }
         let colour = match row.verdict {

@@ -111,7 +111,7 @@ impl<'a> Figures<'a> {
         let chart = |lines| Chart {
             title: self.title(),
             x_label: path.to_owned(),
-            y_label: column.name.clone(),
+            y_label: named(column),
             x: x.clone(),
             y: y.clone(),
             x_names: Option::clone(&x_names),
@@ -129,19 +129,31 @@ impl<'a> Figures<'a> {
         for ((cell, result), judged) in self.cells().zip(&judgements) {
             let point = |(x, band)| Point { x, y: 0.0, band };
             let expected = cell.expect.get(&column.name);
+            let judgement = judged.get(column.name.as_str());
+            let bounds = judgement.and_then(|judgement| match (judgement.low, judgement.high) {
+                (None, None) => None,
+                (low, high) => Some(Interval {
+                    low: low.unwrap_or(f64::NEG_INFINITY),
+                    high: high.unwrap_or(f64::INFINITY),
+                }),
+            });
             rows.push(dots::Row {
                 label: cell.name.clone(),
+                bounds,
                 found: found(result, column).map(point),
                 published: expected.and_then(|expected| published(expected, result)).map(point),
-                verdict: judged.get(column.name.as_str()).map(|judgement| judgement.verdict),
+                verdict: judgement.map(|judgement| judgement.verdict),
             });
         }
         let every = rows.iter().flat_map(|row| row.found.iter().chain(&row.published));
-        let every = every.map(|point| Point { y: point.x, ..*point }).collect::<Vec<_>>();
+        let every = every.map(|point| Point { y: point.x, ..*point });
+        // Where what passes ends is on the figure too.
+        let ends = rows.iter().filter_map(|row| row.bounds).flat_map(|Interval { low, high }| [low, high]);
+        let ends = ends.filter(|end| end.is_finite()).map(|y| Point { x: y, y, band: None });
+        let every = every.chain(ends).collect::<Vec<_>>();
         let axis = values_axis(column.kind, &every);
-        let caption = "With 95 % intervals; crosses are what was expected, with what passes. Orange deviates; yellow is known to.";
-        let chart =
-            |rows| dots::Chart { title: self.title(), x_label: column.name.clone(), x: axis.clone(), rows };
+        let caption = "Dots are what was found, with 95 % intervals; below them what was expected: crosses, and grey what passes. Orange deviates; yellow is known to.";
+        let chart = |rows| dots::Chart { title: self.title(), x_label: named(column), x: axis.clone(), rows };
         let svgs = chunks(rows, dots::MOST_ROWS).into_iter().map(|rows| dots::draw(&chart(rows)));
         let svgs = svgs.collect::<Result<_, _>>()?;
         self.add(&column.name, &column.name, caption, svgs);
@@ -216,6 +228,15 @@ fn found(result: &CellResult, column: &Column) -> Option<(f64, Option<Interval>)
 fn published(expected: &Expectation, result: &CellResult) -> Option<(f64, Option<Interval>)> {
     let other = || Some((result.estimates().get(expected.measure.as_deref()?)?.1?.mean, None));
     expected.published().or_else(other)
+}
+
+/// A measure's name with what of it is drawn.
+fn named(column: &Column) -> String {
+    let what = match column.kind {
+        MeasureKind::Happened => "share of trials",
+        MeasureKind::Count | MeasureKind::Millionths => "mean of trials",
+    };
+    format!("{}: {what}", column.name)
 }
 
 /// The axis of a measure: from 0 to 1 for what happens or not, else as wide as values and intervals are.
