@@ -35,6 +35,9 @@ pub struct Honest {
     pub told_reachable: f64,
     /// Addresses told in a thousand seconds.
     pub told_per_1000s: u32,
+    /// Nodes that connect to the node in a day, each of those that can be reached, and say that they listen. It takes all of them.
+    #[serde(default)]
+    pub connect_per_day: u32,
     /// How likely a node that is up goes away on a day.
     pub leaves_per_day: f64,
     /// How likely it is then gone for good; else it is back a day later.
@@ -83,6 +86,8 @@ pub struct Ablation {
 const FLOOD_NODES: u32 = 200_000;
 const FLOOD_GROUPS: u32 = 1000;
 const MESSAGE: usize = 1000;
+/// A /16 has a few more addresses; who looks for a free one looks the longer the fewer are left.
+const MOST_PER_GROUP: u32 = 50_000;
 
 impl Ablation {
     pub(super) fn new(settings: Settings) -> Result<Self, String> {
@@ -110,8 +115,14 @@ impl Ablation {
                     .to_owned(),
             );
         }
+        if nodes.div_ceil(groups) > MOST_PER_GROUP {
+            return Err(format!("a group has room for {MOST_PER_GROUP} of the attacker's nodes"));
+        }
         if !(100..=100_000).contains(&honest.reachable) || !(1..=1_000_000).contains(&honest.unreachable) {
             return Err("reachable nodes are 100 to 100000, others 1 to 1000000".to_owned());
+        }
+        if honest.connect_per_day > 100_000 {
+            return Err("a hundred thousand nodes connect in a day at most".to_owned());
         }
         if honest.told_per_1000s > 100_000 || !(1..=400).contains(&days.saturating_add(more_days)) {
             return Err("days are 1 to 400, and a hundred addresses in a second are told at most".to_owned());
@@ -145,7 +156,11 @@ impl Ablation {
         let days = days + more;
         let Honest { reachable, unreachable, .. } = *honest;
         let size = Size { reachable, unreachable, days, attackers, attacker_groups };
-        let gossip = Gossip { reachable: chance(honest.told_reachable), per_1000s: honest.told_per_1000s };
+        let gossip = Gossip {
+            reachable: chance(honest.told_reachable),
+            per_1000s: honest.told_per_1000s,
+            connect_per_day: honest.connect_per_day,
+        };
         let churn = Churn { leaves: chance(honest.leaves_per_day), for_good: chance(honest.for_good) };
         Network::new(&size, gossip, churn, stream)
     }

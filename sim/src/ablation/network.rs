@@ -20,6 +20,8 @@ pub(super) struct Network {
     gossip: Gossip,
     /// Thousandths of an address that are due.
     credit: u64,
+    /// How much of a day is due to those who connect, in parts of a day's seconds.
+    connect_credit: u64,
     /// The share of what is told that is of the attacker's.
     pub(super) attacker_told: Chance,
     /// Whom the node is connected to, as it was told.
@@ -27,11 +29,12 @@ pub(super) struct Network {
     pub(super) counts: Counts,
 }
 
-/// What honest peers tell.
+/// What honest nodes tell, and how many come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gossip {
     pub(super) reachable: Chance,
     pub(super) per_1000s: u32,
+    pub(super) connect_per_day: u32,
 }
 
 /// What has happened.
@@ -95,6 +98,7 @@ impl Network {
             now: START,
             gossip,
             credit: 0,
+            connect_credit: 0,
             attacker_told: Chance::NEVER,
             connected: BTreeSet::new(),
             counts: Counts::default(),
@@ -141,6 +145,7 @@ impl Network {
         for _ in 0..DAY / STEP {
             self.now += STEP;
             self.gossip(policy);
+            self.connect(policy);
             self.drop_gone(policy);
             self.settle(policy);
         }
@@ -227,6 +232,16 @@ impl Network {
             let peer = peers[self.stream.index(peers.len())];
             let told = self.told(Self::is_attacker(peer));
             policy.hear(self.time(), Source::Peer(peer), &[told], false);
+        }
+    }
+
+    /// Honest nodes connect, evenly over the day: the node has room for them, and they don't stay.
+    fn connect(&mut self, policy: &mut dyn Policy) {
+        self.connect_credit += u64::from(self.gossip.connect_per_day) * u64::from(STEP);
+        while self.connect_credit >= u64::from(DAY) {
+            self.connect_credit -= u64::from(DAY);
+            let node = self.world.anybody(self.now, &mut self.stream);
+            policy.accepted(self.time(), self.addresses[node as usize]);
         }
     }
 
