@@ -14,6 +14,14 @@ use crate::random::{Chance, Stream, mix};
 const BEGIN: u64 = 1_420_000_000;
 /// Nodes that are put up for each one that a book is to have, at most: a table's last places are hard to fill.
 const TRIES_PER_NODE: usize = 60;
+/// How long the victim runs before the attack, at most, in seconds.
+const BEFORE: u64 = 60 * 60;
+/// Nodes that a book is to have at most: several times as many as the largest has places.
+const MOST_NODES: usize = 1 << 20;
+/// How often series are looked at, at most: every sample is kept until the trial's end.
+const MOST_SAMPLES: u64 = 100_000;
+/// Addresses in a message.
+const MESSAGE_SIZE: u32 = 1000;
 /// A dial that somebody answers takes as long.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
@@ -41,6 +49,11 @@ impl Attack {
             Chance::new(population.live).ok_or_else(|| format!("world.{name}.live: a share from 0 to 1"))
         };
         let live = [share(&settings.world.honest, "honest")?, share(&settings.world.new, "new")?];
+        for (population, name) in [(&settings.world.honest, "honest"), (&settings.world.new, "new")] {
+            if population.count > MOST_NODES {
+                return Err(format!("world.{name}.count: up to {MOST_NODES} nodes"));
+            }
+        }
         if settings.adversary.len() > 1 {
             return Err("adversary: there is one at most".into());
         }
@@ -58,6 +71,11 @@ impl Attack {
                     "adversary.trash_addr: told by some of the attacker's groups, in some time".into()
                 );
             }
+            if let Some(trash) = &adversary.trash_addr
+                && !(1..=MESSAGE_SIZE).contains(&trash.per_msg)
+            {
+                return Err(format!("adversary.trash_addr.per_msg: 1 to {MESSAGE_SIZE} addresses"));
+            }
         }
         if settings.event.iter().any(|event| event.at > settings.time.horizon) {
             return Err("event: nothing happens after the horizon".into());
@@ -67,8 +85,14 @@ impl Attack {
             known.ok_or_else(|| format!("measure.series: \"{name}\" is none of {SERIES:?}"))
         };
         let series: Vec<_> = settings.measure.series.iter().map(named).collect::<Result<_, _>>()?;
-        if !series.is_empty() && settings.measure.every.0 == 0 {
-            return Err("measure.every: how often the series are looked at".into());
+        if series.iter().enumerate().any(|(at, name)| series[..at].contains(name)) {
+            return Err("measure.series: each is looked at once".into());
+        }
+        let every = settings.measure.every.0;
+        if !series.is_empty() && (every == 0 || settings.time.horizon.0 / every > MOST_SAMPLES) {
+            return Err(format!(
+                "measure.every: how often the series are looked at, up to {MOST_SAMPLES} times"
+            ));
         }
         Ok(Self { settings, make, live, series })
     }
@@ -161,12 +185,15 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Lets the victim connect. A dial takes no time, so that nothing ages before the attack begins.
+    /// Lets the victim connect, for which a dial takes no time, and go on for any part of an hour. So the attack ends at any
+    /// moment of what the victim does at regular times: how lately it has noted that its peers are there.
     fn warm_up(&mut self) {
         self.victim.start(self.now());
         self.wake = Some(self.now);
         let end = self.now + Duration::from_secs(self.model.settings.time.settle.0);
         self.settle(end);
+        let before = Duration::from_secs(self.stream.below(BEFORE));
+        self.wait(self.now + before);
         self.begin = self.now;
         self.timeout = Duration::from_secs(self.model.settings.time.timeout.0);
     }
@@ -186,6 +213,17 @@ impl<'a> Trial<'a> {
             self.now = next.max(self.now);
             self.answer();
         }
+    }
+
+    /// Lets time go by.
+    fn wait(&mut self, end: Instant) {
+        loop {
+            self.ask();
+            let Some(next) = self.due().filter(|&due| due <= end) else { break };
+            self.now = next.max(self.now);
+            self.answer();
+        }
+        self.now = end;
     }
 
     /// The rounds of the attack, and what happens meanwhile.
@@ -405,7 +443,7 @@ impl<'a> Script<'a> {
         let time = now.unix.as_secs() as u32;
         // Every group tells as many, give or take one message.
         let groups = trash_addr.source_groups;
-        let size = due.div_ceil(groups.into()).max(MESSAGE).min(trash_addr.per_msg.max(1).into());
+        let size = due.div_ceil(groups.into()).max(MESSAGE).min(trash_addr.per_msg.into());
         let mut left = due;
         while left > 0 {
             self.message.clear();

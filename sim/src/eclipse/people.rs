@@ -77,7 +77,7 @@ const TABLE_ONE: [(u64, u64, u64); 5] =
 pub(super) fn age(ages: Ages, stream: &mut Stream) -> u32 {
     let seconds = match ages {
         Ages::Fresh => 0,
-        Ages::Within(span) => stream.below(span.0 + 1),
+        Ages::Between(least, most) => stream.within(least.0..=most.0),
         Ages::HeilmanTableOne => {
             let mut drawn = stream.below(TABLE_ONE.iter().map(|row| row.2).sum());
             let row = TABLE_ONE.iter().find(|row| {

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Span(pub u64);
 
 impl Span {
-    /// Reads one. `None`: it is none.
+    /// The longest: ten years. Beyond that times end that are told in 32 bits.
+    pub const LONGEST: Self = Self(10 * 365 * 24 * 60 * 60);
+
+    /// Reads one. `None`: it is none, or longer than [`LONGEST`](Self::LONGEST).
     pub fn read(text: &str) -> Option<Self> {
         let unit = match text.chars().last()? {
             's' => 1,
@@ -17,7 +20,7 @@ impl Span {
             _ => return None,
         };
         let number: u64 = text[..text.len() - 1].parse().ok()?;
-        number.checked_mul(unit).map(Self)
+        number.checked_mul(unit).map(Self).filter(|span| *span <= Self::LONGEST)
     }
 }
 
@@ -25,7 +28,10 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::read(&text).ok_or_else(|| {
-            de::Error::custom(format!("a span of time is a number and s, m, h or d; this is \"{text}\""))
+            let text = crate::nearest::short(&text);
+            de::Error::custom(format!(
+                "a span of time is a number and s, m, h or d, up to ten years; this is \"{text}\""
+            ))
         })
     }
 }
@@ -117,8 +123,8 @@ pub enum Ages {
     Fresh,
     /// As in the tried table of the five nodes that the authors ran: Heilman et al. 2015, table 1.
     HeilmanTableOne,
-    /// Any time within a span.
-    Within(Span),
+    /// Any time from one span ago to a longer one.
+    Between(Span, Span),
 }
 
 impl<'de> Deserialize<'de> for Ages {
@@ -127,11 +133,18 @@ impl<'de> Deserialize<'de> for Ages {
         Ok(match &*text {
             "fresh" => Self::Fresh,
             "heilman_table1" => Self::HeilmanTableOne,
-            other => Self::Within(Span::read(other).ok_or_else(|| {
-                de::Error::custom(
-                    "ages are \"fresh\", \"heilman_table1\", or any within a span such as \"30d\"",
-                )
-            })?),
+            other => {
+                let (least, most) = other.split_once("..").unwrap_or(("0s", other));
+                match (Span::read(least), Span::read(most)) {
+                    (Some(least), Some(most)) if least <= most => Self::Between(least, most),
+                    _ => {
+                        return Err(de::Error::custom(
+                            "ages are \"fresh\", \"heilman_table1\", any within a span such as \"30d\", up to ten years, \
+                             or any of a range such as \"2h..1d\"",
+                        ));
+                    }
+                }
+            }
         })
     }
 }
@@ -210,7 +223,7 @@ pub struct Trash {
     /// In which last part of the attack.
     #[serde(default = "Trash::within")]
     pub within: Span,
-    /// How many go in a message at most.
+    /// How many go in a message at most: up to a thousand.
     #[serde(default = "Trash::per_message")]
     pub per_msg: u32,
 }

@@ -22,8 +22,9 @@ const MAX_DRAWS: u32 = 100;
 const DRAWS_BEFORE_RECENT: u32 = 30;
 const DRAWS_BEFORE_ODD_PORTS: u32 = 50;
 const PORT: u16 = 8333;
-/// How often the times of connected peers are looked at, where they are kept fresh: at each ping.
-const REFRESH: Duration = Duration::from_secs(2 * 60);
+/// How often the times of connected peers are looked at, where they are kept fresh: at each ping and each announcement, of
+/// which a peer sends several in a minute.
+const REFRESH: Duration = Duration::from_secs(10);
 const FEELER_INTERVAL: Duration = Duration::from_secs(2 * 60);
 const EXTRA_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// When the DNS seeds are asked: after so long with fewer than two connections; later if the book has many nodes.
