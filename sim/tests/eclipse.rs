@@ -30,6 +30,7 @@ fn cells_with(text: &str, changes: &[(&str, toml::Value)]) -> Vec<Cell> {
     for common in ["schema", "name", "title", "description", "seed", "trials"] {
         file.remove(common).unwrap();
     }
+    file.remove("figures");
     file.remove("sweep");
     let expect = file.remove("expect").map(|expect| expect.as_table().unwrap().clone());
     let whole = || toml::Value::Table(toml::Table::from_iter([("name".into(), "all".into())]));
@@ -116,6 +117,44 @@ fn every_file_is_read_and_every_trial_repeats() {
     }
 }
 
+/// What a file may say of an attack, and nobody could play: an error names it, at once.
+#[test]
+fn hostile_settings_are_refused() {
+    let mut file: toml::Table = TABLE_2.parse().unwrap();
+    for common in ["schema", "name", "title", "description", "seed", "trials", "kind", "cell"] {
+        file.remove(common);
+    }
+    let text = file.to_string();
+    let load = |text: &str| load("eclipse", text.parse().unwrap()).unwrap().map(drop);
+    load(&text).unwrap();
+    for (from, to, expected) in [
+        ("count = 278", "count = 9223372036854775807", "world.honest.count"),
+        ("count = 278", "count = -1", "-1"),
+        ("live = 0.24", "live = nan", "world.honest.live"),
+        ("live = 0.24", "live = 1.01", "world.honest.live"),
+        ("ages = \"heilman_table1\"", "ages = \"11000000000000000000s\"", "up to ten years"),
+        ("ages = \"2h..6h\"", "ages = \"6h..2h\"", "2h..1d"),
+        ("horizon = \"1h\"", "horizon = \"18446744073709551615s\"", "ten years"),
+        ("horizon = \"1h\"", "horizon = \"é\"", "span of time"),
+        ("horizon = \"1h\"", "horizon = \"\"", "span of time"),
+        ("horizon = \"1h\"", "horizon = \"1s\"", "after the horizon"),
+        ("round = \"90s\"", "round = \"0s\"", "rounds that take time"),
+        ("groups = 400", "groups = 0", "16384 groups"),
+        ("groups = 400", "groups = 4294967295", "16384 groups"),
+        ("addresses = 51200", "addresses = 51200\nper_msg = 1000000", "per_msg"),
+        ("addresses = 51200", "addresses = 51200\nwithin = \"0s\"", "trash_addr"),
+        ("eclipsed = ", "series = [\"new.total\"]\neclipsed = ", "measure.every"),
+        ("eclipsed = ", "series = [\"new.total\", \"new.total\"]\nevery = \"9s\"\neclipsed = ", "once"),
+        ("eclipsed = ", "series = [\"new\"]\nevery = \"9s\"\neclipsed = ", "\"new\" is none of"),
+        ("core-0.9.3", "core-0.9.2", "did you mean `core-0.9.3`"),
+        ("oldest_of_4", "oldest_of_5", "oldest_of_5"),
+    ] {
+        assert!(text.contains(from), "{from} is not in {text}");
+        let error = load(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let table: toml::Table = "cells = 0\nlive = 1.0\nattackers = 1\ndraws = 8".parse().unwrap();
@@ -132,7 +171,7 @@ fn selection_is_as_the_closed_form_has_it() {
     let trials = 1000;
     for cell in cells(SELECTION) {
         let means = cell.means(trials);
-        cell.is_near(means["closed_form"], cell.expected("eclipsed"), 0.006);
+        cell.is_near(means["closed_form"], cell.expected("closed_form"), 0.006);
         cell.is_near(means["eclipsed"], means["closed_form"], error(means["closed_form"], trials));
     }
 }
@@ -160,7 +199,8 @@ fn countermeasures_cost_the_attacker_what_they_are_said_to() {
     let trials = 150;
     for cell in cells(COUNTERMEASURES).into_iter().chain(cells(TESTED)) {
         let means = cell.means(trials);
-        if !cell.expect["eclipsed"].as_table().unwrap().contains_key("known_deviation") {
+        let is_known = cell.expect["eclipsed"].as_table().unwrap().contains_key("known_deviation");
+        if cell.expect.contains_key("closed_form") && !is_known {
             cell.is_near(means["closed_form"], cell.expected("closed_form"), 0.02);
         }
         cell.is_near(means["eclipsed"], means["closed_form"], error(means["closed_form"], trials) + 0.005);
@@ -193,10 +233,16 @@ fn table_2_in_short() {
             cell.is_near(means[measure], cell.expected(measure), 0.05 * cell.expected(measure));
         }
     }
-    // Where all honest nodes are live and as fresh, few bots are not enough.
-    for cell in cells(TABLE_2_MODEL).iter().filter(|cell| cell.name.starts_with("bots-2")) {
-        let eclipsed = cell.means(40)["eclipsed"];
-        assert!(eclipsed < 0.35, "{eclipsed}");
+}
+
+/// All rows: what is drawn is what the equations say, and both are what the paper predicts.
+#[test]
+fn what_table_2_predicts() {
+    let trials = 1000;
+    for cell in cells(TABLE_2_MODEL) {
+        let means = cell.means(trials);
+        cell.is_near(means["closed_form"], cell.expected("eclipsed"), 0.06);
+        cell.is_near(means["eclipsed"], means["closed_form"], error(means["closed_form"], trials));
     }
 }
 
@@ -233,29 +279,25 @@ fn time() -> f64 {
 fn the_whole_of_table_2() {
     let trials = std::env::var("ANDON_TRIALS").map_or(1000, |trials| trials.parse().unwrap());
     let only = std::env::var("ANDON_CELL").unwrap_or_default();
-    for (name, text) in [("as measured", TABLE_2), ("as predicted", TABLE_2_MODEL)] {
+    println!("{trials} trials    published  Wilson 95%   ours    in new (published)   in tried (published)");
+    for cell in cells(TABLE_2).into_iter().filter(|cell| cell.name.contains(&only)) {
+        let begin = time();
+        let means = cell.means(trials);
+        let took = (time() - begin) / trials as f64;
+        let [win, new, tried] =
+            ["eclipsed", "new.attacker", "tried.attacker"].map(|measure| cell.expected(measure));
+        // Wilson's interval of fifty restarts.
+        let (n, z) = (50.0, 1.96f64);
+        let centre = (win + z * z / (2.0 * n)) / (1.0 + z * z / n);
+        let half = z * (win * (1.0 - win) / n + z * z / (4.0 * n * n)).sqrt() / (1.0 + z * z / n);
         println!(
-            "{name}, {trials} trials    published  Wilson 95%   ours    in new (published)   in tried (published)"
+            "{:22} {win:.2}  {:.2}-{:.2}  {:.3}  {:.0} ({new})  {:.0} ({tried})  {took:.1} ms",
+            cell.name,
+            centre - half,
+            centre + half,
+            means["eclipsed"],
+            means["new.attacker"],
+            means["tried.attacker"],
         );
-        for cell in cells(text).into_iter().filter(|cell| cell.name.contains(&only)) {
-            let begin = time();
-            let means = cell.means(trials);
-            let took = (time() - begin) / trials as f64;
-            let [win, new, tried] =
-                ["eclipsed", "new.attacker", "tried.attacker"].map(|measure| cell.expected(measure));
-            // Wilson's interval of fifty restarts.
-            let (n, z) = (50.0, 1.96f64);
-            let centre = (win + z * z / (2.0 * n)) / (1.0 + z * z / n);
-            let half = z * (win * (1.0 - win) / n + z * z / (4.0 * n * n)).sqrt() / (1.0 + z * z / n);
-            println!(
-                "{:22} {win:.2}  {:.2}-{:.2}  {:.3}  {:.0} ({new})  {:.0} ({tried})  {took:.1} ms",
-                cell.name,
-                centre - half,
-                centre + half,
-                means["eclipsed"],
-                means["new.attacker"],
-                means["tried.attacker"],
-            );
-        }
     }
 }

@@ -41,6 +41,67 @@ pub fn filled_from_empty(buckets: u64, size: u64, addresses: u64) -> f64 {
     buckets as f64 * (mean + size as f64 * (1.0 - seen))
 }
 
+/// So many independent throws each succeed with this chance: how likely each count is, the last entry that it is so many or more.
+fn successes(throws: u64, chance: f64, most: usize) -> Vec<f64> {
+    let mut counts = vec![0.0; most + 1];
+    if chance >= 1.0 {
+        counts[most.min(throws as usize)] = 1.0;
+        return counts;
+    }
+    let mut likely = power(1.0 - chance, throws);
+    let mut seen = 0.0;
+    for (count, place) in (0..=throws).zip(&mut counts[..most]) {
+        *place = likely;
+        seen += likely;
+        likely *= (throws - count) as f64 / (count + 1) as f64 * chance / (1.0 - chance);
+    }
+    counts[most] = 1.0 - seen;
+    counts
+}
+
+/// An attacker of so many groups, with so many addresses in each, who goes on until each address that has room in its bucket
+/// stands there, in a table in which so many honest nodes stood: how many of the attacker's and of the honest stand there then.
+///
+/// A group's addresses are spread over `per_group` buckets, which several may share. Whoever is honest gives way.
+pub fn occupied(
+    buckets: u64,
+    size: usize,
+    per_group: u64,
+    groups: u64,
+    addresses: u64,
+    honest: u64,
+) -> (f64, f64) {
+    let one = 1.0 / buckets as f64;
+    // What one group puts up for a bucket, by how many of its parts lie there.
+    let parts = successes(per_group, one, per_group as usize);
+    let mut of_group = vec![0.0; size + 1];
+    for (part, likely) in parts.iter().enumerate() {
+        let share = part as f64 / per_group as f64;
+        let counts = successes(addresses, share, size);
+        of_group.iter_mut().zip(counts).for_each(|(sum, count)| *sum += likely * count);
+    }
+    let mut all = vec![0.0; size + 1];
+    all[0] = 1.0;
+    for _ in 0..groups {
+        let mut next = vec![0.0; size + 1];
+        for (before, likely) in all.iter().enumerate() {
+            for (more, chance) in of_group.iter().enumerate() {
+                next[(before + more).min(size)] += likely * chance;
+            }
+        }
+        all = next;
+    }
+    let honest = successes(honest, one, size);
+    let (mut attackers, mut left) = (0.0, 0.0);
+    for (taken, likely) in all.iter().enumerate() {
+        attackers += likely * taken as f64;
+        let room = size - taken;
+        left += likely
+            * honest.iter().enumerate().map(|(count, chance)| chance * count.min(room) as f64).sum::<f64>();
+    }
+    (attackers * buckets as f64, left * buckets as f64)
+}
+
 /// Who is drawn out of a table, with whom the attacker is: the share of draws that end with one of its nodes, when a node that
 /// was heard of `age` ten-minute units ago is taken with a chance of `1.2^r / (1 + age)` after r that were not taken.
 /// (Equations 2 and 3 of the paper.)
@@ -173,6 +234,24 @@ mod tests {
         for (bots, expected) in bots.into_iter().zip([887, 1583, 2127, 2554, 2764, 2888, 3150]) {
             close(cells_hit(4096, bots), f64::from(expected), 1.0);
         }
+    }
+
+    /// What table 2 predicts to be the attacker's, and what its experiments left of honest nodes in the short time that they had.
+    #[test]
+    fn attackers_with_few_groups() {
+        let left = |groups, addresses, honest| occupied(64, 64, 4, groups, addresses, honest);
+        for (groups, honest, attackers, stayed) in
+            [(20, 278, 2868.0, 114.0), (20, 346, 2868.0, 140.0), (32, 0, 3501.0, 0.0)]
+        {
+            let (theirs, others) = left(groups, 256, honest);
+            close(theirs, attackers, 0.01 * attackers);
+            close(others, stayed, 1.0);
+        }
+        // Bots, each in a group of its own, are spread over all buckets.
+        let (theirs, others) = left(400, 1, 278);
+        close(theirs, 400.0, 0.01);
+        close(others, 278.0, 0.01);
+        close(left(4600, 1, 0).0, filled_from_empty(64, 64, 4600), 0.01);
     }
 
     #[test]

@@ -4,10 +4,10 @@ use andon_kernel::{Instant, Now, UnixTime};
 use serde::Deserialize;
 
 use super::closed_form;
-use super::people::{adversary, honest, is_adversary, trash};
+use super::people::{adversary, honest as honest_node, is_adversary, trash};
 use super::settings::Span;
 use crate::experiment::{Measure, Model, Outcome};
-use crate::policy::core::{Core, Flags, Rules, Selection as CoreSelection};
+use crate::policy::core::{Core, Flags, Rules, Selection as CoreSelection, Still};
 use crate::policy::{Policy, Saved, Source, Told};
 use crate::random::{Chance, Stream, mix};
 
@@ -38,7 +38,8 @@ fn outcome(measures: &[(&'static str, Measure)]) -> Outcome {
     Outcome { measures: measures.iter().copied().collect(), series: Vec::new(), digest }
 }
 
-/// Who is drawn out of a full table of nodes that were reached: the bias that the paper's figures 1 and 2 show.
+/// Who is drawn out of a table of nodes that were reached: the bias that the paper's figures 1 and 2 show, and what its table 2
+/// predicts. The table is full, a share of it the attacker's; or it holds so many of the attacker's and so many others.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelectionSettings {
@@ -47,9 +48,13 @@ pub struct SelectionSettings {
     /// What is different of them.
     #[serde(default)]
     pub flags: Flags,
-    /// The attacker's share of the table.
-    pub attacker: f64,
-    /// Nodes that were connected until the restart: just heard of.
+    /// The attacker's share of a full table. Instead of `attackers` and `honest`.
+    pub attacker: Option<f64>,
+    /// The attacker's nodes.
+    pub attackers: Option<usize>,
+    /// All others.
+    pub honest: Option<usize>,
+    /// Of the others, those that were connected until the restart: just heard of.
     pub connected: usize,
     /// Since when the attacker's nodes were heard of.
     pub attacker_age: Span,
@@ -62,17 +67,10 @@ pub struct SelectionSettings {
 /// See [`SelectionSettings`]. The measures are "eclipsed", "attacker", the share of the draws, and "closed_form", what "eclipsed" is to be.
 #[derive(Debug)]
 pub struct Selection {
-    settings: SelectionSettings,
+    draws: u32,
     closed_form: f64,
-    /// Drawing changes nothing, and in a full table it does not matter who stands where.
-    table: Drawn,
-}
-
-/// The nodes of a full table: `Core` itself is no one thread's alone, for it draws.
-#[derive(Debug)]
-struct Drawn {
-    rules: Rules,
-    saved: Vec<Saved>,
+    /// Drawing changes nothing, and it does not matter who stands where.
+    table: Still,
 }
 
 impl Selection {
@@ -83,19 +81,34 @@ impl Selection {
     pub fn new(settings: SelectionSettings) -> Result<Self, String> {
         let rules = rules(&settings.policy, &settings.flags)?;
         let cells = (rules.tried_buckets * crate::policy::core::BUCKET_SIZE) as usize;
-        let share = Chance::new(settings.attacker).ok_or("attacker: a share from 0 to 1")?;
-        let attackers = share.part_of(cells as u64) as usize;
-        if attackers + settings.connected > cells || settings.draws == 0 {
-            return Err("connected, draws: no more nodes than places, and one draw at least".into());
+        let (attackers, honest) = match (settings.attacker, settings.attackers, settings.honest) {
+            (Some(share), None, None) => {
+                let share = Chance::new(share).ok_or("attacker: a share from 0 to 1")?;
+                let attackers = share.part_of(cells as u64) as usize;
+                (attackers, cells - attackers)
+            }
+            (None, Some(attackers), Some(honest)) => (attackers, honest),
+            _ => {
+                return Err(
+                    "either `attacker`, a share of a full table, or `attackers` and `honest`, how many of each"
+                        .into(),
+                );
+            }
+        };
+        let is_room = attackers.checked_add(honest).is_some_and(|all| (1..=cells).contains(&all));
+        if !is_room || settings.connected > honest || settings.draws == 0 {
+            return Err(format!(
+                "attackers, honest, connected, draws: one node at least and {cells} at most, of the honest no more \
+                 connected than there are, and one draw at least"
+            ));
         }
         let mut stream = Stream::new(1).fork("selection");
         // In which order they find their places.
-        let mut order: Vec<u8> = vec![2; cells];
+        let mut order: Vec<u8> = vec![2; attackers + honest];
         order[..attackers].fill(0);
         order[attackers..attackers + settings.connected].fill(1);
         stream.shuffle(&mut order);
         let mut book = Core::new(rules, None, &stream.fork("book"));
-        let mut saved = Vec::new();
         for _ in 0..cells as u32 * TRIES_PER_CELL {
             let Some(&class) = order.last() else { break };
             let (address, age) = match class {
@@ -103,24 +116,22 @@ impl Selection {
                     let number = stream.u64() as u32;
                     (adversary(number >> 16 & 0x3fff, number & 0xffff, 0), settings.attacker_age.0)
                 }
-                1 => (honest(true, &mut stream), 0),
-                _ => (honest(true, &mut stream), settings.age.0),
+                1 => (honest_node(true, &mut stream), 0),
+                _ => (honest_node(true, &mut stream), settings.age.0),
             };
             let time = BEGIN - age as u32;
             let one = Saved { address, source: Source::Fixed, time, reached: Some(time) };
             if book.load(now(), &[one]) == 1 {
                 order.pop();
-                saved.push(one);
             }
         }
         if !order.is_empty() {
             return Err("a table this large is not filled by chance".into());
         }
-        let cells = cells as f64;
-        let connected = settings.connected as f64 / cells;
+        let all = (attackers + honest) as f64;
         let closed_form = closed_form::Selection {
-            attacker: attackers as f64 / cells,
-            connected,
+            attacker: attackers as f64 / all,
+            connected: settings.connected as f64 / all,
             attacker_age: settings.attacker_age.0,
             age: settings.age.0,
         };
@@ -128,24 +139,20 @@ impl Selection {
             CoreSelection::Random => closed_form::power(closed_form.attacker, settings.draws.into()),
             _ => closed_form.all(settings.draws.into()),
         };
-        Ok(Self { settings, closed_form, table: Drawn { rules, saved } })
+        Ok(Self { draws: settings.draws, closed_form, table: book.still() })
     }
 }
 
 impl Model for Selection {
     fn trial(&self, seed: u64) -> Outcome {
-        // The same secret as when it was filled: all find their places again.
-        let secret = Stream::new(1).fork("selection").fork("book");
         let mut stream = Stream::new(seed);
-        let mut book = Core::new(self.table.rules, None, &secret);
-        assert_eq!(book.load(now(), &self.table.saved), self.table.saved.len(), "places are as they were");
         let mut won = 0u32;
-        for _ in 0..self.settings.draws {
-            won += u32::from(book.draw(now(), 0, &mut stream).is_some_and(is_adversary));
+        for _ in 0..self.draws {
+            won += u32::from(self.table.draw(now(), 0, &mut stream).is_some_and(is_adversary));
         }
-        let share = i64::from(won) * 1_000_000 / i64::from(self.settings.draws);
+        let share = i64::from(won) * 1_000_000 / i64::from(self.draws);
         outcome(&[
-            ("eclipsed", Measure::Happened(won == self.settings.draws)),
+            ("eclipsed", Measure::Happened(won == self.draws)),
             ("attacker", Measure::Millionths(share)),
             ("closed_form", millionths(self.closed_form)),
         ])
@@ -207,7 +214,7 @@ impl Model for Fill {
             if missing == 0 {
                 break;
             }
-            let address = honest(true, &mut stream);
+            let address = honest_node(true, &mut stream);
             let one = Saved { address, source: Source::Fixed, time: BEGIN, reached: Some(BEGIN) };
             missing -= book.load(now(), &[one]);
         }

@@ -56,6 +56,20 @@ pub struct Core {
     tellers: VecDeque<Teller>,
 }
 
+/// A node's book that changes no more.
+#[derive(Debug)]
+pub struct Still {
+    book: Book,
+}
+
+impl Still {
+    /// Draws a node, as for a connection beside so many others.
+    pub fn draw(&self, now: Now, outgoing: u32, stream: &mut Stream) -> Option<Address> {
+        let id = self.book.select(outgoing, false, seconds(now), stream)?;
+        Some(self.book.entry(id).address())
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Open {
     address: Address,
@@ -112,10 +126,9 @@ impl Core {
         (count(&self.book.tried), count(&self.book.new))
     }
 
-    /// Draws a node, as for a connection beside so many others.
-    pub fn draw(&self, now: Now, outgoing: u32, stream: &mut Stream) -> Option<Address> {
-        let id = self.book.select(outgoing, false, seconds(now), stream)?;
-        Some(self.book.entry(id).address())
+    /// The book alone, from which any thread may draw.
+    pub fn still(self) -> Still {
+        Still { book: self.book }
     }
 
     fn count(&self, is_it: impl Fn(Purpose) -> bool) -> u32 {

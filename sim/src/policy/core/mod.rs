@@ -17,7 +17,9 @@ mod placement;
 mod rules;
 mod select;
 
-pub use connections::Core;
+use std::io::Read;
+
+pub use connections::{Core, Still};
 pub use rules::{BUCKET_SIZE, Eviction, Flags, MAX_BUCKETS, NewTable, Rules, Selection};
 
 /// How to make nodes of a release by its name: see [`Flags`], and `as_map`, the path of a map of autonomous systems. `None`: there
@@ -28,7 +30,7 @@ pub(super) fn load(name: &str, mut flags: toml::Table) -> Option<Result<super::M
         let map = flags.remove("as_map").filter(|path| path.as_str() != Some(""));
         let map = map.map(|path| {
             let path = path.as_str().ok_or("as_map: the path of a file")?;
-            let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+            let bytes = read(path).map_err(|error| format!("{path}: {error}"))?;
             andon_bitcoin::addresses::AsMap::new(bytes).map_err(|error| format!("{path}: {error}"))
         });
         let map = map.transpose()?;
@@ -38,4 +40,16 @@ pub(super) fn load(name: &str, mut flags: toml::Table) -> Option<Result<super::M
         Ok(make)
     };
     Some(make())
+}
+
+/// A map has a few megabytes. What is longer is none, or has no end.
+const LARGEST_MAP: u64 = 1 << 26;
+
+fn read(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST_MAP + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_MAP {
+        return Err(std::io::Error::other(format!("a map has at most {LARGEST_MAP} bytes")));
+    }
+    Ok(bytes)
 }
