@@ -9,6 +9,7 @@
 //! - [`world`]: virtual time, nodes, links, disks and faults.
 //! - [`experiment`]: what a trial is, and what comes of it: files, many trials, statistics, figures.
 //! - `program`: the program `andon-sim`, for other models as well.
+//! - [`adversary`]: peers that lie to light clients, as nodes, and one who controls them.
 //! - [`ablation`]: what single rules of a node are worth.
 //! - [`books`]: what an attacker gets of light clients' books of addresses.
 //! - [`erebus`]: an attacker on the route, who tells of addresses for weeks.
@@ -17,6 +18,7 @@
 //! - [`eclipse`]: attacks on one node's connections, at the level of books.
 
 pub mod ablation;
+pub mod adversary;
 pub mod books;
 #[cfg(test)]
 mod cells_for_tests;
