@@ -166,8 +166,11 @@ impl Controller {
     }
 
     /// Pays for bytes.
-    pub(super) fn pay(&self, bytes: usize) {
-        self.0.borrow_mut().bytes += bytes as u64;
+    pub(super) fn pay(&self, now: UnixTime, bytes: usize) {
+        let mut state = self.0.borrow_mut();
+        state.bytes += bytes as u64;
+        state.begun.get_or_insert(now);
+        state.latest = Some(now);
     }
 }
 
@@ -213,10 +216,10 @@ mod tests {
         same.strike(false);
         assert_eq!(controller.ordered(own, now), None);
         same.strike(true);
-        controller.pay(99);
+        controller.pay(now, 99);
         assert_eq!(controller.ordered(own, UnixTime::from_secs(1010)), Some(Lie::SlowDrip));
         assert_eq!(same.spent(), Spent { addresses: 3, groups: 2, bytes: 99, seconds: 10 });
-        same.pay(1);
+        same.pay(UnixTime::from_secs(1010), 1);
         assert_eq!(controller.ordered(own, now), None, "the bytes are spent");
 
         let controller = Controller::new(Budget { hours: Some(1), ..Budget::default() });

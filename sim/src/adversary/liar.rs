@@ -222,14 +222,14 @@ impl LyingServer {
             }
             return;
         }
-        self.put_out(conn, bytes, port);
+        self.put_out(now, conn, bytes, port);
     }
 
     /// Sends bytes at once, and pays for them.
-    pub(super) fn put_out(&mut self, conn: ConnId, bytes: &[u8], port: &mut Port<'_>) {
+    pub(super) fn put_out(&mut self, now: Now, conn: ConnId, bytes: &[u8], port: &mut Port<'_>) {
         self.told.bytes += bytes.len() as u64;
         if let Some(controller) = &self.controller {
-            controller.pay(bytes.len());
+            controller.pay(now.unix, bytes.len());
         }
         port.send(conn, bytes);
     }

@@ -50,6 +50,11 @@ impl LyingServer {
         true
     }
 
+    /// Whether it shows headers that nobody else has.
+    const fn makes_headers(&self) -> bool {
+        self.does(Lie::ReorganisationStorm) || self.does(Lie::LowWorkFlood)
+    }
+
     fn count(&mut self, message: &Message<'_>) {
         let is_one =
             |request: &FilterRequest| self.chain.height_of(&request.stop_hash) == Some(request.start_height);
@@ -85,7 +90,7 @@ impl LyingServer {
         let is_there = match height {
             Some(height) => !lags || needs(height) <= indexed,
             // What has left the chain is served by who had it; who asks for what nobody has is let go by such a node.
-            None => self.chain.filter_header(stop).is_some() || !self.does(Lie::ReorganisationStorm),
+            None => self.chain.filter_header(stop).is_some() || !self.makes_headers(),
         };
         self.told.unanswered += u64::from(!is_there);
         is_there

@@ -92,13 +92,13 @@ impl Squatter {
         }
     }
 
-    fn send(&mut self, conn: ConnId, message: &Message<'_>, port: &mut Port<'_>) {
+    fn send(&mut self, now: Now, conn: ConnId, message: &Message<'_>, port: &mut Port<'_>) {
         let Some(seat) = self.seats.get_mut(&conn) else { return };
         let mut bytes = Vec::new();
         seat.writer.write(message, &mut bytes);
         self.bytes += bytes.len() as u64;
         if let Some(controller) = &self.controller {
-            controller.pay(bytes.len());
+            controller.pay(now.unix, bytes.len());
         }
         port.send(conn, &bytes);
     }
@@ -113,10 +113,10 @@ impl Squatter {
             start_height: 0,
             relay: false,
         };
-        self.send(conn, &Message::Version(version), port);
+        self.send(now, conn, &Message::Version(version), port);
     }
 
-    fn received(&mut self, conn: ConnId, bytes: &mut [u8], port: &mut Port<'_>) {
+    fn received(&mut self, now: Now, conn: ConnId, bytes: &mut [u8], port: &mut Port<'_>) {
         let Some(seat) = self.seats.get_mut(&conn) else { return };
         let mut incoming = Incoming::new(bytes);
         let mut replies = Vec::new();
@@ -136,7 +136,7 @@ impl Squatter {
             }
         }
         for reply in replies {
-            self.send(conn, &reply, port);
+            self.send(now, conn, &reply, port);
         }
     }
 }
@@ -148,7 +148,7 @@ impl Node for Squatter {
             NodeInput::Connected { conn, link: Link::Outbound, .. } => self.introduce(now, conn, port),
             // Nobody is let in.
             NodeInput::Connected { conn, link: Link::Inbound, .. } => port.close(conn, false),
-            NodeInput::Received { conn, bytes } => self.received(conn, bytes, port),
+            NodeInput::Received { conn, bytes } => self.received(now, conn, bytes, port),
             NodeInput::Disconnected { conn, .. } => {
                 if self.seats.remove(&conn).is_some() {
                     self.lost += 1;

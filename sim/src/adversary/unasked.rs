@@ -34,7 +34,7 @@ impl LyingServer {
             let drip: Vec<u8> = line.dripping.drain(..count).collect();
             let goes_on = !line.dripping.is_empty();
             self.told.drips += 1;
-            self.put_out(conn, &drip, port);
+            self.put_out(now, conn, &drip, port);
             if goes_on {
                 self.unasked.set(conn, now.instant + self.means.pace);
             }
