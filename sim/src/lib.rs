@@ -6,6 +6,8 @@
 //! - [`nodes`]: nodes of Bitcoin's network for such worlds.
 //! - [`policy`]: books of addresses and the rules by which nodes dial, of several clients and of several years, behind
 //!   one trait.
+//! - [`check`]: random worlds with the light client in them: is it safe, and does it get there?
+//! - [`chain`]: random chains of which everything is known.
 //! - [`world`]: virtual time, nodes, links, disks and faults.
 //! - [`experiment`]: what a trial is, and what comes of it: files, many trials, statistics, figures.
 //! - `program`: the program `andon-sim`, for other models as well.
@@ -22,6 +24,8 @@ pub mod adversary;
 pub mod books;
 #[cfg(test)]
 mod cells_for_tests;
+pub mod chain;
+pub mod check;
 pub mod eclipse;
 pub mod erebus;
 pub mod experiment;

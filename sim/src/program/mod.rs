@@ -2,11 +2,13 @@
 //!
 //! Every subcommand is a file here. Exit codes: 0 where everything came as expected, 1 where something deviates, 2 for an error.
 
+mod check;
 mod digest;
 mod list;
 mod merge;
 mod print;
 mod progress;
+mod replay;
 mod run;
 mod sources;
 
@@ -40,6 +42,10 @@ enum Command {
     Merge(merge::Arguments),
     /// Print the digest of all that happens in experiments: the same on every machine, with any number of threads
     Digest(digest::Arguments),
+    /// Look for what goes wrong in random worlds with the light client in them
+    Check(check::Arguments),
+    /// Run one of the worlds of `check` again, and show it turn by turn
+    Replay(replay::Arguments),
     /// List the kinds of models and the experiments that come with the program, or print one of these
     List(list::Arguments),
 }
@@ -67,9 +73,14 @@ impl Running {
     }
 
     fn threads(self) -> NonZeroUsize {
-        let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(all).min(MOST_THREADS)
+        all_threads(self.threads)
     }
+}
+
+/// So many, or as many as there are processors.
+fn all_threads(threads: Option<NonZeroUsize>) -> NonZeroUsize {
+    let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    threads.unwrap_or_else(all).min(MOST_THREADS)
 }
 
 /// What a subcommand comes to.
@@ -85,6 +96,8 @@ pub fn main(kinds: &Kinds) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, kinds),
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments, kinds),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Replay(arguments) => replay::run_one(&arguments),
         Command::List(arguments) => list::run(&arguments, kinds),
     };
     match ending {

@@ -8,16 +8,16 @@ use crate::random::mix;
 
 /// A digest of what was absorbed so far, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Digest(u64);
+pub(crate) struct Digest(u64);
 
 impl Digest {
     /// Takes in a number.
-    pub(super) const fn absorb(&mut self, number: u64) {
+    pub(crate) const fn absorb(&mut self, number: u64) {
         self.0 = fold(self.0 ^ number ^ LANES[3], LANES[0]);
     }
 
     /// Takes in bytes and their count.
-    pub(super) fn absorb_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn absorb_bytes(&mut self, bytes: &[u8]) {
         self.absorb(bytes.len() as u64);
         // Four chains beside each other, since each step waits for a multiplication: a filter costs a tenth of what it
         // costs to decode.
@@ -42,7 +42,7 @@ impl Digest {
     }
 
     /// Takes in an address with its port.
-    pub(super) fn absorb_address(&mut self, address: SocketAddr) {
+    pub(crate) fn absorb_address(&mut self, address: SocketAddr) {
         match address.ip() {
             IpAddr::V4(ip) => self.absorb(u64::from(ip.to_bits())),
             IpAddr::V6(ip) => {
@@ -54,7 +54,7 @@ impl Digest {
     }
 
     /// What it comes to.
-    pub(super) const fn value(self) -> u64 {
+    pub(crate) const fn value(self) -> u64 {
         mix(self.0)
     }
 }

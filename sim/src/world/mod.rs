@@ -29,6 +29,7 @@ mod time;
 mod trace;
 
 pub use application::{EventQueue, Room, Watch};
+pub(crate) use digest::Digest;
 pub use disk::{Disk, Pace, Storage};
 pub use host::Host;
 pub use links::{GilbertElliott, INTERNET, Latency, Links, Regions};
