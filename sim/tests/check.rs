@@ -28,7 +28,8 @@ fn sabotaged(scenario: &Scenario, sabotage: Sabotage) -> Outcome {
 fn kept() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
     files.sort();
     files
 }
@@ -102,7 +103,10 @@ fn a_scenario_that_makes_no_sense_is_refused() {
         (change(|scenario| scenario.trunk = 26), "`trunk` is one of [0, 25, 80, 160, 1100, 2100]"),
         (change(|scenario| scenario.peers.clear()), "missing field `peer`"),
         (change(|scenario| scenario.peers.push(scenario.peers[0].clone())), "two peers have the same number"),
-        (change(|scenario| scenario.peers.retain(|peer| peer.lie.is_some())), "no honest peer with all filters"),
+        (
+            change(|scenario| scenario.peers.retain(|peer| peer.lie.is_some())),
+            "no honest peer with all filters",
+        ),
         (change(|scenario| scenario.peers[0].group = 99), "there are groups from 0 to 29"),
         (change(|scenario| scenario.client.room = 0), "`room` is from 1 to 100000"),
         (change(|scenario| scenario.ends = u64::MAX / 2), "nothing takes longer than a year"),

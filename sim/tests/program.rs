@@ -300,3 +300,96 @@ fn what_comes_with_the_program_is_listed_and_can_be_copied() {
     let quiet = sandbox.expect(0, "run coins --quiet");
     assert_eq!(quiet, "");
 }
+
+#[test]
+fn worlds_are_checked_and_replayed() {
+    let sandbox = Sandbox::new();
+    let printed = sandbox.expect(0, "check --seeds 12 --threads 2");
+    assert!(printed.contains("12 worlds from seed 0") && printed.contains(": 0 failed"), "{printed}");
+    let digest = sandbox.expect(0, "check --seeds 12 --digest --threads 1");
+    assert!(printed.contains(&digest[..64]) && digest.ends_with("  check of 12 from 0\n"), "{digest}");
+    assert_eq!(sandbox.expect(0, "check --seeds 12 --digest --threads 8"), digest);
+    assert_eq!(sandbox.expect(0, "check --seeds 12 --quiet"), "");
+    // A world by its number and by its file.
+    sandbox.expect(0, "replay 3 --write it.toml");
+    let one = sandbox.expect(0, "replay 3 --quiet");
+    assert_eq!(sandbox.expect(0, "replay it.toml --quiet"), one);
+    let shown = sandbox.expect(0, "replay it.toml");
+    assert!(
+        shown.contains(" client: starts") && shown.contains(" dials ") && shown.ends_with(&one),
+        "{shown}"
+    );
+    assert!(sandbox.expect(0, "replay 3 --until 20").contains("\n20 turns, until "));
+    assert!(sandbox.expect(0, "replay 3 --until 1.5s").contains(" turns, until 00:00:0"));
+    assert!(sandbox.expect(0, "replay 3 --all").len() > shown.len());
+    // What fails is cut down, and fails again from its file.
+    let failed = sandbox.expect(1, "check --seeds 5 --sabotage invent-payment --quiet --out found");
+    let command = failed.lines().find_map(|line| line.strip_prefix("run it again by: andon-sim ")).unwrap();
+    let again = sandbox.expect(1, command);
+    assert!(
+        failed.contains("something untrue was told") && again.contains("failed: something untrue was told")
+    );
+    sandbox.expect(0, command.split(" --sabotage").next().unwrap());
+    for (arguments, expected) in [
+        ("check --seeds 0", "one world at least"),
+        ("check --first-seed 18446744073709551615", "there are seeds from 0 to"),
+        ("check --sabotage nothing", "there are invent-payment, "),
+        ("replay nothing.toml", "nothing.toml: No such file"),
+        ("replay 18446744073709551615", "there are seeds from 0 to"),
+        ("replay 3 --until 5x", "a time is a number with"),
+        ("replay 3 --until 5..5s", "a time is a number with"),
+        ("replay 3 --explain 200", "there is no peer 200 in this world"),
+    ] {
+        let printed = sandbox.expect(2, arguments);
+        assert!(printed.contains(expected), "{arguments}: {expected} is not in {printed}");
+    }
+}
+
+/// How a peer that nobody gave came to be dialled.
+#[test]
+fn a_peer_that_was_found_is_explained() {
+    let sandbox = Sandbox::new();
+    sandbox.file("found.toml", FOUND);
+    let printed = sandbox.expect(0, "replay found.toml --explain 2");
+    let mut rest = printed.as_str();
+    for expected in [
+        "62.1.2.1:18444: it is not given",
+        "peer1 tells of it",
+        "it is dialled, as ",
+        "its handshake is finished, for Found",
+        "the book has it written down: peer1 told of it first; among those ",
+    ] {
+        let at = rest.find(expected).unwrap_or_else(|| panic!("{expected} is not in its place in {printed}"));
+        rest = &rest[at..];
+    }
+}
+
+const FOUND: &str = r#"
+schema = 1
+seed = 1
+trunk = 25
+age = 600
+ends = 900000
+within = 3600
+
+[client]
+encryption = "off"
+discovery = 2
+
+[links]
+
+[[peer]]
+number = 1
+given = "address"
+group = 1
+tells = true
+
+[[peer]]
+number = 2
+given = "no"
+group = 2
+
+[[event]]
+at = 0
+what.watch = { script = 1, from = 0 }
+"#;

@@ -71,7 +71,13 @@ impl History {
     }
 
     /// Makes blocks that follow others than the best chain's last.
-    pub fn branch(&mut self, below: &[Arc<Mined>], count: u32, maker: &mut Maker, time: u32) -> Vec<Arc<Mined>> {
+    pub fn branch(
+        &mut self,
+        below: &[Arc<Mined>],
+        count: u32,
+        maker: &mut Maker,
+        time: u32,
+    ) -> Vec<Arc<Mined>> {
         let mut branch = below.to_vec();
         for _ in 0..count {
             let mined = maker.block(&branch, time);

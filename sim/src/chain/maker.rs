@@ -138,9 +138,8 @@ struct Making {
 impl Making {
     /// Adds a transaction, which pays whom the stream says.
     fn add(&mut self, mut transaction: Transaction, spends: Vec<TxOut>, stream: &mut Stream) {
-        let payees: Vec<u8> = (0..[1, 1, 1, 2, 3][stream.index(5)])
-            .map(|_| stream.below(SCRIPTS.into()) as u8)
-            .collect();
+        let payees: Vec<u8> =
+            (0..[1, 1, 1, 2, 3][stream.index(5)]).map(|_| stream.below(SCRIPTS.into()) as u8).collect();
         let pay = |payee: &u8| TxOut {
             value: Amount::from_sat(1000 + stream.below(1_000_000)),
             script_pubkey: script(*payee),

@@ -1,10 +1,10 @@
 //! A scenario from a seed.
 
 use super::file::SCHEMA;
-use super::liar::Lie;
 use super::scenario::{
     Cache, ClientPart, Crash, Encryption, Given, Happening, LinksPart, PeerPart, Scenario, What,
 };
+use crate::adversary::Lie;
 use crate::chain::{LENGTHS, SCRIPTS};
 use crate::random::Stream;
 
@@ -61,7 +61,7 @@ fn client(draws: &mut Stream) -> ClientPart {
         },
         newest_first: once(draws, 3),
         acknowledged: once(draws, 2),
-        discovery: if once(draws, 2) { draws.within(1..=8) as u8 } else { 0 },
+        discovery: if once(draws, 3) { draws.within(1..=8) as u8 } else { 0 },
         metered: once(draws, 8),
         decoy_blocks: if once(draws, 4) { draws.within(1..=50) as u32 } else { 0 },
         decoys: if once(draws, 6) { draws.within(1..=300) as u16 } else { 0 },
@@ -90,6 +90,8 @@ fn peers(draws: &mut Stream, client: &ClientPart) -> Vec<PeerPart> {
         .map(|number| PeerPart {
             number,
             lie: None,
+            since: 0,
+            hides: vec![],
             given: match draws.below(if client.discovery > 0 { 5 } else { 3 }) {
                 0 | 1 => Given::Address,
                 2 => Given::Name,
@@ -110,8 +112,15 @@ fn peers(draws: &mut Stream, client: &ClientPart) -> Vec<PeerPart> {
         1 => draws.below(u64::from(most) + 1) as u8,
         _ => 0,
     };
+    // All lie in the same way, or each in its own.
+    let common = once(draws, 2).then(|| Lie::ALL[draws.index(Lie::ALL.len())]);
+    let since = [1, 1, 20, 90][draws.index(4)];
+    let hides: Vec<u8> =
+        if once(draws, 2) { (0..SCRIPTS).filter(|_| once(draws, 3)).collect() } else { vec![] };
     for peer in peers.iter_mut().rev().take(liars.into()) {
-        (peer.lie, peer.filters, peer.lags_from) = (Some(Lie::ALL[draws.index(Lie::ALL.len())]), true, 0);
+        let own = Lie::ALL[draws.index(Lie::ALL.len())];
+        (peer.lie, peer.filters, peer.lags_from) = (Some(common.unwrap_or(own)), true, 0);
+        (peer.since, peer.hides) = (since, hides.clone());
     }
     let first = &mut peers[0];
     (first.filters, first.lags_from) = (true, 0);
@@ -140,11 +149,13 @@ struct Drawing {
 
 impl Drawing {
     fn events(&mut self) -> Vec<Happening> {
-        let mut events: Vec<Happening> = (0..self.draws.within(1..=4))
-            .map(|_| Happening { at: 0, what: self.watch() })
-            .collect();
+        let mut events: Vec<Happening> =
+            (0..self.draws.within(1..=4)).map(|_| Happening { at: 0, what: self.watch() }).collect();
         // Each world has some kinds of what can happen, and not others: what all do at once covers what one does alone.
         let kinds: Vec<u64> = (0..self.draws.within(2..=8)).map(|_| self.draws.below(KINDS)).collect();
+        if once(&mut self.draws, 4) {
+            self.cut_short(&mut events);
+        }
         for _ in 0..self.draws.within(0..=30) {
             // Much goes on in the first seconds.
             let most = if once(&mut self.draws, 3) { self.ends.min(8000) } else { self.ends };
@@ -158,6 +169,19 @@ impl Drawing {
         }
         events.sort_by_key(|event| event.at);
         events
+    }
+
+    /// The client ends in the midst of a search, and perhaps before its application has taken what was told.
+    fn cut_short(&mut self, events: &mut Vec<Happening>) {
+        let at = self.draws.below(self.ends);
+        let script = self.draws.below(u64::from(SCRIPTS) / 2) as u8 * 2 + 1;
+        if once(&mut self.draws, 2) {
+            events.push(Happening { at, what: What::Stall { time: 10_000 } });
+        }
+        events.push(Happening { at, what: What::Watch { script, from: 0 } });
+        let after = at + self.draws.within(1..1500);
+        let time = self.draws.within(1..10_000);
+        events.push(Happening { at: after, what: What::Crash { how: self.how(), time, changes: false } });
     }
 
     fn what(&mut self, kind: u64) -> What {
@@ -174,11 +198,9 @@ impl Drawing {
             4 => What::Learn { peer: self.peer() },
             5 => What::Rival { peer: self.peer(), count: self.draws.within(1..=3) as u32, salt: self.salt() },
             6 => What::PeerDown { peer: self.peer(), how: self.how(), time: self.time() },
-            7 => What::Unreachable {
-                peer: self.peer(),
-                refuses: once(&mut self.draws, 2),
-                time: self.time(),
-            },
+            7 => {
+                What::Unreachable { peer: self.peer(), refuses: once(&mut self.draws, 2), time: self.time() }
+            }
             8 => What::Cut { peer: self.peer() },
             9 => What::Divide { peers: self.some(), time: self.time() },
             10 => What::Slow {

@@ -80,6 +80,9 @@ pub fn check(scenario: &Scenario) -> Result<(), String> {
     for peer in peers {
         let number = peer.number;
         say(peer.group < GROUPS, &|| format!("peer {number}: there are groups from 0 to {}", GROUPS - 1))?;
+        say(peer.hides.iter().all(|script| *script < SCRIPTS), &|| {
+            format!("peer {number}: there are scripts from 0 to {}", SCRIPTS - 1)
+        })?;
         say(peer.region < 5, &|| format!("peer {number}: there are regions from 0 to 4"))?;
     }
     let serves = |peer: &super::PeerPart| {
@@ -119,7 +122,9 @@ pub fn check(scenario: &Scenario) -> Result<(), String> {
         say(blocks <= MOST_BLOCKS, &|| format!("event at {at}: at most {MOST_BLOCKS} blocks"))?;
         say(time <= LONGEST, &|| format!("event at {at}: nothing takes longer than a year"))?;
         if let What::Watch { script, .. } | What::Unwatch { script } = &event.what {
-            say(*script < SCRIPTS, &|| format!("event at {at}: there are scripts from 0 to {}", SCRIPTS - 1))?;
+            say(*script < SCRIPTS, &|| {
+                format!("event at {at}: there are scripts from 0 to {}", SCRIPTS - 1)
+            })?;
         }
     }
     Ok(())

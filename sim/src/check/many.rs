@@ -125,11 +125,16 @@ impl Gathering {
 
     fn finish(mut self, first: u64) -> Summary {
         self.settled.sort_unstable();
-        let at = |part: usize| self.settled.get(self.settled.len() * part / 100).map_or(0, |settled| settled.0);
+        let at =
+            |part: usize| self.settled.get(self.settled.len() * part / 100).map_or(0, |settled| settled.0);
         Summary {
             first,
             worlds: self.worlds,
-            seen: Sight::ALL.iter().zip(self.seen).map(|((sight, name), count)| (*sight, *name, count)).collect(),
+            seen: Sight::ALL
+                .iter()
+                .zip(self.seen)
+                .map(|((sight, name), count)| (*sight, *name, count))
+                .collect(),
             digest: sha256::Hash::from_engine(self.engine),
             turns: self.turns,
             seconds: self.time,

@@ -6,6 +6,7 @@ use andon_kernel::{Checked, ConnId, Instant, MemoryStore, Now};
 
 use super::sabotage::Sabotage;
 use super::wallet::Wallet;
+use crate::adversary::LyingServer;
 use crate::world::{Disk, Host, Node, NodeInput, Port};
 
 pub(super) type ClientHost = Host<Checked<Client>, Disk, Wallet>;
@@ -18,6 +19,8 @@ pub(super) enum Member {
     Client(Box<Watched>),
     /// A node that serves a chain.
     Server(Box<ServerHost>),
+    /// One that lies.
+    Liar(Box<LyingServer>),
     /// What is there while something takes another's place.
     Nobody,
 }
@@ -58,17 +61,24 @@ impl Member {
         }
     }
 
+    /// A liar hears what the honest chain has become.
+    pub(super) fn follow(&mut self, now: Now, chain: &server::Chain, port: &mut Port<'_>) {
+        if let Self::Liar(liar) = self {
+            liar.follow(now, chain, port);
+        }
+    }
+
     pub(super) const fn as_client(&self) -> Option<&Watched> {
         match self {
             Self::Client(client) => Some(client),
-            Self::Server(_) | Self::Nobody => None,
+            Self::Server(_) | Self::Liar(_) | Self::Nobody => None,
         }
     }
 
     pub(super) const fn as_client_mut(&mut self) -> Option<&mut Watched> {
         match self {
             Self::Client(client) => Some(client),
-            Self::Server(_) | Self::Nobody => None,
+            Self::Server(_) | Self::Liar(_) | Self::Nobody => None,
         }
     }
 }
@@ -116,6 +126,7 @@ impl Node for Member {
                 }
             }
             Self::Server(host) => host.turn(now, input, port),
+            Self::Liar(liar) => liar.turn(now, input, port),
             Self::Nobody => {}
         }
     }
@@ -126,6 +137,7 @@ impl Node for Member {
             Self::Client(client) if client.sabotage == Some(Sabotage::Spin) => Some(Instant::ZERO),
             Self::Client(client) => client.host.deadline(),
             Self::Server(host) => host.deadline(),
+            Self::Liar(liar) => liar.deadline(),
             Self::Nobody => None,
         }
     }
@@ -134,6 +146,7 @@ impl Node for Member {
         match self {
             Self::Client(client) => client.host.reads(),
             Self::Server(host) => host.reads(),
+            Self::Liar(liar) => liar.reads(),
             Self::Nobody => true,
         }
     }

@@ -9,13 +9,13 @@
 //! - [`run`]: plays one. [`many`]: plays many, on all cores; what comes of it doesn't depend on how many there are.
 //! - [`shrink`]: the shortest scenario that fails as a given one.
 //! - [`Seen`]: what a world has come to. A check that never sees a reorganisation checks none.
-//! - [`Show`]: a run, written down turn by turn.
+//! - [`Show`]: a run, written down turn by turn. [`Cause`]: how one peer came to be dialled.
 //! - [`Sabotage`]: a client that is wrong on purpose, to see that each check can fail.
 
 mod draw;
+mod explain;
 mod failure;
 pub mod file;
-mod liar;
 mod many;
 mod member;
 mod play;
@@ -29,7 +29,7 @@ mod stage;
 mod wallet;
 
 pub use draw::draw;
-pub use liar::Lie;
+pub use explain::Cause;
 pub use failure::{Failure, Kind};
 pub use many::{Summary, many};
 pub use play::{Options, Outcome, Until, Watcher, run};

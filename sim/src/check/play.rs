@@ -3,9 +3,12 @@
 use core::cell::Cell;
 use core::fmt::{self, Write};
 use core::time::Duration;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use andon_kernel::Store;
 
+use super::explain::{Cause, Explaining, Listening};
 use super::failure::{Failure, Fault, Kind};
 use super::quiet;
 use super::sabotage::Sabotage;
@@ -22,6 +25,8 @@ pub struct Options<'a> {
     pub sabotage: Option<Sabotage>,
     /// When to stop looking; none: at the end.
     pub until: Option<Until>,
+    /// Of which peer it is to be told how it came to be dialled.
+    pub explains: Option<u8>,
     /// Who looks, once it is known what nodes are called.
     pub watcher: Option<Watcher<'a>>,
 }
@@ -57,6 +62,8 @@ pub struct Outcome {
     pub held: usize,
     /// What has happened in the world.
     pub counts: Counts,
+    /// How the peer came to be dialled that was asked about.
+    pub causes: Vec<Cause>,
 }
 
 impl fmt::Debug for Options<'_> {
@@ -78,8 +85,12 @@ const EVENTS: usize = 20_000;
 const COMMANDS: usize = 500;
 /// What a client's description may have, and what more for each block of the chain.
 const HELD: usize = 400_000;
+/// The same, where somebody lies: branches, and addresses of nodes that there are not.
+const HELD_OF_LIES: usize = 20_000_000;
 /// See [`HELD`].
 const HELD_PER_BLOCK: usize = 2000;
+/// How long it takes from a block to the next, where more are needed.
+const BETWEEN_BLOCKS: Duration = Duration::from_secs(600);
 /// How long the client is looked at when everything is quiet.
 const QUIET: Duration = Duration::from_secs(150);
 
@@ -89,10 +100,12 @@ const QUIET: Duration = Duration::from_secs(150);
 /// If the scenario is [not a sound one](super::file::check).
 pub fn run(scenario: &Scenario, options: Options<'_>) -> Outcome {
     let mut stage = Stage::new(scenario, options.sabotage);
-    if let Some(watcher) = options.watcher {
-        let trace = watcher(stage.names());
-        stage.world.set_trace(Some(trace));
-    }
+    let other = options.watcher.map(|watcher| watcher(stage.names()));
+    let explaining = options.explains.and_then(|number| stage.explaining(number));
+    stage.world.set_trace(match &explaining {
+        Some(explaining) => Some(Box::new(Listening { explaining: explaining.clone(), other })),
+        None => other,
+    });
     let (turns, time) = (Cell::new(0), Cell::new(Time::ZERO));
     let mut play = Play {
         stage: &mut stage,
@@ -100,30 +113,27 @@ pub fn run(scenario: &Scenario, options: Options<'_>) -> Outcome {
         until: options.until,
         turns: &turns,
         time: &time,
+        explaining: explaining.clone(),
         second: (0, 0),
         settled: None,
+        held: 0,
+        has_news: false,
     };
     let played = quiet::caught(|| play.play());
-    let settled = play.settled;
+    let (settled, held) = (play.settled, play.held);
     let failure = match played {
         Ok(Ok(()) | Err(End::Stopped)) => None,
         Ok(Err(End::Fault(fault))) => Some(fault),
         Err(said) => Some(Fault::new(Kind::Panic, said)),
     };
-    let failure = failure.map(|Fault { kind, message }| Failure {
-        kind,
-        message,
-        at: time.get(),
-        turn: turns.get(),
-    });
+    let failure =
+        failure.map(|Fault { kind, message }| Failure { kind, message, at: time.get(), turn: turns.get() });
     let mut digest = Digest::default();
     digest.absorb(stage.world.digest());
     let mut seen = stage.seen;
-    let mut held = 0;
     if let Some(client) = stage.client() {
         digest.absorb(client.host.watch.digest.value());
         seen.add(client.host.watch.seen);
-        held = size_of_description(client.host.machine());
     }
     digest.absorb(seen.bits());
     if let Some(failure) = &failure {
@@ -138,6 +148,7 @@ pub fn run(scenario: &Scenario, options: Options<'_>) -> Outcome {
         settled,
         held,
         counts: stage.world.counts(),
+        causes: explaining.map(|explaining| explaining.borrow_mut().take()).unwrap_or_default(),
     }
 }
 
@@ -147,9 +158,14 @@ struct Play<'a> {
     until: Option<Until>,
     turns: &'a Cell<u64>,
     time: &'a Cell<Time>,
+    explaining: Option<Rc<RefCell<Explaining>>>,
     /// Which one it is, and how many turns the client has had in it.
     second: (u64, u64),
     settled: Option<Duration>,
+    /// How long the client's description was in the end.
+    held: usize,
+    /// Whether the application has been told anything.
+    has_news: bool,
 }
 
 enum End {
@@ -214,10 +230,14 @@ impl Play<'_> {
 
     /// Asks what must never be so.
     fn look(&mut self) -> Result<(), End> {
+        if let Some(explaining) = &self.explaining {
+            explaining.borrow_mut().look(self.stage.world.now(), self.stage.watched());
+        }
         self.stage.judge()?;
         let most = self.stage.most_connections();
         let client = self.stage.watched_mut();
         let told = core::mem::take(&mut client.host.watch.told);
+        self.has_news |= told > 0;
         let counts = [
             ("connections", client.connections, most),
             ("events of one turn", told, EVENTS),
@@ -241,13 +261,26 @@ impl Play<'_> {
         let begin = self.stage.world.now();
         let limit = begin + Duration::from_secs(self.scenario.within);
         let watched = self.stage.wallet().watched.clone();
-        let truth = Truth::of(self.stage.history.best(), &watched);
-        while self.wrong(&truth, &watched).is_some() {
-            let Some(step) = self.stage.world.step(limit) else {
-                let Some(fault) = self.wrong(&truth, &watched) else { break };
-                return Err(fault.into());
-            };
-            self.stepped(step)?;
+        let mut truth = Truth::of(self.stage.history.best(), &watched);
+        // Where liars make blocks with as much work as the best chain has, nobody can say which came first, until the next one comes.
+        let mut next = if self.stage.is_mined_elsewhere() { begin + BETWEEN_BLOCKS } else { Time::NEVER };
+        let mut more = 0;
+        self.has_news = true;
+        while !core::mem::take(&mut self.has_news) || self.wrong(&truth, &watched).is_some() {
+            if let Some(step) = self.stage.world.step(limit.min(next)) {
+                self.stepped(step)?;
+                continue;
+            }
+            if next < limit {
+                more += 1;
+                next = next + BETWEEN_BLOCKS;
+                self.stage.grow(more);
+                truth = Truth::of(self.stage.history.best(), &watched);
+                self.look()?;
+                continue;
+            }
+            let Some(fault) = self.wrong(&truth, &watched) else { break };
+            return Err(fault.into());
         }
         self.settled = Some(self.stage.world.now() - begin);
         let quiet = self.stage.world.now() + QUIET;
@@ -256,7 +289,9 @@ impl Play<'_> {
             return Err(Fault::new(kind, format!("all was well, and then: {message}")).into());
         }
         let held = size_of_description(self.stage.watched().host.machine());
-        let most = HELD + HELD_PER_BLOCK * self.stage.history.best().len();
+        let lies = self.scenario.peers.iter().any(|peer| peer.lie.is_some());
+        let most = if lies { HELD_OF_LIES } else { HELD } + HELD_PER_BLOCK * self.stage.history.best().len();
+        self.held = held;
         if held > most {
             let message = format!("the client's description has {held} bytes; {most} at most");
             return Err(Fault::new(Kind::Unbounded, message).into());
@@ -285,9 +320,8 @@ impl Play<'_> {
         if let Some(wrong) = findings.iter().find(|finding| !is_true(finding)) {
             return Some(Fault::new(Kind::Wrong, format!("{wrong:?}")));
         }
-        (wallet.open() > 0).then(|| {
-            Fault::new(Kind::Unanswered, format!("{} questions are not answered", wallet.open()))
-        })
+        (wallet.open() > 0)
+            .then(|| Fault::new(Kind::Unanswered, format!("{} questions are not answered", wallet.open())))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use andon_bitcoin::client::{
     Answer, Endpoint, Event, Failure, Misbehaviour, PeerPurpose, Reason, RequestId, TouchKind,
@@ -44,6 +45,51 @@ pub enum Sabotage {
     Spin,
     /// It dials a node again and again and lets go of no connection.
     HoardConnections,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::InventPayment,
+        Self::ChangeAmount,
+        Self::InventBlock,
+        Self::RepeatPayment,
+        Self::HidePayment,
+        Self::KeepVoid,
+        Self::TakeBackUnknown,
+        Self::AccuseHonest,
+        Self::BanHonest,
+        Self::AnswerUnasked,
+        Self::AnswerNothing,
+        Self::GiveUp,
+        Self::Panic,
+        Self::GoDeaf,
+        Self::Spin,
+        Self::HoardConnections,
+    ];
+
+    /// What it is called on a command line: `keep-void`, and so on.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+impl FromStr for Sabotage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|sabotage| sabotage.name() == text).ok_or_else(|| {
+            let names: Vec<String> = Self::ALL.into_iter().map(Self::name).collect();
+            format!("there are {}", names.join(", "))
+        })
+    }
 }
 
 /// Who changes what the application is told.
@@ -89,8 +135,12 @@ impl Saboteur {
             }
             (Sabotage::KeepVoid, Event::TakenBack(_)) => {}
             (Sabotage::TakeBackUnknown, Event::Touched(touch)) => queue.push_back(Event::TakenBack(touch)),
-            (Sabotage::AccuseHonest, Event::PeerConnected { endpoint, .. }) => queue.push_back(accused(endpoint)),
-            (Sabotage::BanHonest, Event::PeerConnected { endpoint, .. }) => queue.push_back(banned(&endpoint)),
+            (Sabotage::AccuseHonest, Event::PeerConnected { endpoint, .. }) => {
+                queue.push_back(accused(endpoint))
+            }
+            (Sabotage::BanHonest, Event::PeerConnected { endpoint, .. }) => {
+                queue.push_back(banned(&endpoint))
+            }
             (Sabotage::AnswerUnasked, Event::Synced(block)) => {
                 queue.push_back(Event::Answered { id: RequestId(u64::MAX), answer: Answer::Done });
                 queue.push_back(Event::Synced(block));

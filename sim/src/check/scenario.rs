@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::liar::Lie;
+use crate::adversary::Lie;
 
 /// A world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +144,12 @@ pub struct PeerPart {
     /// What it lies about; none: it is honest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lie: Option<Lie>,
+    /// The first height that it lies about, if it does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u32,
+    /// The numbers of the scripts whose payments it hides, if it hides any; none: of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<u8>,
     /// How the client knows of it.
     pub given: Given,
     /// Which group of addresses it is in; those of a group have one vote together.
@@ -176,6 +182,11 @@ impl PeerPart {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 const fn yes() -> bool {
     true
 }
@@ -206,7 +217,7 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum What {
-    /// The best chain loses its last `depth` blocks and has `depth + count` others. `tells` learn of it at once, unless they lie.
+    /// The best chain loses its last `depth` blocks and has `depth + count` others. `tells` learn of it at once, and liars do.
     Blocks {
         /// Zero: it grows.
         depth: u32,

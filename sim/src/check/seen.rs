@@ -50,7 +50,7 @@ pub enum Sight {
     Withheld,
     /// A peer left a filter out.
     LeftOut,
-    /// Peers named different filter headers, and nothing proved any of them false.
+    /// Peers named different filter headers.
     Dispute,
     /// A filter was proven false.
     FalseFilter,

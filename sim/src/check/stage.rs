@@ -1,9 +1,11 @@
 //! A world as a scenario has it, and what happens in it.
 
 use core::time::Duration;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use andon_bitcoin::client::{self, Birthday, Client, Command, Config, Discovery, Endpoint, WatchedOutput};
@@ -13,16 +15,19 @@ use andon_kernel::{Checked, Store, UnixTime};
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::{Block, Network, OutPoint};
 
+use super::explain::Explaining;
 use super::failure::Fault;
-use super::liar::Lie;
 use super::member::{Member, Watched as WatchedClient};
 use super::sabotage::Sabotage;
 use super::scenario::{Cache, Crash, Encryption, Given, LinksPart, PeerPart, Scenario, What};
 use super::seen::{Seen, Sight};
 use super::wallet::{Judge, Wallet};
-use crate::chain::{History, LENGTHS, Maker, Mined, Trunk, script};
+use crate::adversary::{Lie, LyingServer, Means};
+use crate::chain::{History, Maker, Mined, Trunk, script};
 use crate::random::{Chance, Stream};
-use crate::world::{self, Disk, Host, Latency, Links, Name, NodeId, Pace, Place, Reach, Room, Time, Watch, World};
+use crate::world::{
+    self, Disk, Host, Latency, Links, Name, NodeId, Pace, Place, Reach, Room, Time, Watch, World,
+};
 
 /// A world, and what is known of it.
 pub(super) struct Stage {
@@ -78,6 +83,9 @@ enum Due {
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), PORT);
 const PORT: u16 = 18_444;
 
+/// How many messages that nobody asked for a liar sends over one connection.
+const MOST_UNASKED: u64 = 40;
+
 /// How many groups of addresses there can be.
 pub(super) const GROUPS: u8 = 30;
 
@@ -102,20 +110,12 @@ impl Stage {
         let mut peers = BTreeMap::new();
         let (mut honest, mut honest_names) = (BTreeSet::new(), BTreeSet::new());
         for part in &scenario.peers {
-            let (blocks, chain) = match part.lie {
-                None => (history.best().to_vec(), history.chain().clone()),
-                Some(Lie::Stale) => {
-                    let at = LENGTHS.iter().position(|length| *length == scenario.trunk).unwrap_or(0);
-                    let old = Trunk::of(LENGTHS[at.saturating_sub(1)]);
-                    (old.blocks.clone(), old.chain.clone())
-                }
-            };
+            let (blocks, chain) = (history.best().to_vec(), history.chain().clone());
             if part.lie.is_none() {
                 honest.insert(address(part));
                 honest_names.insert(name(part.number));
             }
-            let place =
-                Place { region: part.region, bandwidth: (part.line, 0), ..Place::at(address(part)) };
+            let place = Place { region: part.region, bandwidth: (part.line, 0), ..Place::at(address(part)) };
             let node = world.add(place, Member::Nobody);
             peers.insert(part.number, Peer { part: part.clone(), node, blocks, chain, is_apart: false });
         }
@@ -139,11 +139,10 @@ impl Stage {
         };
         stage.set_names(true);
         for number in stage.numbers() {
-            let server = stage.server(&stage.peers[&number]);
-            *stage.world.node_mut(stage.peers[&number].node) = Member::server(server);
+            let member = stage.member(&stage.peers[&number]);
+            *stage.world.node_mut(stage.peers[&number].node) = member;
         }
-        let wallet =
-            Wallet::new(scenario.client.room as usize, scenario.client.acknowledged, sabotage);
+        let wallet = Wallet::new(scenario.client.room as usize, scenario.client.acknowledged, sabotage);
         let disk = Disk::new(stage.pace(), stream.fork("disk"));
         *stage.world.node_mut(client) = stage.process(disk, wallet);
         let liars = scenario.peers.iter().filter(|part| part.lie.is_some()).count();
@@ -163,8 +162,7 @@ impl Stage {
     fn config(&self) -> Config {
         let part = &self.scenario.client;
         let stream = Stream::new(self.scenario.seed);
-        let mut config =
-            Config::new(Network::Regtest, stream.fork_indexed("client", self.processes).seed());
+        let mut config = Config::new(Network::Regtest, stream.fork_indexed("client", self.processes).seed());
         config.encryption = match part.encryption {
             Encryption::Preferred => client::Encryption::Preferred,
             Encryption::Required => client::Encryption::Required,
@@ -196,7 +194,30 @@ impl Stage {
         config
     }
 
-    fn server(&self, peer: &Peer) -> Server {
+    /// A process of a node's that serves a chain.
+    fn member(&self, peer: &Peer) -> Member {
+        let config = self.server(peer);
+        let Some(lie) = peer.part.lie else {
+            return Member::server(Server::new(config, peer.chain.clone()));
+        };
+        let mut means = Means::new(config);
+        means.from = peer.part.since.max(1);
+        means.hides = peer.part.hides.iter().map(|number| script(*number)).collect();
+        means.most = MOST_UNASKED;
+        // Nobody is there.
+        let nowhere = |number: u32| NodeAddress {
+            time: 0,
+            services: services(&peer.part),
+            host: NodeHost::Ip(std::net::Ipv4Addr::from(0x6e00_0001 + (number << 12)).into()),
+            port: PORT,
+        };
+        means.tells = (0..300).map(nowhere).collect();
+        // Those who lie in the same way say the same.
+        let seed = Stream::new(self.scenario.seed).fork(lie.name()).u64();
+        Member::Liar(Box::new(LyingServer::new(lie, means, self.history.chain(), seed)))
+    }
+
+    fn server(&self, peer: &Peer) -> server::Config {
         let stream = Stream::new(self.scenario.seed);
         let seed = stream.fork_indexed("server", peer.part.number.into()).seed();
         let mut config = server::Config::new(Network::Regtest, seed);
@@ -213,9 +234,15 @@ impl Stage {
                 }
                 NodeAddress { time, services, host: NodeHost::Ip(address.ip()), port: address.port() }
             };
-            config.addresses = self.peers.values().map(entry).collect();
+            // Nobody hears of all that a node knows; some of these are long gone.
+            let gone = (0..12).map(|number| {
+                let ip = std::net::Ipv4Addr::new(120 + number, 1, 1, 1);
+                let host = NodeHost::Ip(ip.into());
+                NodeAddress { time, services: services(&peer.part), host, port: PORT }
+            });
+            config.addresses = self.peers.values().map(entry).chain(gone).collect();
         }
-        Server::new(config, peer.chain.clone())
+        config
     }
 
     fn pace(&self) -> Pace {
@@ -251,12 +278,13 @@ impl Stage {
 
     /// The application takes in what it has been told, and says what is wrong with it.
     pub(super) fn judge(&mut self) -> Result<(), Fault> {
+        let is_mined_elsewhere = self.is_mined_elsewhere();
         loop {
             let judge = Judge {
                 history: &self.history,
                 honest: &self.honest,
                 honest_names: &self.honest_names,
-                is_mined_elsewhere: false,
+                is_mined_elsewhere,
             };
             let client = self.world.node_mut(self.client).as_client_mut().expect("it is there");
             let was_full = client.host.watch.room() != Room::Open;
@@ -299,6 +327,20 @@ impl Stage {
         self.peers.iter().map(peer).chain([(self.client, "client".to_owned())]).collect()
     }
 
+    /// Begins to explain how a peer comes to be dialled, if there is one of this number.
+    pub(super) fn explaining(&self, number: u8) -> Option<Rc<RefCell<Explaining>>> {
+        let part = &self.peers.get(&number)?.part;
+        let given = match part.given {
+            Given::Address => "it is given by its address",
+            Given::Name => "it is given by a name",
+            Given::No => "it is not given",
+        };
+        let names =
+            self.peers.values().map(|peer| (address(&peer.part).ip(), format!("peer{}", peer.part.number)));
+        let names = names.collect();
+        Some(Explaining::new(self.client, address(part), name(number), given, names))
+    }
+
     // Time.
 
     /// When something ends next.
@@ -331,6 +373,34 @@ impl Stage {
         self.history.reorganise(0, count, &mut maker, time);
         for number in self.numbers() {
             self.learn(number);
+        }
+        self.tell_liars();
+    }
+
+    /// The best chain has one more block, of which every honest node knows.
+    pub(super) fn grow(&mut self, salt: u32) {
+        let mut maker = self.maker("more", salt);
+        let time = self.world.unix().as_secs() as u32;
+        self.history.reorganise(0, 1, &mut maker, time);
+        for number in self.numbers() {
+            self.learn(number);
+        }
+        self.tell_liars();
+    }
+
+    /// Whether some liar makes blocks of its own.
+    pub(super) fn is_mined_elsewhere(&self) -> bool {
+        let mines = |lie| matches!(lie, Lie::ReorganisationStorm | Lie::LowWorkFlood | Lie::Garbage);
+        self.peers.values().any(|peer| peer.part.lie.is_some_and(mines))
+    }
+
+    /// Liars know what the best chain is.
+    fn tell_liars(&mut self) {
+        for peer in self.peers.values().filter(|peer| peer.part.lie.is_some()) {
+            if self.world.is_up(peer.node) {
+                let chain = self.history.chain();
+                self.world.with(peer.node, |member, now, port| member.follow(now, chain, port));
+            }
         }
     }
 
@@ -384,6 +454,7 @@ impl Stage {
                 let time = self.world.unix().as_secs() as u32;
                 self.history.reorganise(*depth, *count, &mut maker, time);
                 tells.iter().for_each(|number| self.learn(*number));
+                self.tell_liars();
             }
             What::Learn { peer } => self.learn(*peer),
             What::Rival { peer, count, salt } => self.rival(*peer, *count, *salt),
@@ -420,7 +491,8 @@ impl Stage {
                 self.later(*time, Due::Names);
             }
             What::SlowDisk { time } => {
-                let pace = Pace { least: Duration::from_millis(50), most: Duration::from_secs(2), congested: 8 };
+                let pace =
+                    Pace { least: Duration::from_millis(50), most: Duration::from_secs(2), congested: 8 };
                 self.watched_mut().host.store_mut().set_pace(pace);
                 self.later(*time, Due::Disk);
             }
@@ -447,7 +519,9 @@ impl Stage {
             }
             What::Rescan { from } => self.command(Command::Rescan { from: Birthday::Height(*from) }),
             What::FindSpend { height } => {
-                let Some(mined) = self.history.best().get(*height as usize).filter(|_| *height > 0) else { return };
+                let Some(mined) = self.history.best().get(*height as usize).filter(|_| *height > 0) else {
+                    return;
+                };
                 let output = &mined.block.txdata[0].output[0];
                 let (outpoint, script) = (OutPoint::new(mined.txids[0], 0), output.script_pubkey.clone());
                 if self.world.is_up(self.client) {
@@ -573,8 +647,8 @@ impl Stage {
 
     fn peer_back(&mut self, number: u8) {
         let Some(peer) = self.peers.get(&number).filter(|peer| !self.world.is_up(peer.node)) else { return };
-        let (node, server) = (peer.node, self.server(peer));
-        self.world.restart(node, Member::server(server));
+        let (node, member) = (peer.node, self.member(peer));
+        self.world.restart(node, member);
     }
 
     fn divide(&mut self, numbers: &[u8], time: u64) {

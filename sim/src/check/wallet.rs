@@ -115,7 +115,7 @@ impl Wallet {
 
     /// Its process ends, with the client's. Gives up to where it has kept what it was told.
     pub(super) fn crash(&mut self) {
-        self.queue.clear();
+        let queue = core::mem::take(&mut self.queue);
         self.requests.clear();
         self.searches.clear();
         self.mark = None;
@@ -123,7 +123,12 @@ impl Wallet {
         self.is_stalled = false;
         if self.acknowledges {
             let before = core::mem::replace(&mut self.standing, self.kept.1.clone());
-            self.lost = before.into_keys().filter(|finding| !self.standing.contains_key(finding)).collect();
+            let heard = before.into_keys().filter(|finding| !self.standing.contains_key(finding));
+            let told = queue.into_iter().filter_map(|event| match event {
+                Event::Touched(touch) => Some((touch.block.height, touch.txid, touch.kind)),
+                _ => None,
+            });
+            self.lost = heard.chain(told).collect();
         }
     }
 
@@ -244,6 +249,7 @@ impl Wallet {
             Event::PeerDisconnected { endpoint, reason, .. } => self.gone(&endpoint, &reason, judge)?,
             Event::FalseFilter { endpoint, block, .. } => {
                 self.seen.note(Sight::FalseFilter);
+                self.seen.note(Sight::Dispute);
                 if judge.is_honest(&endpoint) {
                     let message = format!("{endpoint} is said to vouch for a false filter of {block:?}");
                     return Err(Fault::new(Kind::Accused, message));

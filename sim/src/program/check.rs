@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::progress::Bar;
 use super::{Ending, all_threads, print};
-use crate::check::{Failure, Summary, draw, file, many, shrink};
+use crate::check::{Failure, Sabotage, Summary, draw, file, many, shrink};
 use crate::experiment::{Error, Progress};
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// How many scenarios are tried to find a shorter one
     #[arg(long, value_name = "NUMBER", default_value_t = 2000)]
     tries: u32,
+    /// Have the client do something wrong, such as `hide-payment`, to see that it is found
+    #[arg(long, value_name = "WRONG")]
+    sabotage: Option<Sabotage>,
     /// Show no progress, and of what comes of it only failures
     #[arg(long, short)]
     quiet: bool,
@@ -44,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
     }
     let bar = Bar::new("check", arguments.quiet || arguments.digest);
     let mut left = seeds;
-    let summary = many(first_seed, seeds, all_threads(arguments.threads), None, &mut |_| {
+    let summary = many(first_seed, seeds, all_threads(arguments.threads), arguments.sabotage, &mut |_| {
         left -= 1;
         bar.show(Progress { left });
     });
@@ -70,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, Error> {
 /// Finds a shorter scenario that fails in the same way, and writes it down.
 fn reproduction(seed: u64, failure: &Failure, arguments: &Arguments) -> Result<String, Error> {
     let scenario = draw(seed);
-    let Some(shrunk) = shrink(&scenario, None, arguments.tries) else {
+    let Some(shrunk) = shrink(&scenario, arguments.sabotage, arguments.tries) else {
         return Ok(format!("seed {seed} does not fail a second time: {failure}\n"));
     };
     let path = arguments.out.join(format!("check-{seed}.toml"));
@@ -85,12 +88,13 @@ fn reproduction(seed: u64, failure: &Failure, arguments: &Arguments) -> Result<S
         )
     };
     Ok(format!(
-        "\nshortest of {} tried ({} instead of {}): {}\nrun it again by: andon-sim replay {}\n",
+        "\nshortest of {} tried ({} instead of {}): {}\nrun it again by: andon-sim replay {}{}\n",
         shrunk.tried,
         size(&shrunk.scenario),
         size(&scenario),
         shrunk.failure,
-        path.display()
+        path.display(),
+        arguments.sabotage.map(|sabotage| format!(" --sabotage {}", sabotage.name())).unwrap_or_default()
     ))
 }
 
@@ -113,6 +117,9 @@ fn report(summary: &Summary) -> String {
         seconds(most),
         seconds(slowest)
     ));
-    text.push_str(&format!("its own description had {} bytes at most (seed {})\ndigest {digest}\n", held.0, held.1));
+    text.push_str(&format!(
+        "its own description had {} bytes at most (seed {})\ndigest {digest}\n",
+        held.0, held.1
+    ));
     text
 }

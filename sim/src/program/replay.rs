@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Ending, print};
-use crate::check::{Options, Outcome, Scenario, Show, Until, draw, file, run};
+use crate::check::{Options, Outcome, Sabotage, Scenario, Show, Until, draw, file, run};
 use crate::experiment::Error;
 use crate::world::Time;
 
@@ -20,6 +20,12 @@ pub(super) struct Arguments {
     /// Show what every node does, not the client alone
     #[arg(long)]
     all: bool,
+    /// Say how the peer of this number came to be dialled, in the place of what happens turn by turn
+    #[arg(long, value_name = "PEER")]
+    explain: Option<u8>,
+    /// Have the client do something wrong, as `check --sabotage` has it
+    #[arg(long, value_name = "WRONG")]
+    sabotage: Option<Sabotage>,
     /// Show no turns, only what comes of it
     #[arg(long, short)]
     quiet: bool,
@@ -49,15 +55,24 @@ pub(super) fn run_one(arguments: &Arguments) -> Result<Ending, Error> {
     let outcome = run(
         &scenario,
         Options {
+            sabotage: arguments.sabotage,
             until: arguments.until,
-            watcher: (!arguments.quiet).then_some(&mut watcher),
-            ..Options::default()
+            explains: arguments.explain,
+            watcher: (!arguments.quiet && arguments.explain.is_none()).then_some(&mut watcher),
         },
     );
     if let Some(error) = failed.borrow_mut().take() {
         return Err(error);
     }
-    let Outcome { failure, digest, turns, time, settled, .. } = outcome;
+    let Outcome { failure, digest, turns, time, settled, causes, .. } = outcome;
+    if let Some(peer) = arguments.explain
+        && causes.is_empty()
+    {
+        return Err(Error::Usage(format!("there is no peer {peer} in this world")));
+    }
+    for cause in causes {
+        print::text(&format!("{} {:>7} {}\n", cause.at, cause.turn, cause.what))?;
+    }
     let mut text = format!("{turns} turns, until {time}; digest {digest:016x}\n");
     if let Some(settled) = settled {
         text.push_str(&format!(
@@ -81,7 +96,8 @@ fn scenario(text: &str) -> Result<Scenario, Error> {
 }
 
 fn until(text: &str) -> Result<Until, String> {
-    let wrong = || "a time is a number with `ms`, `s`, `m` or `h` behind it; a number alone counts turns".to_owned();
+    let wrong =
+        || "a time is a number with `ms`, `s`, `m` or `h` behind it; a number alone counts turns".to_owned();
     if let Ok(turn) = text.parse() {
         return Ok(Until::Turn(turn));
     }
@@ -103,6 +119,7 @@ fn until(text: &str) -> Result<Until, String> {
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
     let parts: u64 = if part.is_empty() { 0 } else { part.parse().map_err(|_| wrong())? };
     let scale = 10_u64.pow(part.len() as u32);
-    let nanos = u128::from(whole) * u128::from(unit) + u128::from(parts) * u128::from(unit) / u128::from(scale);
+    let nanos =
+        u128::from(whole) * u128::from(unit) + u128::from(parts) * u128::from(unit) / u128::from(scale);
     Ok(Until::Time(Time::from_nanos(u64::try_from(nanos).map_err(|_| wrong())?)))
 }
