@@ -15,8 +15,9 @@ const READ: usize = 64 * 1024;
 /// What a system waits for before it sends again, in nanoseconds: at first at least, and later at most.
 const LEAST_WAIT: u64 = 200_000_000;
 const LONGEST_WAIT: u64 = 120_000_000_000;
-/// Buffers that are kept to be used again.
+/// Buffers that are kept to be used again, and how large: a burst's surplus goes back.
 const KEPT_BUFFERS: usize = 1024;
+const KEPT_BYTES: usize = 4096;
 
 impl Network {
     /// Takes bytes that may go out with those before and behind them.
@@ -46,13 +47,17 @@ impl Network {
             self.sent(node, end);
         }
         bytes.clear();
-        bytes.shrink_to(READ);
+        bytes.shrink_to(KEPT_BYTES);
         self.gathered = bytes;
     }
 
     /// The end from which a node can send so many bytes that reach somebody.
     fn sender(&mut self, node: NodeId, conn: ConnId, bytes: usize) -> Option<EndRef> {
-        let end = self.sites[node.index()].end(conn)?;
+        // Mostly it answers what it was just given, and then nothing has to be looked up.
+        let end = match self.delivered {
+            Some((delivered, end)) if delivered == conn => end,
+            _ => self.sites[node.index()].end(conn)?,
+        };
         let pipe = self.pipes.get(end)?;
         let mine = &mut pipe.ends[end.side()];
         if mine.state != State::Open || mine.is_shut {
@@ -80,7 +85,6 @@ impl Network {
             return self.transmit(end, Carried::Bytes(bytes));
         }
         if let Some(receiver) = self.pipes.end(end) {
-            receiver.incoming.backlog_bytes += bytes.len();
             receiver.incoming.backlog.push_back(bytes);
         }
     }
@@ -107,8 +111,8 @@ impl Network {
             return;
         }
         self.pump(other);
-        let waits = self.pipes.end(other).map_or(0, |receiver| receiver.incoming.backlog_bytes);
-        if waits > SOCKET.saturating_add(self.sites[node.index()].place.limits.send_queue) {
+        let waits = self.pipes.end(other).map_or(0, |receiver| receiver.incoming.backlog.bytes());
+        if waits > SOCKET.saturating_add(self.sites[node.index()].limits().send_queue) {
             self.conclude(end, Disconnect::SendQueueFull);
             self.hang_up(end);
         }
@@ -172,18 +176,17 @@ impl Network {
             let Some(pipe) = self.pipes.get(end) else { return };
             let flow = &mut pipe.ends[end.side()].incoming;
             flow.gives_up = Time::NEVER;
-            let what = if let Some(bytes) = flow.backlog.front() {
-                if !flow.has_room(bytes.len()) {
+            let what = if let Some(bytes) = flow.backlog.first() {
+                if !flow.has_room(bytes) {
                     break;
                 }
-                if !flow.has_line(bytes.len(), self.now) {
+                if !flow.has_line(bytes, self.now) {
                     if !core::mem::replace(&mut flow.waits_for_line, true) {
                         self.queue.push(flow.leaves, Happening::Line(end));
                     }
                     break;
                 }
                 let Some(bytes) = flow.backlog.pop_front() else { break };
-                flow.backlog_bytes -= bytes.len();
                 Carried::Bytes(bytes)
             } else if let Some(reason) = flow.end.take() {
                 Carried::End(reason)
@@ -228,7 +231,7 @@ impl Network {
             Carried::End(_) => 0,
         };
         let site = &mut self.sites[pipe.ends[end.other().side()].node.index()];
-        let left = carried(self.now, &mut site.up_free, site.place.bandwidth.0, size);
+        let left = carried(self.now, &mut site.up_free, site.bandwidth.0, size);
         let delay = self.links.delay(latency, size, &mut self.streams.delays);
         let sequence = self.queue.sequence();
         let flow = &mut pipe.ends[end.side()].incoming;
@@ -236,7 +239,7 @@ impl Network {
         flow.ahead = if flow.leaves <= self.now { size } else { flow.ahead + size };
         flow.leaves = left;
         flow.last = flow.last.max(left.plus(latency.saturating_add(delay)));
-        flow.wire.push(Segment { at: flow.last, sequence, what, is_in: false });
+        flow.wire.push(Segment { at: flow.last, sequence, what });
         if !core::mem::replace(&mut flow.is_arriving, true) {
             self.queue.push_in_place(flow.last, sequence, Happening::Arrived(end));
         }
@@ -246,7 +249,7 @@ impl Network {
     pub(super) fn handed_over(&mut self, end: EndRef) {
         let Some(pipe) = self.pipes.get(end) else { return };
         let flow = &mut pipe.ends[end.side()].incoming;
-        if flow.backlog_bytes <= SOCKET {
+        if flow.backlog.bytes() <= SOCKET {
             for _ in 0..core::mem::take(&mut flow.flushes) {
                 self.queue.push(self.now, Happening::Drained(end.other()));
             }
@@ -261,7 +264,8 @@ impl Network {
         let pipe = self.pipes.get(end)?;
         let receiver = &mut pipe.ends[end.side()];
         let node = receiver.node;
-        let rate = self.sites.get(node.index()).map_or(0, |site| site.place.bandwidth.1);
+        let rate = self.sites.get(node.index()).map_or(0, |site| site.bandwidth.1);
+        let is_in = receiver.incoming.wire.is_in;
         let Some(segment) = receiver.incoming.wire.first() else {
             // It never left.
             receiver.incoming.is_arriving = false;
@@ -271,7 +275,7 @@ impl Network {
             self.queue.push_in_place(segment.at, segment.sequence, Happening::Arrived(end));
             return None;
         }
-        if is_divided && !segment.is_in {
+        if is_divided && !is_in {
             // It does not come before it is sent again, if there is somebody to do so.
             receiver.incoming.is_arriving = false;
             if pipe.ends[end.other().side()].state == State::Vanished {
@@ -281,24 +285,22 @@ impl Network {
             }
             return None;
         }
-        if rate > 0 && !core::mem::replace(&mut segment.is_in, true) {
-            let size = match &segment.what {
-                Carried::Bytes(bytes) => bytes.len(),
-                Carried::End(_) => 0,
-            };
+        if rate > 0 && !is_in {
+            let size = segment.what.bytes();
             let through = carried(now, &mut self.sites[node.index()].down_free, rate, size);
             if through > now {
                 segment.at = through;
+                receiver.incoming.wire.is_in = true;
                 self.queue.push(through, Happening::Arrived(end));
                 return None;
             }
         }
-        let segment = receiver.incoming.wire.pop()?;
+        let what = receiver.incoming.wire.pop()?;
         match receiver.incoming.wire.first() {
             Some(next) => self.queue.push_in_place(next.at.max(now), next.sequence, Happening::Arrived(end)),
             None => receiver.incoming.is_arriving = false,
         }
-        let bytes = match segment.what {
+        let bytes = match what {
             Carried::Bytes(bytes) => bytes,
             Carried::End(reason) => {
                 self.end_came(end, reason);
@@ -319,7 +321,7 @@ impl Network {
                 if waits {
                     self.pump(end);
                 }
-                return Some(Arrival { node, conn, bytes });
+                return Some(Arrival { node, conn, end, bytes });
             }
             // Thrown away, so that the other side gets through with what it sends, and then closes.
             State::Lingering => {
@@ -350,7 +352,7 @@ impl Network {
             self.queue.push(self.now, Happening::Release(end));
         }
         self.pump(end);
-        Some(Arrival { node, conn, bytes })
+        Some(Arrival { node, conn, end, bytes })
     }
 
     /// What was held back for `end` may go on.
@@ -380,11 +382,11 @@ impl Network {
         if !self.pipes.end(end).is_some_and(|mine| mine.state == State::Open && !mine.is_shut) {
             return 0;
         }
-        self.pipes.end(end.other()).map_or(0, |other| SOCKET.saturating_sub(other.incoming.backlog_bytes))
+        self.pipes.end(end.other()).map_or(0, |other| SOCKET.saturating_sub(other.incoming.backlog.bytes()))
     }
 
     pub(super) fn give_back(&mut self, mut bytes: Vec<u8>) {
-        if self.pool.len() < KEPT_BUFFERS && bytes.capacity() <= READ {
+        if self.pool.len() < KEPT_BUFFERS && bytes.capacity() <= KEPT_BYTES {
             bytes.clear();
             self.pool.push(bytes);
         }
@@ -419,5 +421,6 @@ impl Network {
 pub(super) struct Arrival {
     pub(super) node: NodeId,
     pub(super) conn: ConnId,
+    pub(super) end: EndRef,
     pub(super) bytes: Vec<u8>,
 }

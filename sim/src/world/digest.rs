@@ -29,10 +29,12 @@ impl Digest {
                 *lane = (*lane ^ word).wrapping_mul(LANES[0]).rotate_left(29);
             }
         }
-        for word in blocks.remainder().chunks(8) {
-            let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
-            self.absorb(u64::from_le_bytes(padded));
+        let mut words = blocks.remainder().chunks_exact(8);
+        for word in &mut words {
+            self.absorb(u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        }
+        if !words.remainder().is_empty() {
+            self.absorb(words.remainder().iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
         }
         if bytes.len() >= 32 {
             for lane in lanes {

@@ -41,7 +41,7 @@ impl Network {
         let Some(mine) = self.pipes.end(end) else { return };
         mine.state = State::Lingering;
         // Thrown away, as what comes later: closing with unread bytes would take back what was sent last.
-        for bytes in mine.incoming.held.drain(..) {
+        for bytes in mine.incoming.held.take() {
             mine.incoming.window -= bytes.len();
         }
         self.queue.push(self.now + LINGER, Happening::Linger(end));
@@ -88,6 +88,7 @@ impl Network {
 
     /// A node's process ends: its system closes its sockets.
     pub(super) fn exit(&mut self, node: NodeId) {
+        self.delivered = None;
         let ends = self.end_process(node);
         // All are gone before the first socket is closed: nothing that comes of that is told, or counted, any more.
         for end in &ends {
@@ -124,7 +125,7 @@ impl Network {
         let Some(pipe) = self.pipes.get(end) else { return };
         let mine = &mut pipe.ends[end.side()];
         (mine.state, mine.has_slot) = (State::Vanished, false);
-        mine.incoming.held.clear();
+        drop(mine.incoming.held.take());
         mine.incoming.gives_up = Time::NEVER;
         let towards = &mut pipe.ends[end.other().side()].incoming;
         towards.forget_queued(0);
@@ -140,7 +141,7 @@ impl Network {
     /// A socket is closed: what it has taken goes out, and its end behind that; with unread bytes it is a reset.
     pub(super) fn hang_up(&mut self, end: EndRef) {
         let Some(mine) = self.pipes.end(end) else { return };
-        let has_unread = !core::mem::take(&mut mine.incoming.held).is_empty();
+        let has_unread = mine.incoming.held.take().next().is_some();
         if has_unread {
             mine.has_reset = true;
             self.finish(end.other(), Disconnect::Reset);
@@ -187,7 +188,7 @@ impl Network {
         flow.came = Some(reason);
         if flow.is_broken() {
             let towards = &mut pipe.ends[end.other().side()].incoming;
-            let had_queued = towards.backlog_bytes > SOCKET || towards.flushes > 0;
+            let had_queued = towards.backlog.bytes() > SOCKET || towards.flushes > 0;
             towards.forget_queued(0);
             towards.flushes = 0;
             pipe.ends[end.side()].incoming.has_failed = had_queued;
@@ -226,7 +227,7 @@ impl Network {
     pub(super) fn settle(&mut self, end: EndRef) {
         let Some(pipe) = self.pipes.get(end) else { return };
         let mine = &pipe.ends[end.side()];
-        let has_sent = pipe.ends[end.other().side()].incoming.backlog_bytes <= SOCKET;
+        let has_sent = pipe.ends[end.other().side()].incoming.backlog.bytes() <= SOCKET;
         let came = mine.incoming.came.is_some();
         if mine.state == State::Lingering && came && (has_sent || mine.incoming.is_broken()) {
             self.conclude(end, Disconnect::Closed);
@@ -262,7 +263,7 @@ impl Network {
         };
         let was_cut_short = mine.state != State::Closing;
         mine.state = State::Gone;
-        mine.incoming.held.clear();
+        drop(mine.incoming.held.take());
         let (node, conn, has_slot) = (mine.node, mine.conn, core::mem::take(&mut mine.has_slot));
         // Given up, or refused: the other end, if there is one, hears of it.
         if was_cut_short {

@@ -9,6 +9,7 @@
 //! - [`Name`]: what host names lead to. [`Disk`]: a store that takes its time and forgets what it has not written.
 //! - [`Trace`]: to look at a run while it runs.
 
+mod addresses;
 mod application;
 mod bytes;
 mod digest;
@@ -88,9 +89,10 @@ impl<N: Node> World<N> {
     /// If another node has its address.
     pub fn add(&mut self, place: Place, node: N) -> NodeId {
         let id = NodeId(u32::try_from(self.nodes.len()).expect("fewer than four thousand million nodes"));
-        let before = self.network.by_address.insert(place.address, id);
-        assert!(before.is_none(), "two nodes have the address {}", place.address);
-        self.network.sites.push(Site::new(place));
+        assert!(self.at(place.address).is_none(), "two nodes have the address {}", place.address);
+        let network = &mut self.network;
+        network.sites.push(Site::new(place));
+        network.by_address.add_own(id, &network.sites);
         self.nodes.push(node);
         self.boot(id);
         id
@@ -157,12 +159,12 @@ impl<N: Node> World<N> {
 
     /// Who has an address.
     pub fn at(&self, address: SocketAddr) -> Option<NodeId> {
-        self.network.by_address.get(&address).copied()
+        self.network.by_address.get(&address, &self.network.sites)
     }
 
     /// A node's address.
     pub fn address(&self, id: NodeId) -> SocketAddr {
-        self.network.sites[id.index()].place.address
+        self.network.sites[id.index()].address
     }
 
     /// Whether a node is up.
@@ -175,16 +177,17 @@ impl<N: Node> World<N> {
     /// # Panics
     /// If somebody has it.
     pub fn add_address(&mut self, id: NodeId, address: SocketAddr) {
-        let before = self.network.by_address.insert(address, id);
-        assert!(before.is_none(), "two nodes have the address {address}");
-        self.network.sites[id.index()].aliases.push(address);
+        assert!(self.at(address).is_none(), "two nodes have the address {address}");
+        self.network.by_address.add_other(id, address);
+        self.network.sites[id.index()].rare().aliases.push(address);
     }
 
     /// Takes an address from whoever has it: nobody is there any more, another may be given it, and its node uses it no more if it has
     /// another one.
     pub fn remove_address(&mut self, address: SocketAddr) {
-        if let Some(id) = self.network.by_address.remove(&address) {
-            self.network.sites[id.index()].lose(address);
+        let network = &mut self.network;
+        if let Some(id) = network.by_address.remove(&address, &network.sites) {
+            network.sites[id.index()].lose(address);
         }
     }
 
@@ -210,17 +213,17 @@ impl<N: Node> World<N> {
 
     /// What happens to who dials a node from here on.
     pub fn set_reach(&mut self, id: NodeId, reach: Reach) {
-        self.network.sites[id.index()].place.reach = reach;
+        self.network.sites[id.index()].reach = reach;
     }
 
     /// How far a node's calendar is off from here on, in seconds.
     pub fn set_skew(&mut self, id: NodeId, seconds: i64) {
-        self.network.sites[id.index()].place.skew = seconds;
+        self.network.sites[id.index()].skew = seconds;
     }
 
     /// What a node's line carries from here on, in bytes a second, away from it and towards it. Zero: no limit.
     pub fn set_bandwidth(&mut self, id: NodeId, bandwidth: (u32, u32)) {
-        self.network.sites[id.index()].place.bandwidth = bandwidth;
+        self.network.sites[id.index()].bandwidth = bandwidth;
     }
 
     /// Ends a node. It takes no part until [`restart`](Self::restart).
@@ -286,9 +289,12 @@ impl<N: Node> World<N> {
 
     /// The next thing that happens, if it does so until `limit`; `None`: nothing does, and it is `limit`.
     pub fn step(&mut self, limit: Time) -> Option<Step> {
-        if self.network.queue.next().is_none_or(|at| at > limit) {
+        let Some((_, is_fresh)) = self.network.queue.next().filter(|(at, _)| *at <= limit) else {
             self.network.now = self.network.now.max(limit);
             return None;
+        };
+        if is_fresh {
+            self.look_ahead();
         }
         let (at, happening) = self.network.queue.pop()?;
         self.network.now = at;
@@ -296,6 +302,15 @@ impl<N: Node> World<N> {
             Some(node) => Step::Turn(node),
             None => Step::Silent,
         })
+    }
+
+    /// Has memory come into the cache that is needed for what comes next, of all of it at once: the processor waits for memory once and not
+    /// for each, which is most of what it does in a world of many nodes. Nothing comes of it but that.
+    fn look_ahead(&self) {
+        self.network.look_ahead();
+        // A deadline lies where a machine keeps what it has to do.
+        let deadlines = self.network.next_nodes().filter_map(|node| self.nodes.get(node.index())?.deadline());
+        core::hint::black_box(deadlines.fold(0, |sum, at| sum ^ at.as_micros()));
     }
 
     /// Runs until a time.
@@ -417,8 +432,10 @@ impl<N: Node> World<N> {
     }
 
     fn deliver(&mut self, arrival: bytes::Arrival) -> NodeId {
-        let bytes::Arrival { node, conn, mut bytes } = arrival;
+        let bytes::Arrival { node, conn, end, mut bytes } = arrival;
+        self.network.delivered = Some((conn, end));
         self.turn(node, NodeInput::Received { conn, bytes: &mut bytes });
+        self.network.delivered = None;
         self.network.give_back(bytes);
         node
     }
@@ -477,7 +494,7 @@ impl<N: Node> World<N> {
     fn time_at(&self, id: NodeId) -> Now {
         let site = &self.network.sites[id.index()];
         let instant = Instant::from_micros(self.network.now.nanos_since(site.boot) / 1000);
-        let unix = self.unix().as_secs().saturating_add_signed(site.place.skew);
+        let unix = self.unix().as_secs().saturating_add_signed(site.skew);
         Now { instant, unix: UnixTime::from_secs(unix) }
     }
 }

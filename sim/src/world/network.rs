@@ -5,11 +5,11 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use andon_kernel::{ConnId, Disconnect, Link, Ticket, UnixTime};
 
+use super::addresses::Addresses;
 use super::digest::Digest;
 use super::links::Links;
 use super::names::Names;
@@ -27,14 +27,14 @@ pub(super) struct Network {
     pub(super) now: Time,
     pub(super) queue: Queue<Happening>,
     pub(super) sites: Vec<Site>,
-    pub(super) by_address: BTreeMap<SocketAddr, NodeId>,
+    pub(super) by_address: Addresses,
     pub(super) pipes: Pipes,
     pub(super) digest: Digest,
     pub(super) names: Names,
     pub(super) trace: Option<Box<dyn Trace>>,
     pub(super) counts: Counts,
     pub(super) links: Links,
-    /// Counts how often the links may have been changed.
+    /// Counts how often the links may have been changed, from one.
     links_edition: u32,
     /// Whether the network was ever divided.
     pub(super) has_islands: bool,
@@ -44,6 +44,8 @@ pub(super) struct Network {
     /// What a node has sent in this turn and may go on sending.
     pub(super) gathered: Vec<u8>,
     pub(super) gathered_for: Option<ConnId>,
+    /// In a turn that gives a node bytes: of which connection.
+    pub(super) delivered: Option<(ConnId, EndRef)>,
     pub(super) pool: Vec<Vec<u8>>,
     pub(super) datagrams: Slots<Datagram>,
     pub(super) look_ups: Slots<LookUp>,
@@ -108,6 +110,13 @@ pub(super) enum Happening {
     Resume(NodeId),
 }
 
+impl Happening {
+    /// Where bytes arrive, or the end.
+    const fn arrives(self) -> Option<EndRef> {
+        if let Self::Arrived(end) = self { Some(end) } else { None }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub(super) to: NodeId,
@@ -136,6 +145,8 @@ const BACKLOG: usize = 4096;
 const LOOK_UPS: u32 = 64;
 /// After which an answer to a dial that did not get through is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// For how many things at once memory is asked.
+const LOOK_AHEAD: usize = 32;
 /// A round trip to an address that nobody has.
 const NOWHERE: Duration = Duration::from_millis(100);
 
@@ -153,14 +164,14 @@ impl Network {
             now: Time::ZERO,
             queue: Queue::new(),
             sites: Vec::new(),
-            by_address: BTreeMap::new(),
+            by_address: Addresses::default(),
             pipes: Pipes::default(),
             digest: Digest::default(),
             names: Names::default(),
             trace: None,
             counts: Counts::default(),
             links,
-            links_edition: 0,
+            links_edition: 1,
             has_islands: false,
             nowhere: Reach::Hidden,
             streams: Streams {
@@ -171,6 +182,7 @@ impl Network {
             },
             gathered: Vec::new(),
             gathered_for: None,
+            delivered: None,
             pool: Vec::new(),
             datagrams: Slots::default(),
             look_ups: Slots::default(),
@@ -234,7 +246,7 @@ impl Network {
 
     /// One way between two nodes, in nanoseconds.
     pub(super) fn latency(&self, a: NodeId, b: NodeId) -> u64 {
-        let region = |node: NodeId| self.sites.get(node.index()).map_or(0, |site| site.place.region);
+        let region = |node: NodeId| self.sites.get(node.index()).map_or(0, |site| site.region);
         self.links.between(self.seed, (a, region(a)), (b, region(b)))
     }
 
@@ -242,15 +254,13 @@ impl Network {
     pub(super) fn latency_of(&mut self, end: EndRef) -> u64 {
         let edition = self.links_edition;
         let Some(pipe) = self.pipes.get(end) else { return 0 };
-        if let Some((of, latency)) = pipe.latency
-            && of == edition
-        {
-            return latency;
+        if pipe.edition == edition {
+            return pipe.latency;
         }
         let [a, b] = [pipe.ends[0].node, pipe.ends[1].node];
         let latency = self.latency(a, b);
         if let Some(pipe) = self.pipes.get(end) {
-            pipe.latency = Some((edition, latency));
+            (pipe.edition, pipe.latency) = (edition, latency);
         }
         latency
     }
@@ -258,6 +268,28 @@ impl Network {
     pub(super) fn after(&mut self, node: NodeId, time: Duration) {
         let epoch = self.sites[node.index()].epoch;
         self.queue.push(self.now + time, Happening::Due(node, epoch));
+    }
+
+    /// Looks at connections and places that are needed for what comes next.
+    pub(super) fn look_ahead(&self) {
+        let arriving = || self.next_happenings().filter_map(Happening::arrives);
+        core::hint::black_box(arriving().fold(0, |sum, end| sum ^ self.pipes.look_at(end)));
+        let behind = arriving().fold(0, |sum, end| sum ^ self.pipes.look_behind(end));
+        let places = self.next_nodes().filter_map(|node| self.sites.get(node.index()));
+        core::hint::black_box(places.fold(u64::from(behind), |sum, site| sum ^ site.look_at()));
+    }
+
+    /// The nodes that are told next, as far as that is seen ahead.
+    pub(super) fn next_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.next_happenings().filter_map(|happening| match happening {
+            Happening::Wake(node) => Some(node),
+            Happening::Arrived(end) => Some(self.pipes.node_of(end)),
+            _ => None,
+        })
+    }
+
+    fn next_happenings(&self) -> impl Iterator<Item = Happening> {
+        self.queue.near().take(LOOK_AHEAD)
     }
 
     // What a node that takes nothing is told later.
@@ -278,16 +310,16 @@ impl Network {
             return Some(happening);
         };
         match happening {
-            Happening::Datagram(slot) if site.datagrams_put_off >= BACKLOG => {
+            Happening::Datagram(slot) if site.rare().datagrams_put_off >= BACKLOG => {
                 self.counts.datagrams_lost += 1;
                 self.datagrams.take(slot);
                 return None;
             }
-            Happening::Datagram(_) => site.datagrams_put_off += 1,
-            Happening::Accepted(_) => site.dials_put_off += 1,
+            Happening::Datagram(_) => site.rare().datagrams_put_off += 1,
+            Happening::Accepted(_) => site.rare().dials_put_off += 1,
             _ => {}
         }
-        site.put_off.push_back(happening);
+        site.rare().put_off.push_back(happening);
         None
     }
 
@@ -298,7 +330,7 @@ impl Network {
         if !site.reads || !site.is_up {
             return None;
         }
-        let Some(happening) = site.put_off.pop_front() else {
+        let Some(happening) = site.rare().put_off.pop_front() else {
             let ends: Vec<EndRef> = site.ends.iter().map(|(_, end)| *end).collect();
             for end in ends {
                 self.release(end);
@@ -306,8 +338,8 @@ impl Network {
             return None;
         };
         match happening {
-            Happening::Datagram(_) => site.datagrams_put_off -= 1,
-            Happening::Accepted(_) => site.dials_put_off -= 1,
+            Happening::Datagram(_) => site.rare().datagrams_put_off -= 1,
+            Happening::Accepted(_) => site.rare().dials_put_off -= 1,
             _ => {}
         }
         self.go_on(node);
@@ -325,8 +357,7 @@ impl Network {
     pub(super) fn end_process(&mut self, node: NodeId) -> Vec<EndRef> {
         let site = &mut self.sites[node.index()];
         let ends = site.end_process();
-        (site.dials_put_off, site.datagrams_put_off) = (0, 0);
-        for happening in core::mem::take(&mut site.put_off) {
+        for happening in site.take_put_off() {
             match happening {
                 Happening::Datagram(slot) => {
                     self.counts.datagrams_lost += 1;
@@ -352,12 +383,12 @@ impl Network {
 
     pub(super) fn connect(&mut self, node: NodeId, conn: ConnId, addr: SocketAddr) {
         self.counts.dials += 1;
-        let end = self.pipes.open(node, conn);
+        let end = self.pipes.open(node, conn, addr);
         let site = &mut self.sites[node.index()];
         site.add(conn, end);
         let refusal = if site.is_stopped {
             Some(Disconnect::Closed)
-        } else if site.used >= site.place.limits.connections {
+        } else if site.used >= site.limits().connections {
             Some(Disconnect::TooManyConnections)
         } else if is_for_many(addr) {
             Some(Disconnect::Unreachable)
@@ -369,16 +400,15 @@ impl Network {
             return;
         }
         site.used += 1;
-        let limit = site.place.limits.dial;
+        let limit = site.limits().dial;
         if let Some(mine) = self.pipes.end(end) {
             mine.has_slot = true;
-            mine.remote = Some(addr);
         }
         let limit = self.now + limit;
         if limit != Time::NEVER {
             self.queue.push(limit, Happening::DialLimit(end));
         }
-        let Some(&target) = self.by_address.get(&addr) else {
+        let Some(target) = self.by_address.get(&addr, &self.sites) else {
             self.unanswered(end, self.nowhere, NOWHERE);
             return;
         };
@@ -409,12 +439,12 @@ impl Network {
         let back = latency.saturating_add(self.links.delay(latency, 0, &mut self.streams.delays));
         let island = self.sites[dialler.index()].island;
         let site = &self.sites[target.index()];
-        let reach = if !site.is_up || site.island != island || site.dials_put_off >= BACKLOG {
+        let reach = if !site.is_up || site.island != island || site.dials_put_off() >= BACKLOG {
             Reach::Hidden
         } else if site.is_stopped {
             Reach::Closed
         } else {
-            site.place.reach
+            site.reach
         };
         if reach != Reach::Open {
             self.unanswered(end, reach, Duration::from_nanos(back));
@@ -433,7 +463,7 @@ impl Network {
         let pipe = self.pipes.get(end).filter(|pipe| pipe.ends[1].state == State::Waiting)?;
         let (dialler, target) = (pipe.ends[0].node, pipe.ends[1].node);
         let site = &self.sites[target.index()];
-        let is_full = site.inbound >= site.place.inbound || site.used >= site.place.limits.connections;
+        let is_full = site.inbound >= site.most_inbound || site.used >= site.limits().connections;
         if is_full || site.is_stopped || !site.is_up {
             self.hang_up(end);
             if let Some(mine) = self.pipes.end(end) {
@@ -442,7 +472,7 @@ impl Network {
             self.pipes.release(end);
             return None;
         }
-        let dialled = pipe.ends[0].remote?;
+        let dialled = self.pipes.remote(end);
         let from = self.sites[dialler.index()].address_towards(dialled);
         let site = &mut self.sites[target.index()];
         let conn = ConnId::accepted(site.accepted);
@@ -463,8 +493,8 @@ impl Network {
     pub(super) fn dial_limit(&mut self, end: EndRef) {
         let Some(mine) = self.pipes.end(end).filter(|mine| mine.state == State::Dialling) else { return };
         // Its system has the answer, if the node has only not been told.
-        let mut put_off = self.sites[mine.node.index()].put_off.iter();
-        if !put_off.any(|happening| matches!(happening, Happening::Opened(opened) if *opened == end)) {
+        let is_it = |put_off: &Happening| matches!(put_off, Happening::Opened(opened) if *opened == end);
+        if !self.sites[mine.node.index()].all_put_off().any(is_it) {
             self.conclude(end, Disconnect::TimedOut);
             self.finish(end.other(), Disconnect::Reset);
         }
@@ -479,9 +509,9 @@ impl Network {
             return None;
         }
         mine.state = State::Open;
-        let (node, conn, remote) = (mine.node, mine.conn, mine.remote?);
+        let (node, conn) = (mine.node, mine.conn);
         self.release(end);
-        Some((node, conn, remote))
+        Some((node, conn, self.pipes.remote(end)))
     }
 
     // Datagrams and names.
@@ -495,12 +525,12 @@ impl Network {
     /// `None`: it gets nowhere.
     fn send_datagram(&mut self, node: NodeId, to: SocketAddr, bytes: &[u8]) -> Option<()> {
         let site = &mut self.sites[node.index()];
-        if !site.place.limits.datagrams {
+        if !site.limits().datagrams {
             return None;
         }
         site.let_in(to);
         let from = site.address_towards(to);
-        let &target = self.by_address.get(&to)?;
+        let target = self.by_address.get(&to, &self.sites)?;
         if self.are_apart(node, target) {
             return None;
         }
@@ -508,7 +538,7 @@ impl Network {
         if self.links.datagrams.step(&mut site.datagrams_are_bad, &mut self.streams.datagrams) {
             return None;
         }
-        let rate = site.place.bandwidth.0;
+        let rate = site.bandwidth.0;
         let left = carried(self.now, &mut site.up_free, rate, bytes.len());
         let latency = self.latency(node, target);
         let jitter = self.streams.datagrams.below(self.links.most_jitter(latency).saturating_add(1));
@@ -524,7 +554,7 @@ impl Network {
         let datagram = self.datagrams.take(slot)?;
         let site = &self.sites[datagram.to.index()];
         let is_there = site.is_up && !site.is_stopped && !datagram.is_lost;
-        let is_let_in = site.lets_in(datagram.from) && site.place.limits.datagrams;
+        let is_let_in = site.lets_in(datagram.from) && site.limits().datagrams;
         if !is_there || !is_let_in || self.are_apart(datagram.by, datagram.to) {
             self.counts.datagrams_lost += 1;
             return None;
@@ -543,12 +573,12 @@ impl Network {
     pub(super) fn resolve(&mut self, node: NodeId, ticket: Ticket, host: &str, port: u16) {
         let site = &mut self.sites[node.index()];
         let epoch = site.epoch;
-        let (addrs, after) = if site.look_ups >= LOOK_UPS {
+        let (addrs, after) = if site.rare().look_ups >= LOOK_UPS {
             (Vec::new(), Duration::ZERO)
         } else {
             self.names.look_up(host, port, &mut self.streams.names)
         };
-        site.look_ups += 1;
+        site.rare().look_ups += 1;
         let slot = self.look_ups.put(LookUp { node, epoch, ticket, addrs });
         self.queue.push(self.now + after, Happening::Resolved(slot));
     }
@@ -559,7 +589,7 @@ impl Network {
         if !site.is_up || site.epoch != look_up.epoch {
             return None;
         }
-        site.look_ups -= 1;
+        site.rare().look_ups -= 1;
         Some(look_up)
     }
 }

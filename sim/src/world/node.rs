@@ -59,7 +59,7 @@ pub trait Node {
     /// Takes one input; what is to be done goes through `port`, at once.
     fn turn(&mut self, now: Now, input: NodeInput<'_>, port: &mut Port<'_>);
 
-    /// When [`NodeInput::Wake`] is due at the latest, on the node's clock. Read after each turn.
+    /// When [`NodeInput::Wake`] is due at the latest, on the node's clock. Read after each turn, and whenever the world likes.
     fn deadline(&self) -> Option<Instant>;
 
     /// Whether it takes what the network tells it now. Asked after each turn; what comes meanwhile waits, as does who dials it. It is woken

@@ -79,87 +79,135 @@ impl Place {
 /// From how many addresses datagrams are let in to who is hidden.
 const LET_IN: usize = 64;
 
-/// A place with what changes.
+/// A place with what changes: what a turn looks at first, and behind it what is looked at by dials. What most nodes never have is apart, for
+/// most nodes of a large world do nothing.
 #[derive(Debug)]
 pub(super) struct Site {
-    pub(super) place: Place,
-    /// Whether it still has the address of its place, and its other ones.
-    pub(super) has_own: bool,
-    pub(super) aliases: Vec<SocketAddr>,
+    /// When its process began.
+    pub(super) boot: Time,
+    /// When it will be woken as things stand.
+    pub(super) armed: Time,
+    pub(super) skew: i64,
     pub(super) is_up: bool,
     /// Whether its node has had its first turn.
     pub(super) has_started: bool,
     /// Whether its driver has stopped: nobody is let in, and nobody dialled.
     pub(super) is_stopped: bool,
-    /// Whether its node is told what comes, and what waits until it is.
+    /// Whether its node is told what comes; else it waits until it is.
     pub(super) reads: bool,
-    pub(super) put_off: VecDeque<Happening>,
-    /// How many dials and datagrams that is.
-    pub(super) dials_put_off: usize,
-    pub(super) datagrams_put_off: usize,
-    /// Whether the world's queue says that the next of it is told.
+    /// Whether the world's queue says that the next of what waits for it is told.
     pub(super) is_resuming: bool,
     /// As [`keeps_half`](super::Node::keeps_half).
     pub(super) keeps_half: bool,
     /// Which part of a divided network it is in.
     pub(super) island: u8,
-    /// When its process began.
-    pub(super) boot: Time,
-    /// Counts its processes.
-    pub(super) epoch: u32,
-    /// When it will be woken as things stand.
-    pub(super) armed: Time,
-    /// When else, as was asked for earlier and stands in the world's queue: the soonest last.
-    pub(super) later_wakes: Vec<Time>,
+    pub(super) region: u8,
+    pub(super) reach: Reach,
+    pub(super) bandwidth: (u32, u32),
     /// When its line is free, each way.
     pub(super) up_free: Time,
     pub(super) down_free: Time,
-    /// To whom it has sent datagrams while it was hidden, the last first.
-    pub(super) let_in: Vec<SocketAddr>,
-    /// Which state its way out is in, for datagrams.
-    pub(super) datagrams_are_bad: bool,
-    /// How many it has accepted.
-    pub(super) accepted: u64,
-    /// Of what is open, how many others dialled.
-    pub(super) inbound: u32,
-    /// How many connections count towards the limit.
-    pub(super) used: u32,
-    /// How many look-ups are under way.
-    pub(super) look_ups: u32,
+    /// When else it will be woken, as was asked for earlier and stands in the world's queue: the soonest last.
+    pub(super) later_wakes: Vec<Time>,
     /// By connection, in order.
     pub(super) ends: Vec<(ConnId, EndRef)>,
+    /// Counts its processes.
+    pub(super) epoch: u32,
+    /// How many connections count towards the limit.
+    pub(super) used: u32,
+    /// Of what is open, how many others dialled, and how many there may be.
+    pub(super) inbound: u32,
+    pub(super) most_inbound: u32,
+    /// How many it has accepted.
+    pub(super) accepted: u64,
+    /// Which state its way out is in, for datagrams.
+    pub(super) datagrams_are_bad: bool,
+    /// Whether it still has the address of its place.
+    pub(super) has_own: bool,
+    pub(super) address: SocketAddr,
+    /// `None`: wide ones.
+    limits: Option<Box<Limits>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most nodes never have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Its other addresses.
+    pub(super) aliases: Vec<SocketAddr>,
+    /// What waits until its node is told again what comes.
+    pub(super) put_off: VecDeque<Happening>,
+    /// How many dials and datagrams that is.
+    pub(super) dials_put_off: usize,
+    pub(super) datagrams_put_off: usize,
+    /// To whom it has sent datagrams while it was hidden, the last first.
+    let_in: Vec<SocketAddr>,
+    /// How many look-ups are under way.
+    pub(super) look_ups: u32,
 }
 
 impl Site {
-    pub(super) const fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place) -> Self {
+        let Place { address, reach, region, bandwidth, inbound, skew, limits } = place;
         Self {
-            place,
-            has_own: true,
-            aliases: Vec::new(),
+            boot: Time::ZERO,
+            armed: Time::NEVER,
+            skew,
             is_up: false,
             has_started: false,
             is_stopped: false,
             reads: true,
-            put_off: VecDeque::new(),
-            dials_put_off: 0,
-            datagrams_put_off: 0,
             is_resuming: false,
             keeps_half: false,
             island: 0,
-            boot: Time::ZERO,
-            epoch: 0,
-            armed: Time::NEVER,
-            later_wakes: Vec::new(),
+            region,
+            reach,
+            bandwidth,
             up_free: Time::ZERO,
             down_free: Time::ZERO,
-            let_in: Vec::new(),
-            datagrams_are_bad: false,
-            accepted: 0,
-            inbound: 0,
-            used: 0,
-            look_ups: 0,
+            later_wakes: Vec::new(),
             ends: Vec::new(),
+            epoch: 0,
+            used: 0,
+            inbound: 0,
+            most_inbound: inbound,
+            accepted: 0,
+            datagrams_are_bad: false,
+            has_own: true,
+            address,
+            limits: (limits != Limits::WIDE).then(|| Box::new(limits)),
+            rare: None,
         }
+    }
+
+    /// Has it come into the cache.
+    pub(super) fn look_at(&self) -> u64 {
+        self.boot.as_nanos() ^ self.up_free.as_nanos() ^ u64::from(self.epoch)
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        self.limits.as_deref().unwrap_or(&Limits::WIDE)
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What waits until its node is told again what comes.
+    pub(super) fn all_put_off(&self) -> impl Iterator<Item = &Happening> {
+        self.rare.iter().flat_map(|rare| &rare.put_off)
+    }
+
+    /// How many dials that is.
+    pub(super) fn dials_put_off(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.dials_put_off)
+    }
+
+    /// Takes all of it out.
+    pub(super) fn take_put_off(&mut self) -> VecDeque<Happening> {
+        let Some(rare) = &mut self.rare else { return VecDeque::new() };
+        (rare.dials_put_off, rare.datagrams_put_off) = (0, 0);
+        core::mem::take(&mut rare.put_off)
     }
 
     /// A process begins.
@@ -183,18 +231,21 @@ impl Site {
         self.later_wakes = Vec::new();
         let ends = self.all_ends();
         self.ends = Vec::new();
-        (self.inbound, self.used, self.look_ups) = (0, 0, 0);
+        (self.inbound, self.used) = (0, 0);
+        if let Some(rare) = &mut self.rare {
+            rare.look_ups = 0;
+        }
         ends
     }
 
     /// Whether its node is told what comes now: it takes it, and has been told all that came before.
     pub(super) fn takes(&self) -> bool {
-        self.reads && self.put_off.is_empty()
+        self.reads && self.rare.as_ref().is_none_or(|rare| rare.put_off.is_empty())
     }
 
     /// All of its connections, with those that its system has let in and that it has not been told of.
     pub(super) fn all_ends(&self) -> Vec<EndRef> {
-        let waiting = self.put_off.iter().filter_map(|happening| match happening {
+        let waiting = self.all_put_off().filter_map(|happening| match happening {
             Happening::Accepted(end) => Some(*end),
             _ => None,
         });
@@ -203,29 +254,36 @@ impl Site {
 
     /// From where it dials an address, or sends there: one of the same family, if it has any.
     pub(super) fn address_towards(&self, to: SocketAddr) -> SocketAddr {
-        let own = || self.has_own.then_some(&self.place.address).into_iter().chain(&self.aliases);
+        let aliases = || self.rare.iter().flat_map(|rare| &rare.aliases);
+        let own = || self.has_own.then_some(&self.address).into_iter().chain(aliases());
         let same = own().find(|address| address.is_ipv4() == to.is_ipv4());
-        same.or_else(|| own().next()).copied().unwrap_or(self.place.address)
+        same.or_else(|| own().next()).copied().unwrap_or(self.address)
     }
 
     /// It sends a datagram: what comes from there is let in, if little else is let in.
     pub(super) fn let_in(&mut self, from: SocketAddr) {
-        if self.place.reach == Reach::Hidden && self.let_in.first() != Some(&from) {
-            self.let_in.retain(|known| *known != from);
-            self.let_in.truncate(LET_IN - 1);
-            self.let_in.insert(0, from);
+        if self.reach != Reach::Hidden {
+            return;
+        }
+        let known = &mut self.rare().let_in;
+        if known.first() != Some(&from) {
+            known.retain(|known| *known != from);
+            known.truncate(LET_IN - 1);
+            known.insert(0, from);
         }
     }
 
     /// Whether a datagram is let in.
     pub(super) fn lets_in(&self, from: SocketAddr) -> bool {
-        self.place.reach != Reach::Hidden || self.let_in.contains(&from)
+        self.reach != Reach::Hidden || self.rare.as_ref().is_some_and(|rare| rare.let_in.contains(&from))
     }
 
     /// An address is taken from it.
     pub(super) fn lose(&mut self, address: SocketAddr) {
-        self.has_own &= address != self.place.address;
-        self.aliases.retain(|alias| *alias != address);
+        self.has_own &= address != self.address;
+        if let Some(rare) = &mut self.rare {
+            rare.aliases.retain(|alias| *alias != address);
+        }
     }
 
     pub(super) fn end(&self, conn: ConnId) -> Option<EndRef> {
