@@ -15,10 +15,19 @@ pub struct Outbox<E> {
     queue: VecDeque<Operation<E>>,
     arena: Vec<u8>,
     changes: Vec<ChangeSpan>,
+    /// Effects taken out since it was empty.
+    taken: usize,
+    /// Turns in a row that needed little.
+    quiet: u8,
 }
 
 /// Memory that an emptied outbox keeps for the next turn; a burst's surplus goes back.
 const KEPT_BYTES: usize = 256 * 1024;
+
+/// What it keeps of each kind after as many turns that needed no more: a machine that follows a chain, among thousands, does
+/// not hold what its first sync took.
+const LITTLE: usize = 4 * 1024;
+const QUIET_TURNS: u8 = 32;
 
 enum Operation<E> {
     Connect {
@@ -67,7 +76,7 @@ enum Operation<E> {
 impl<E> Outbox<E> {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { queue: VecDeque::new(), arena: Vec::new(), changes: Vec::new() }
+        Self { queue: VecDeque::new(), arena: Vec::new(), changes: Vec::new(), taken: 0, quiet: 0 }
     }
 
     /// Opens a connection. Exactly one `Connected` or `Disconnected` answers it.
@@ -146,13 +155,10 @@ impl<E> Outbox<E> {
     /// Takes out the next effect.
     pub fn pop(&mut self) -> Option<Output<'_, E>> {
         let Some(operation) = self.queue.pop_front() else {
-            self.queue.shrink_to(KEPT_BYTES / size_of::<Operation<E>>());
-            self.arena.clear();
-            self.arena.shrink_to(KEPT_BYTES);
-            self.changes.clear();
-            self.changes.shrink_to(KEPT_BYTES / size_of::<ChangeSpan>());
+            self.end_turn();
             return None;
         };
+        self.taken += 1;
         let bytes = |span: Range<usize>| &self.arena[span];
         Some(match operation {
             Operation::Connect { conn, addr } => Output::Connect { conn, addr },
@@ -170,6 +176,26 @@ impl<E> Outbox<E> {
             }
             Operation::Event(event) => Output::Event(event),
         })
+    }
+
+    /// Everything is carried out: what is kept for the next turn is decided.
+    fn end_turn(&mut self) {
+        let (operation, change) = (size_of::<Operation<E>>(), size_of::<ChangeSpan>());
+        let needed =
+            self.arena.len().max(self.taken * operation).max(self.changes.len().saturating_mul(change));
+        self.taken = 0;
+        self.quiet = if needed > LITTLE { 0 } else { self.quiet + 1 };
+        let kept = if self.quiet == QUIET_TURNS {
+            self.quiet = 0;
+            LITTLE
+        } else {
+            KEPT_BYTES
+        };
+        self.queue.shrink_to(kept / operation);
+        self.arena.clear();
+        self.arena.shrink_to(kept);
+        self.changes.clear();
+        self.changes.shrink_to(kept / change);
     }
 
     /// The effects from position `start` on, without taking them out.
@@ -285,5 +311,17 @@ mod tests {
             out.changes.capacity() * size_of::<ChangeSpan>(),
         ];
         assert!(kept.iter().all(|bytes| (1..=KEPT_BYTES).contains(bytes)), "{kept:?} bytes are kept");
+
+        // And almost all of it when nothing more like that comes.
+        for _ in 0..QUIET_TURNS {
+            out.store(Ticket::new(0), |batch| batch.delete_from(Space::new("space"), b"key"));
+            while out.pop().is_some() {}
+        }
+        let kept = [
+            out.arena.capacity(),
+            out.queue.capacity() * size_of::<Operation<()>>(),
+            out.changes.capacity() * size_of::<ChangeSpan>(),
+        ];
+        assert!(kept.iter().all(|bytes| (1..=LITTLE).contains(bytes)), "{kept:?} bytes are kept");
     }
 }
