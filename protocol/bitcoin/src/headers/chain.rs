@@ -30,6 +30,10 @@ pub const LOCATOR_DENSE: usize = 10;
 /// Headers below the first whole period that the window holds as well, for the eleven times before it.
 const MARGIN: u32 = 16;
 
+/// Headers of a message for which the room is kept until the next one: as many as come when blocks are announced. Those of
+/// the first sync would take 300 KB for as long as the client runs.
+const KEPT: usize = 16;
+
 /// How far below the tip a branch that is kept may end, in blocks of the tip's difficulty, as in Bitcoin Core.
 const BRANCH_DEPTH: u32 = 144;
 
@@ -400,7 +404,6 @@ impl HeaderChain {
         // Once there is one, headers are new and judged.
         let mut lineage: Option<Lineage> = None;
         let mut pending = core::mem::take(&mut self.pending);
-        pending.clear();
         let mut previous: Option<BlockHash> = None;
         for (header, hash) in headers {
             if previous.is_some_and(|previous| previous != header.prev_blockhash) {
@@ -443,6 +446,8 @@ impl HeaderChain {
                 self.keep(&pending, parent, lineage, &mut taken);
             }
         }
+        pending.clear();
+        pending.shrink_to(KEPT);
         self.pending = pending;
         self.trim(taken.changed_from);
         taken
@@ -550,6 +555,11 @@ impl HeaderChain {
         let first = lineage.height() + 1 - pending.len() as u32;
         taken.last = Some(lineage.block());
         if parent == *self.tip.hash() {
+            // A quarter more at least, when there is no room: to double would leave up to a half unused for good.
+            let more = pending.len().max(self.window.len() / 4);
+            if self.window.capacity() - self.window.len() < pending.len() {
+                self.window.reserve_exact(more);
+            }
             self.window.extend(pending);
             self.tip = lineage;
             taken.changed_from = Some(first);
