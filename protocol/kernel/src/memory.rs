@@ -1,8 +1,12 @@
 //! A store in memory: for tests, for machines that keep nothing, and the model that other stores are held against.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::borrow::Borrow;
+use core::cmp::Ordering;
 use core::convert::Infallible;
+use core::fmt;
 use core::ops::Bound;
 
 use crate::{Batch, Change, Completion, Order, RowsBuffer, Scan, Space, Store, Ticket};
@@ -10,9 +14,63 @@ use crate::{Batch, Change, Completion, Order, RowsBuffer, Scan, Space, Store, Ti
 /// Keeps everything in ordered maps. It never fails, and what it holds ends with it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    spaces: BTreeMap<Space, BTreeMap<Vec<u8>, Vec<u8>>>,
+    spaces: BTreeMap<Space, BTreeSet<Row>>,
     done: VecDeque<Done>,
     lent: RowsBuffer,
+}
+
+/// A key and its value in one piece of memory: most rows are short, and a world has thousands of stores.
+#[derive(Clone)]
+struct Row {
+    bytes: Box<[u8]>,
+    key: u32,
+}
+
+impl Row {
+    fn new(key: &[u8], value: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(key.len() + value.len());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(value);
+        let key = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
+        Self { bytes: bytes.into_boxed_slice(), key }
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.key as usize)
+    }
+}
+
+/// By its key: no space has two rows of one.
+impl Borrow<[u8]> for Row {
+    fn borrow(&self) -> &[u8] {
+        self.parts().0
+    }
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().0.cmp(other.parts().0)
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Row {}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().fmt(f)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +87,7 @@ impl MemoryStore {
 
     /// Everything that a space holds, in order.
     pub fn rows(&self, space: Space) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spaces.get(&space).into_iter().flatten().map(|(key, value)| (key.as_slice(), value.as_slice()))
+        self.spaces.get(&space).into_iter().flatten().map(Row::parts)
     }
 
     /// Forgets the requests that are not complete, as a restart does. What was stored stays.
@@ -50,7 +108,7 @@ impl Store for MemoryStore {
                 Order::Ascending => range.next(),
                 Order::Descending => range.next_back(),
             };
-            while let Some((key, value)) = next() {
+            while let Some((key, value)) = next().map(Row::parts) {
                 if scan.is_full(rows.len(), rows.size()) {
                     more = true;
                     break;
@@ -66,7 +124,7 @@ impl Store for MemoryStore {
         for change in batch.changes() {
             match change {
                 Change::Put { space, key, value } => {
-                    self.spaces.entry(space).or_default().insert(key.into(), value.into());
+                    self.spaces.entry(space).or_default().replace(Row::new(key, value));
                 }
                 Change::Delete { space, from, to } => {
                     let to = to.map_or(Bound::Unbounded, Bound::Excluded);
@@ -76,10 +134,10 @@ impl Store for MemoryStore {
                     let Some(rows) = self.spaces.get_mut(&space) else { continue };
                     let keys: Vec<Vec<u8>> = rows
                         .range::<[u8], _>((Bound::Included(from), to))
-                        .map(|(key, _)| key.clone())
+                        .map(|row| row.parts().0.into())
                         .collect();
                     for key in keys {
-                        rows.remove(&key);
+                        rows.remove(key.as_slice());
                     }
                 }
             }
