@@ -1,5 +1,6 @@
 //! The effects of a turn: a queue of small operations over one arena of bytes, both used again.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -70,7 +71,8 @@ enum Operation<E> {
         ticket: Ticket,
         changes: Range<usize>,
     },
-    Event(E),
+    /// Apart, for events are few and large: each send would be as large in the queue.
+    Event(Box<E>),
 }
 
 impl<E> Outbox<E> {
@@ -149,7 +151,7 @@ impl<E> Outbox<E> {
 
     /// Tells the application.
     pub fn event(&mut self, event: E) {
-        self.queue.push_back(Operation::Event(event));
+        self.queue.push_back(Operation::Event(Box::new(event)));
     }
 
     /// Takes out the next effect.
@@ -174,7 +176,7 @@ impl<E> Outbox<E> {
             Operation::Store { ticket, changes } => {
                 Output::Store { ticket, batch: Batch { changes: &self.changes[changes], bytes: &self.arena } }
             }
-            Operation::Event(event) => Output::Event(event),
+            Operation::Event(event) => Output::Event(*event),
         })
     }
 
