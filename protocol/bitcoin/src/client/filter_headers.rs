@@ -123,6 +123,10 @@ impl FilterHeaders {
         }
         self.next = first + headers.len() as u32;
         let new = (first..).zip(headers.iter().copied()).collect();
+        if self.window.capacity() - self.window.len() < headers.len() {
+            // To double would leave up to a half unused for good.
+            self.window.reserve_exact(headers.len().max(self.window.len() / 8));
+        }
         self.window.extend(headers);
         self.trim();
         Ok(new)

@@ -555,8 +555,8 @@ impl HeaderChain {
         let first = lineage.height() + 1 - pending.len() as u32;
         taken.last = Some(lineage.block());
         if parent == *self.tip.hash() {
-            // A quarter more at least, when there is no room: to double would leave up to a half unused for good.
-            let more = pending.len().max(self.window.len() / 4);
+            // An eighth more at least, when there is no room: to double would leave up to a half unused for good.
+            let more = pending.len().max(self.window.len() / 8);
             if self.window.capacity() - self.window.len() < pending.len() {
                 self.window.reserve_exact(more);
             }
