@@ -176,7 +176,7 @@ impl Client {
     }
 
     /// Whether the application waits for blocks, filters or searches.
-    fn has_open_work(&self) -> bool {
+    pub(super) fn has_open_work(&self) -> bool {
         !self.search.blocks.is_empty()
             || !self.search.watches.spends().is_empty()
             || !self.filter_fetches.is_empty()

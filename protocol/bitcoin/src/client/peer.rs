@@ -17,6 +17,7 @@ use super::pace::Pace;
 use crate::addresses::{Allowance, Location, Purpose, Source};
 use crate::broadcast::Traits;
 use crate::transport::{Reader, Writer, unencrypted};
+use crate::wire::Message;
 
 /// Bytes that a peer may send unasked at once, and what it gains back each second: announcements of blocks, pings and
 /// addresses need far less.
@@ -315,6 +316,16 @@ impl Peer {
         }
         self.unprobed = !room;
         room
+    }
+
+    /// Whether a message is a ping, or the answer to one that no request was before: it says that the peer is there, and nothing
+    /// else.
+    pub(super) fn is_idle_talk(&self, message: &Message<'_>) -> bool {
+        match message {
+            Message::Ping(_) => true,
+            Message::Pong(_) => self.probes.is_empty(),
+            _ => false,
+        }
     }
 
     /// Takes a pong, and says what it says of the requests before it. With it the last request for filters or blocks that

@@ -194,7 +194,7 @@ impl Client {
             + blocks.left() * self.search.blocks.average()
     }
 
-    fn is_waiting_for_answers(&self) -> bool {
+    pub(super) fn is_waiting_for_answers(&self) -> bool {
         let mut waiting = self.peers.keys().flat_map(|conn| [Timer::Headers(*conn), Timer::Stall(*conn)]);
         waiting.any(|timer| self.timers.get(timer).is_some())
     }

@@ -96,6 +96,7 @@ impl Client {
     }
 
     pub(super) fn forget_peer(&mut self, turn: &mut Turn<'_>, conn: ConnId, reason: Reason) {
+        self.quiet = false;
         let Some(peer) = self.peers.remove(&conn) else { return };
         peer.session.into_iter().for_each(|session| turn.out.close(session, false));
         let timers = [Timer::News, Timer::Handshake, Timer::Headers, Timer::Ping, Timer::Retry, Timer::Stall];
@@ -161,6 +162,7 @@ impl Client {
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         // The reader is out of its peer while the messages that it lends are looked at.
+        self.quiet = peer.is_ready();
         let mut reader = core::mem::replace(&mut peer.reader, unencrypted(self.magic).0);
         let fault = loop {
             match reader.next_unless(&mut input, is_proven) {
@@ -180,10 +182,11 @@ impl Client {
             return self.drop_peer(turn, conn, reason);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let for_nothing = reader.take_passed_over();
         if reader.pending() > 0 {
             peer.note_bytes(came);
         }
-        let for_nothing = reader.take_passed_over();
+        self.quiet &= reader.pending() == 0 && for_nothing == 0;
         peer.reader = reader;
         if for_nothing > 0 && !peer.charge(for_nothing, turn.now.instant) {
             self.drop_peer(turn, conn, Reason::Misbehaved(Misbehaviour::Flooding));
@@ -202,6 +205,7 @@ impl Client {
         if !is_answer && !peer.charge(frame.payload.len() + MESSAGE_WEIGHT, turn.now.instant) {
             return Err(Reason::Misbehaved(Misbehaviour::Flooding));
         }
+        self.quiet &= peer.is_ready() && peer.is_idle_talk(&message);
         match peer.handshake {
             Handshake::Version => self.on_version(turn, conn, message),
             Handshake::Verack => self.on_verack(turn, conn, message),
