@@ -170,16 +170,14 @@ impl Explaining {
             Traced::Input(NodeInput::Connected { conn, remote, .. }) if *remote == self.address => {
                 self.note(at, format!("{conn:?} is open"));
             }
-            Traced::Input(NodeInput::Disconnected { conn, reason }) => {
-                if self.connections.remove(conn).is_some_and(|(remote, _)| remote == self.address) {
-                    self.note(at, format!("{conn:?} is over: {reason}"));
-                }
+            Traced::Input(NodeInput::Disconnected { conn, reason })
+                if self.connections.remove(conn).is_some_and(|(remote, _)| remote == self.address) =>
+            {
+                self.note(at, format!("{conn:?} is over: {reason}"));
             }
-            Traced::Input(NodeInput::Received { conn, bytes }) => {
-                if self.is_told_of(*conn, bytes) {
-                    let teller = self.connections.get(conn).map(|(remote, _)| self.called(remote.ip()));
-                    self.note(at, format!("{} tells of it", teller.unwrap_or_default()));
-                }
+            Traced::Input(NodeInput::Received { conn, bytes }) if self.is_told_of(*conn, bytes) => {
+                let teller = self.connections.get(conn).map(|(remote, _)| self.called(remote.ip()));
+                self.note(at, format!("{} tells of it", teller.unwrap_or_default()));
             }
             _ => {}
         }

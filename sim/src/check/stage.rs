@@ -311,8 +311,12 @@ impl Stage {
 
     /// How many connections the client may have.
     pub(super) fn most_connections(&self) -> usize {
+        // While the application takes nothing the client goes on dialling, and is not told what came of it, until what it tells has filled
+        // the queue twice.
+        let stalls = self.scenario.events.iter().any(|event| matches!(event.what, What::Stall { .. }));
+        let untold = if stalls { 2 * self.scenario.client.room as usize } else { 0 };
         // One to test an address, one when the tip is stale, two to ask for addresses; and as many again that are being closed.
-        2 * (self.peers.len() + usize::from(self.scenario.client.discovery) + 4)
+        2 * (self.peers.len() + usize::from(self.scenario.client.discovery) + 4) + untold
     }
 
     /// What a node is called in what is shown.
@@ -529,17 +533,13 @@ impl Stage {
                     self.command(command);
                 }
             }
-            What::Ask { height, time } => {
-                if self.world.is_up(self.client) {
-                    let command = self.wallet_mut().ask_block(*height, Duration::from_millis(*time));
-                    self.command(command);
-                }
+            What::Ask { height, time } if self.world.is_up(self.client) => {
+                let command = self.wallet_mut().ask_block(*height, Duration::from_millis(*time));
+                self.command(command);
             }
-            What::Filters { from } => {
-                if self.world.is_up(self.client) {
-                    let command = self.wallet_mut().ask_filters(*from, Duration::from_secs(60));
-                    self.command(command);
-                }
+            What::Filters { from } if self.world.is_up(self.client) => {
+                let command = self.wallet_mut().ask_filters(*from, Duration::from_secs(60));
+                self.command(command);
             }
             What::Pause { time } => {
                 self.command(Command::Pause);
