@@ -24,9 +24,9 @@ fn sabotaged(scenario: &Scenario, sabotage: Sabotage) -> Outcome {
     run(scenario, Options { sabotage: Some(sabotage), ..Options::default() })
 }
 
-/// Every file of the folder of kept scenarios.
-fn kept() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+/// Every file of the folder of kept scenarios, or of one in it.
+fn files(of: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(of);
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
@@ -36,12 +36,25 @@ fn kept() -> Vec<PathBuf> {
 
 #[test]
 fn what_was_wrong_once_is_right() {
-    let files = kept();
+    let files = files("");
     assert!(!files.is_empty());
     for path in files {
         let scenario = file::read(&path).unwrap_or_else(|error| panic!("{error}"));
         let outcome = play(&scenario);
         assert_eq!(outcome.failure, None, "{}", path.display());
+    }
+}
+
+/// What is known to be wrong and not mended is wrong still: else its file belongs among the others.
+#[test]
+fn what_is_not_mended_is_known() {
+    for path in files("unmended") {
+        let scenario = file::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            play(&scenario).failure.is_some(),
+            "{} passes: it is to be kept one folder above",
+            path.display()
+        );
     }
 }
 
@@ -74,7 +87,7 @@ fn the_digest_of_known_seeds_is_known() {
     let digest = many(0, 20, threads(2), None, &mut |_| {}).digest.to_string();
     assert_eq!(digest, KNOWN);
 }
-const KNOWN: &str = "";
+const KNOWN: &str = "abe9ab0d1151a570a4f692930d6eea460a9412bb3c89949edd871b9af7e54980";
 
 #[test]
 fn a_scenario_is_the_same_after_it_was_written_and_read() {
@@ -101,7 +114,7 @@ fn a_scenario_that_makes_no_sense_is_refused() {
         (text.replace("[client]", "[client]\ncolour = 'red'"), "unknown field `colour`"),
         (change(|scenario| scenario.schema = 2), "`schema` is 2, and this program reads 1"),
         (change(|scenario| scenario.trunk = 26), "`trunk` is one of [0, 25, 80, 160, 1100, 2100]"),
-        (change(|scenario| scenario.peers.clear()), "missing field `peer`"),
+        (change(|scenario| scenario.peers.clear()), "no honest peer with all filters"),
         (change(|scenario| scenario.peers.push(scenario.peers[0].clone())), "two peers have the same number"),
         (
             change(|scenario| scenario.peers.retain(|peer| peer.lie.is_some())),

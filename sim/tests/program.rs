@@ -366,7 +366,7 @@ fn a_peer_that_was_found_is_explained() {
 
 const FOUND: &str = r#"
 schema = 1
-seed = 1
+seed = 2
 trunk = 25
 age = 600
 ends = 900000
