@@ -16,6 +16,7 @@
 //! - [`books`]: what an attacker gets of light clients' books of addresses.
 //! - [`erebus`]: an attacker on the route, who tells of addresses for weeks.
 //! - [`sybil`]: an attacker who runs nodes, and waits to be dialled.
+//! - [`liars`]: light clients among liars, in worlds.
 //! - [`random`]: the world's generator. Nothing in the world is secret; machines draw from their own.
 //! - [`eclipse`]: attacks on one node's connections, at the level of books.
 
@@ -29,6 +30,7 @@ pub mod check;
 pub mod eclipse;
 pub mod erebus;
 pub mod experiment;
+pub mod liars;
 mod nearest;
 pub mod nodes;
 pub mod policy;

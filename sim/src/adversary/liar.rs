@@ -35,6 +35,8 @@ pub struct LyingServer {
     pub(super) own: Stream,
     pub(super) told: Told,
     pub(super) asked: Asked,
+    /// How often one filter was asked for, and no other with it, by height.
+    pub(super) asked_for_one: BTreeMap<u32, u64>,
     controller: Option<Controller>,
     /// What it does in this turn; `None`: what an honest node does.
     pub(super) now_does: Option<Lie>,
@@ -92,6 +94,7 @@ impl LyingServer {
             own: Stream::new(u64::from_le_bytes(*first)).fork("liar"),
             told: Told::default(),
             asked: Asked::default(),
+            asked_for_one: BTreeMap::new(),
             controller: None,
             now_does: Some(lie),
         }
@@ -122,6 +125,11 @@ impl LyingServer {
     /// What it was asked so far.
     pub const fn asked(&self) -> &Asked {
         &self.asked
+    }
+
+    /// How often it was asked for the filter of the block at a height, and for no other with it.
+    pub fn asked_for_filter(&self, height: u32) -> u64 {
+        self.asked_for_one.get(&height).copied().unwrap_or(0)
     }
 
     /// How often its own lie was told.

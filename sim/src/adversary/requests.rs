@@ -58,6 +58,11 @@ impl LyingServer {
     fn count(&mut self, message: &Message<'_>) {
         let is_one =
             |request: &FilterRequest| self.chain.height_of(&request.stop_hash) == Some(request.start_height);
+        if let Message::GetCFilters(request) = message
+            && is_one(request)
+        {
+            *self.asked_for_one.entry(request.start_height).or_default() += 1;
+        }
         let asked = &mut self.asked;
         let (place, count) = match message {
             Message::GetHeaders(_) => (&mut asked.headers, 1),

@@ -4,7 +4,7 @@ use toml::Table;
 
 use super::{Model, coins};
 use crate::nearest::{hint, short};
-use crate::{ablation, books, eclipse, erebus, sybil};
+use crate::{ablation, books, eclipse, erebus, liars, sybil};
 
 /// Loads a model of a kind from an experiment's settings, all of which it must know. `None`: the kind is another's.
 pub type Loader = fn(kind: &str, settings: Table) -> Option<Result<Box<dyn Model>, String>>;
@@ -26,6 +26,7 @@ const BUILT_IN: &[Family] = &[
     Family { kinds: &sybil::KINDS, load: sybil::load },
     Family { kinds: &books::KINDS, load: books::load },
     Family { kinds: &ablation::KINDS, load: ablation::load },
+    Family { kinds: &liars::KINDS, load: liars::load },
 ];
 
 /// All kinds of models that an experiment may be of.
