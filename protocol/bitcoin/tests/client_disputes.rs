@@ -246,6 +246,23 @@ fn one_honest_peer_convicts_many() {
 }
 
 /// Who names other filter headers and gives no filter is passed over: it holds nobody up, and nothing is proven of it.
+/// Two liars that disagree convict each other. Each comes back, and is the only one there for a moment.
+#[test]
+fn what_was_proven_false_is_not_believed_of_who_comes_back_alone() {
+    let other = lying(&honest(), LIE, &[script(7)]);
+    let peers = vec![Peer::new(&hiding()), Peer::new(&other), Peer::new(&honest())];
+    let mut lab = Lab::new(config(2), peers);
+    lab.command(Command::Watch { scripts: vec![script(1)], from: Birthday::Height(1) });
+    lab.run_for(Duration::from_secs(1800));
+    assert!(lab.farewells().iter().filter(|(_, reason)| *reason == convicted()).count() > 2);
+    assert!(!lab.events.iter().any(|event| matches!(event, Event::Synced(_))), "nothing was checked there");
+    assert!(found(&lab).iter().all(|height| *height < LIE), "{:?}", found(&lab));
+    lab.command(Command::AddPeer(endpoint(2)));
+    lab.run_for(Duration::from_secs(600));
+    assert_eq!(found(&lab), ALL);
+    assert_eq!(lab.synced, Some(honest().tip()));
+}
+
 #[test]
 fn who_does_not_defend_its_filter_headers_is_passed_over() {
     let mut mute = Peer::new(&hiding());

@@ -11,7 +11,7 @@
 //! of an IPv6 network with the same first 32. A host name is a group of its own, and so is each address of this machine and
 //! of private networks, with its port.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use andon_kernel::ConnId;
@@ -34,6 +34,9 @@ const STEP: u32 = 10_000;
 /// New blocks whose filter headers all peers are asked for at once.
 const EARLY: u32 = 3;
 
+/// Filter headers that were proven false and are remembered, the last ones.
+const MAX_PROVEN_FALSE: usize = 64;
+
 /// Requests in a row that a peer may answer with silence and still be waited for: seconds. A node's filter index lags a
 /// moment behind its blocks, and a new filter header must not be believed of another for that.
 const PATIENCE: u32 = 4;
@@ -48,6 +51,9 @@ pub(super) struct Agreement {
     /// What peers said of new blocks before ours had come.
     early: BTreeMap<ConnId, (BlockId, FilterHeader)>,
     pub(super) dispute: Option<Dispute>,
+    /// Filter headers that their blocks prove false: nobody is believed them again, who comes back after it was let go among
+    /// others, and may be alone then.
+    proven_false: VecDeque<(BlockId, FilterHeader)>,
     /// What was told last of filter headers that nothing can be proven about.
     told: Option<(u32, FilterHeader, Decision)>,
     /// The height below which those must be that are searched, for peers differ there and none are more.
@@ -110,6 +116,24 @@ impl Agreement {
     /// The lowest known height at or above `height`, below `next`.
     pub(super) fn known_above(&self, height: u32, next: u32) -> Option<u32> {
         (height < next).then(|| self.known.range(height..next).next().map(|(height, _)| *height)).flatten()
+    }
+
+    /// Notes that a filter header was proven false by its block.
+    pub(super) fn note_false(&mut self, block: BlockId, header: FilterHeader) {
+        if !self.proven_false.contains(&(block, header)) {
+            if self.proven_false.len() == MAX_PROVEN_FALSE {
+                self.proven_false.pop_front();
+            }
+            self.proven_false.push_back((block, header));
+        }
+    }
+
+    /// The block whose filter header was proven false before, of some filter headers from the height `first` on.
+    pub(super) fn proven_false_among(&self, first: u32, headers: &[FilterHeader]) -> Option<BlockId> {
+        let is_among = |(block, header): &&(BlockId, FilterHeader)| {
+            block.height.checked_sub(first).and_then(|index| headers.get(index as usize)) == Some(header)
+        };
+        self.proven_false.iter().find(is_among).map(|(block, _)| *block)
     }
 
     /// A peer is asked for nothing any more. Returns how many answers it owes.

@@ -356,10 +356,12 @@ impl Client {
 
     /// Says who is proven false, if anyone is.
     fn judge(&mut self, turn: &mut Turn<'_>) {
-        let Some(Dispute { conn, stage: Stage::Judging(judging), .. }) = &mut self.agreement.dispute else {
+        let Some(Dispute { conn, theirs, stage: Stage::Judging(judging), .. }) = &mut self.agreement.dispute
+        else {
             return;
         };
         let (conn, at) = (*conn, judging.block);
+        let headers = [*theirs, judging.links[1]];
         let Some(body) = judging.body.take() else { return self.unproven() };
         let (theirs, ours) = (judging.theirs.take(), judging.ours.take());
         let findings = &self.search.findings;
@@ -383,6 +385,12 @@ impl Client {
             return self.unproven();
         }
         self.agreement.dispute = None;
+        for (charge, header) in [&against_theirs, &against_ours].into_iter().zip(headers) {
+            // What was inferred may be wrong, and is judged anew each time.
+            if charge.is_some() && !inferred(charge) {
+                self.agreement.note_false(at, header);
+            }
+        }
         if let Some((filter_hash, omission)) = against_theirs {
             self.convict(turn, conn, at, filter_hash, omission);
         }

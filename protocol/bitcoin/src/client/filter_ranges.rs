@@ -405,6 +405,11 @@ impl Client {
             self.drop_unproven_of(turn, conn);
             return Err(Misbehaviour::ContradictsKnownFilterHeader(height));
         }
+        if let Some(block) = self.agreement.proven_false_among(start, &headers)
+            && self.chain.holds(block)
+        {
+            return Err(Misbehaviour::FalseFilterHeader(block.height));
+        }
         let source = self.filter_ranges.source;
         let wanted = source.and_then(|source| self.checkpoints.at(source, stop));
         let range = &mut self.filter_ranges.open[place];
