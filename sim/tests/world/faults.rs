@@ -250,7 +250,7 @@ fn the_last_bytes_before_an_end_can_be_answered() {
     world.run_for(SECOND);
     let Either::Half(half) = world.node(half) else { panic!() };
     let words = Told::Received(DIALLED, b"first and last".to_vec());
-    assert_eq!(half.0, [words.clone(), Told::HalfClosed(DIALLED)]);
+    assert_eq!(half.0, [words, Told::HalfClosed(DIALLED)]);
     let Either::Echo(echo) = world.node(echo) else { panic!() };
     assert_eq!(echo.0[1..], [Told::Disconnected(ACCEPTED, Disconnect::ClosedByPeer)]);
 }
