@@ -59,6 +59,10 @@ impl Watch<Event> for Log {
                 self.synced = Some(block);
                 self.synced_with_nothing |= self.found.is_empty();
             }
+            // What was checked is not any more, until that is said again.
+            Event::FilterHeadersReplaced { .. } | Event::Rescan { .. } | Event::Reorganised { .. } => {
+                self.synced = None;
+            }
             Event::FalseFilter { endpoint, block, .. } => {
                 self.named.insert(endpoint);
                 self.proofs += 1;
