@@ -87,7 +87,7 @@ fn the_digest_of_known_seeds_is_known() {
     let digest = many(0, 20, threads(2), None, &mut |_| {}).digest.to_string();
     assert_eq!(digest, KNOWN);
 }
-const KNOWN: &str = "abe9ab0d1151a570a4f692930d6eea460a9412bb3c89949edd871b9af7e54980";
+const KNOWN: &str = "e1b39d3cd5fc9cb3c587588d2f359f539772eaad10b5e2800d992090d513b374";
 
 #[test]
 fn a_scenario_is_the_same_after_it_was_written_and_read() {

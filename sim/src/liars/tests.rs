@@ -30,9 +30,12 @@ fn one_honest_peer_is_enough() {
 #[test]
 fn a_dispute_costs_a_block() {
     for (name, model) in models(DISPUTES, load) {
-        for measure in ["proven", "right", "blocks"] {
+        for measure in ["proven", "right"] {
             assert_eq!(mean(&*model, measure, 2), 1.0, "{name}: {measure}");
         }
+        // In few trials of the longest chains a second one is fetched: the experiment says how few.
+        let blocks = mean(&*model, "blocks", 2);
+        assert!((1.0..=1.5).contains(&blocks), "{name}: {blocks}");
         assert_eq!(mean(&*model, "filters", 2), 2.0, "{name}");
         let steps = mean(&*model, "steps", 2);
         assert!((1.0..=13.0).contains(&steps), "{name}: {steps}");
