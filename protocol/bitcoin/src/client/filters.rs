@@ -486,6 +486,11 @@ impl Filters {
                 if let Source::Kept(kept) = &mut segment.source {
                     *kept += bytes.len() as u64;
                 }
+                // One that was held for this height may have been wrong: whoever was to be asked for it then is not any more.
+                let first = self.free.range(..=block.height).next_back();
+                if first.is_some_and(|(_, end)| *end >= block.height) {
+                    self.take_free(block.height, block.height);
+                }
                 Ok(Some(block))
             }
             Err(misbehaviour) => {
@@ -700,6 +705,32 @@ mod tests {
             let last = if is_open { 28 } else { 25 };
             assert_eq!(asked, Some((25, BlockHash::from_byte_array([last; 32]))));
         }
+    }
+
+    /// A wrong filter was held for a height, and a right one: nobody is to be asked for it any more, or a request would end in a block
+    /// that is not open, and what is below it be asked of nobody.
+    #[test]
+    fn what_has_come_is_not_free() {
+        let bytes = [0];
+        let right = filter::header(filter::hash(&bytes), FilterHeader::all_zeros());
+        let hash = |height: u8| BlockHash::from_byte_array([height; 32]);
+        let mut filters = Filters::new(1 << 20, Decoys::new(None, &mut andon_kernel::Rng::new([1; 32])));
+        let watches = Watches::default();
+        let peer = ConnId::dialled(0);
+        let block = BlockId { height: 27, hash: hash(27) };
+        filters.hold(peer, block, &[1, 2]);
+        filters.hold(peer, block, &bytes);
+        filters.open(27, Source::Peers, [hash(27)].into(), [FilterHeader::all_zeros(), right].into());
+        filters.open(26, Source::Peers, [hash(26)].into(), alloc::vec![FilterHeader::all_zeros(); 2]);
+        let wrong = filters.take_held(&watches).map(|(_, _, looked)| looked);
+        assert_eq!(wrong, Some(Err((27, Misbehaviour::WrongFilter))));
+        assert_eq!(filters.free, BTreeMap::from([(26, 27)]));
+        let taken = filters.take_held(&watches).map(|(_, _, looked)| looked);
+        assert_eq!(taken, Some(Ok(Some(block))));
+        assert_eq!(filters.free, BTreeMap::from([(26, 26)]));
+        let done = filters.take_done(27, 27, &mut BTreeMap::new());
+        assert_eq!(done.map(|done| done.first), Some(27));
+        assert_eq!(filters.ask(peer, 1, 100, 100, 0).map(|request| request.stop_hash), Some(hash(26)));
     }
 
     #[test]
