@@ -825,6 +825,25 @@ fn who_is_hidden_hears_from_those_to_whom_it_has_sent_datagrams() {
 }
 
 #[test]
+fn nothing_comes_of_what_is_done_after_an_exit() {
+    let mut net = Net::new(2, Links::default());
+    net.act(0, |port| {
+        port.exit();
+        port.connect(DIALLED, address(1));
+        port.send(DIALLED, b"to nobody");
+        port.datagram(address(1), b"from nobody");
+        port.resolve(Ticket::new(0), "seed.example", 1);
+        port.after(Duration::from_secs(1));
+    });
+    assert_eq!(net.world.connections(), 0);
+    net.world.restart(NodeId(0), Puppet::default());
+    net.act(0, |port| port.connect(DIALLED, address(1)));
+    net.run(Duration::from_secs(60));
+    assert!(matches!(net.told(0)[..], [Told::Start(_), Told::Connected(DIALLED, ..)]));
+    assert!(matches!(net.told(1)[..], [Told::Connected(..)]));
+}
+
+#[test]
 fn bursts_of_lost_datagrams_are_each_senders_own() {
     // Once in the bad state, for ever: as everything is lost there, who has sent nothing so far must lose nothing at once.
     let mut net = Net::new(3, Links::default());

@@ -125,3 +125,63 @@ impl<W: Watch<Event> + Default> Node for LazyServer<W> {
         self.awake.as_ref().is_none_or(|host| host.reads())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+    use core::net::SocketAddr;
+    use core::time::Duration;
+
+    use andon_bitcoin::fixture::{FixtureBlock, regtest};
+    use andon_kernel::{ConnId, UnixTime};
+    use bitcoin::Network;
+
+    use super::*;
+    use crate::world::{Links, NodeId, Place, World};
+
+    enum Member {
+        Server(LazyServer<Vec<Event>>),
+        Dialler,
+    }
+
+    impl Node for Member {
+        fn turn(&mut self, now: Now, input: NodeInput<'_>, port: &mut Port<'_>) {
+            if let Self::Server(server) = self {
+                server.turn(now, input, port);
+            }
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            if let Self::Server(server) = self { server.deadline() } else { None }
+        }
+    }
+
+    #[test]
+    fn what_it_was_told_is_kept_while_it_sleeps() {
+        let chain = Chain::new(regtest().chain.iter().map(FixtureBlock::block).collect::<Vec<_>>()).unwrap();
+        let origin = Origin::new(Config::new(Network::Regtest, [0; 32]), chain);
+        let mut world = World::new(1, UnixTime::default(), Links::default());
+        let address = |node: u8| SocketAddr::from(([10, 0, 0, node], 18_444));
+        let id = world.add(Place::at(address(0)), Member::Server(LazyServer::new(&origin, 1)));
+        let dialler = world.add(Place::at(address(1)), Member::Dialler);
+        let seen = |world: &World<Member>, id: NodeId| {
+            let Member::Server(server) = world.node(id) else { panic!("it is the server") };
+            (server.is_awake(), server.watch().len())
+        };
+        for visit in 0..2 {
+            world.with(dialler, |_, _, port| port.connect(ConnId::dialled(visit), address(0)));
+            world.run_for(Duration::from_secs(1));
+            assert_eq!(seen(&world, id), (true, visit as usize));
+            world.with(dialler, |_, _, port| port.close(ConnId::dialled(visit), false));
+            world.run_for(Duration::from_secs(1));
+            // That the peer is gone.
+            assert_eq!(seen(&world, id), (false, visit as usize + 1));
+        }
+        let Member::Server(server) = world.node_mut(id) else { panic!("it is the server") };
+        assert!(matches!(
+            server.watch_mut()[..],
+            [Event::PeerDisconnected { .. }, Event::PeerDisconnected { .. }]
+        ));
+    }
+}

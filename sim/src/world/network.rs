@@ -382,6 +382,10 @@ impl Network {
     // Dials.
 
     pub(super) fn connect(&mut self, node: NodeId, conn: ConnId, addr: SocketAddr) {
+        // In the rest of the turn in which its process ended.
+        if !self.sites[node.index()].is_up {
+            return;
+        }
         self.counts.dials += 1;
         let end = self.pipes.open(node, conn, addr);
         let site = &mut self.sites[node.index()];
@@ -525,7 +529,7 @@ impl Network {
     /// `None`: it gets nowhere.
     fn send_datagram(&mut self, node: NodeId, to: SocketAddr, bytes: &[u8]) -> Option<()> {
         let site = &mut self.sites[node.index()];
-        if !site.limits().datagrams {
+        if !site.limits().datagrams || !site.is_up {
             return None;
         }
         site.let_in(to);
@@ -572,6 +576,9 @@ impl Network {
 
     pub(super) fn resolve(&mut self, node: NodeId, ticket: Ticket, host: &str, port: u16) {
         let site = &mut self.sites[node.index()];
+        if !site.is_up {
+            return;
+        }
         let epoch = site.epoch;
         let (addrs, after) = if site.rare().look_ups >= LOOK_UPS {
             (Vec::new(), Duration::ZERO)
